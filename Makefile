@@ -1,0 +1,41 @@
+# Every target works in a clean clone with git, make, Python 3.11+ and PyPI: the venv is made on first use.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: all demo test test-fast check fix bench clean
+all: check test
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sandbox]' --group dev
+	@touch $@
+
+demo: $(STAMP)        ## the main job, with no key: three films from the sandbox
+	$(BIN)/avm demo
+
+test: $(STAMP)        ## every test, with branch coverage
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report > .coverage.txt; tail -n 1 .coverage.txt
+
+test-fast: $(STAMP)   ## only the tests in virtual time
+	$(BIN)/pytest -m 'not process'
+
+check: $(STAMP)       ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+fix: $(STAMP)         ## what can be mended by a machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)       ## ratios, measured in one run; prints, never asserts
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
