@@ -18,9 +18,8 @@ demo: $(STAMP)        ## the main job, with no key: three films from the sandbox
 
 test: $(STAMP)        ## every test, with branch coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report > .coverage.txt; tail -n 1 .coverage.txt
+	@$(BIN)/coverage run -m pytest; code=$$?; \
+	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report > .coverage.txt; exit $$code
 
 test-fast: $(STAMP)   ## only the tests in virtual time
 	$(BIN)/pytest -m 'not process'

@@ -1,0 +1,204 @@
+"""Everything that can go wrong, drawn once.
+
+    AvmError                    code                     retryable  charged   what the caller should do
+    |- InvalidInput             INVALID_INPUT            no         no        correct the field that is named
+    |- NotConfigured            NOT_CONFIGURED           no         no        set AVM_API_KEY
+    |- BadSetting               NOT_CONFIGURED           no         no        correct the variable that is named
+    |- FileRefused              FILE_REFUSED             no         no        give another path or an https link
+    |- BudgetExceeded           BUDGET_EXCEEDED          no         no        raise the cap, or make it cheaper
+    |- ConfirmationRequired     CONFIRMATION_REQUIRED    no         no        ask the user, then name the price
+    |- StateUnavailable         STATE_UNAVAILABLE        yes        no        free the disk, repair the folder
+    |- TaskNotFound             TASK_NOT_FOUND           no         no        look at the list of tasks
+    |- NotCancellable           NOT_CANCELLABLE          no         -         wait for the end
+    |- AuthFailed               AUTH_FAILED              no         no        correct the key
+    |- InsufficientCredits      INSUFFICIENT_CREDITS     no         no        add credits
+    |- ContentRejected          CONTENT_REJECTED         no         no        change prompt or picture
+    |- RateLimited              RATE_LIMITED             yes        no        wait retry_after seconds
+    |- UpstreamUnavailable      UPSTREAM_UNAVAILABLE     yes        no        try again later
+    |- UpstreamUnexpected       UPSTREAM_UNEXPECTED      no         no        report it
+    |- SubmissionUnknown        SUBMISSION_UNKNOWN       no         unknown   look at the id that is named, never repeat
+    `- Internal                 INTERNAL                 no         -         report it
+
+The sentence is in `str(error)`; the facts are attributes. `next_step` is a template: `{get_task}`,
+`{list_tasks}` and the other words of `texts.Face` are filled in by the face that shows it, so that a model
+reads a tool call and a person at a terminal a shell command.
+Text that came from the upstream is data: `quoted()` caps and cleans it, and it never enters a `next_step`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+Charged = Literal["no", "yes", "unknown"]
+
+
+class AvmError(Exception):
+    """Never raised itself; its leaves are what callers catch and what models read.
+
+    Args:
+        message: What happened, in one or two plain sentences, naming the thing.
+        next_step: The one next step, as a template for `texts.Face`; the class's own when left out.
+        field: The parameter or setting at fault.
+        allowed: What that field accepts.
+        task_id: The task or submission this is about; never missing once a submit was attempted.
+        retry_after: Seconds until a retry can succeed.
+        charged: Whether money was spent; the class's own answer when left out.
+    """
+
+    code: ClassVar[str]
+    retryable: ClassVar[bool] = False
+    default_charged: ClassVar[Charged] = "no"
+    default_next_step: ClassVar[str]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        next_step: str | None = None,
+        field: str | None = None,
+        allowed: str | Sequence[str] | Mapping[str, object] | None = None,
+        task_id: str | None = None,
+        retry_after: float | None = None,
+        charged: Charged | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step or self.default_next_step
+        self.field = field
+        self.allowed = allowed
+        self.task_id = task_id
+        self.retry_after = retry_after
+        self.charged: Charged = charged or self.default_charged
+
+
+class InvalidInput(AvmError):
+    """An argument that no model of the API accepts; nothing was sent."""
+
+    code = "INVALID_INPUT"
+    default_next_step = "correct the field that is named and repeat the call; nothing was started."
+
+
+class NotConfigured(AvmError):
+    """There is no API key."""
+
+    code = "NOT_CONFIGURED"
+    default_next_step = (
+        "tell the user to get a key at https://aivideomaker.ai and set AVM_API_KEY "
+        "(Claude Desktop: Settings, Extensions, AI Video Maker), then restart the host."
+    )
+
+
+class BadSetting(AvmError):
+    """A setting whose value cannot be used; programs exit with 2."""
+
+    code = "NOT_CONFIGURED"
+    default_next_step = "tell the user to correct the setting that is named, then restart the host."
+
+
+class FileRefused(AvmError):
+    """A local file or link that may not, or can not, be used as a picture."""
+
+    code = "FILE_REFUSED"
+    default_next_step = "ask the user for another path or a public https link; nothing was started."
+
+
+class BudgetExceeded(AvmError):
+    """The known price passes a cap, or cannot be known where a cap is set."""
+
+    code = "BUDGET_EXCEEDED"
+    default_next_step = "tell the user the price and the cap; only the user can raise it."
+
+
+class ConfirmationRequired(AvmError):
+    """The price is above the amount that needs a person's yes."""
+
+    code = "CONFIRMATION_REQUIRED"
+    default_next_step = "ask the user; if they agree, repeat the same call with max_credits at the price."
+
+
+class StateUnavailable(AvmError):
+    """The journal cannot be written, so nothing may be paid for."""
+
+    code = "STATE_UNAVAILABLE"
+    retryable = True
+    default_next_step = "tell the user what is wrong with the state folder; nothing was started."
+
+
+class TaskNotFound(AvmError):
+    """Neither the journal nor the upstream knows the id under this key."""
+
+    code = "TASK_NOT_FOUND"
+    default_next_step = "call {list_tasks} to see the ids of this account."
+
+
+class NotCancellable(AvmError):
+    """The task left SUBMITTED, so the upstream no longer stops it."""
+
+    code = "NOT_CANCELLABLE"
+    default_charged = "yes"
+    default_next_step = "call {get_task} and wait for the end."
+
+
+class AuthFailed(AvmError):
+    """The upstream refused the key."""
+
+    code = "AUTH_FAILED"
+    default_next_step = "tell the user to check AVM_API_KEY at https://aivideomaker.ai, then restart the host."
+
+
+class InsufficientCredits(AvmError):
+    """The balance is lower than the price."""
+
+    code = "INSUFFICIENT_CREDITS"
+    default_next_step = "tell the user to add credits at https://aivideomaker.ai. Do not retry before that."
+
+
+class ContentRejected(AvmError):
+    """The upstream refused the prompt or the picture."""
+
+    code = "CONTENT_REJECTED"
+    default_next_step = "tell the user, and change the prompt or the picture before another try."
+
+
+class RateLimited(AvmError):
+    """Too many requests; nothing came of this one."""
+
+    code = "RATE_LIMITED"
+    retryable = True
+    default_next_step = "wait, then repeat the call; nothing was started."
+
+
+class UpstreamUnavailable(AvmError):
+    """The API could not be reached, or answered 5xx to a question that is safe to ask again."""
+
+    code = "UPSTREAM_UNAVAILABLE"
+    retryable = True
+    default_next_step = "try again in a minute."
+
+
+class UpstreamUnexpected(AvmError):
+    """The API answered something that is not documented."""
+
+    code = "UPSTREAM_UNEXPECTED"
+    default_next_step = "tell the user that the service answered in an unknown way; do not retry at once."
+
+
+class SubmissionUnknown(AvmError):
+    """The answer to a paid request was lost: it may or may not have been accepted."""
+
+    code = "SUBMISSION_UNKNOWN"
+    default_charged = "unknown"
+    default_next_step = "call {get_task}. Do not repeat the paid call for this video."
+
+
+class Internal(AvmError):
+    """A bug of ours; details are in the log, not in the answer."""
+
+    code = "INTERNAL"
+    default_next_step = "tell the user that avm-mcp has a bug and where its log is."
+
+
+def quoted(text: object, limit: int = 300) -> str:
+    """Return upstream text as harmless data: one line, no control characters, at most `limit` characters."""
+    line = " ".join("".join(ch if ch.isprintable() else " " for ch in str(text)).split())
+    line = line.replace('"', "'")
+    return f'"{line[:limit]}…"' if len(line) > limit else f'"{line}"'
