@@ -1,0 +1,373 @@
+"""HTTP to the API: one method for each of its seven endpoints, both generations of its contract.
+
+What is decided here: what goes over the wire, which requests are repeated, and what an answer means. URLs are
+built from the base and the task's id, never followed from a body; the key goes to that origin only.
+
+Time-outs: `connect`, `read` and `write` hold for each phase of a request, not for the whole of it.
+"""
+
+import json
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+from urllib.parse import quote as percent_encode
+
+import anyio
+import httpx2
+
+from avm_mcp import pacing
+from avm_mcp.errors import (
+    AuthFailed,
+    AvmError,
+    BudgetExceeded,
+    ContentRejected,
+    InsufficientCredits,
+    InvalidInput,
+    NotCancellable,
+    RateLimited,
+    SubmissionUnknown,
+    TaskNotFound,
+    UpstreamUnavailable,
+    UpstreamUnexpected,
+    quoted,
+)
+from avm_mcp.models import Accepted, Account, ErrorEnvelope, Quote, TaskSnapshot, TaskStatus
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Endpoint = Literal["account", "quote", "generate", "list", "task", "status", "cancel"]
+
+QUESTIONS: frozenset[Endpoint] = frozenset({"account", "list", "task", "status"})
+"""The endpoints that share the allowance of 60 a minute and IP address."""
+
+NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+"""After these no byte of the request can have reached the API, so even a paid one may be sent again."""
+
+MAX_ANSWER_BYTES = 64_000_000
+"""A longer answer is not read: the longest known one is the list of all tasks."""
+
+SANDBOX_HEADER = "X-AVM-Sandbox-Speed"
+"""Our sandbox says in this header how many times faster than the real API it runs; the real API has no such header."""
+
+# How an error is recognised: by `errorCode`, then by HTTP status, then by the words of the seed page.
+BY_CODE: Mapping[str, type[AvmError]] = {
+    "AUTH_FAILED": AuthFailed,
+    "INSUFFICIENT_CREDITS": InsufficientCredits,
+    "BUDGET_EXCEEDED": BudgetExceeded,
+    "INVALID_MODEL": InvalidInput,
+    "INVALID_PAYLOAD": InvalidInput,
+    "RATE_LIMITED": RateLimited,
+    "TASK_NOT_FOUND": TaskNotFound,
+    "IDEMPOTENCY_CONFLICT": SubmissionUnknown,
+}
+BY_STATUS: Mapping[int, type[AvmError]] = {
+    400: InvalidInput,
+    401: AuthFailed,
+    402: InsufficientCredits,
+    403: AuthFailed,
+    404: TaskNotFound,
+    422: ContentRejected,
+    429: RateLimited,
+}
+BY_WORDS: Mapping[str, type[AvmError]] = {
+    "insufficient credits": InsufficientCredits,
+    "invalid api key": AuthFailed,
+    "too many requests": RateLimited,
+    "rate limit": RateLimited,
+}
+
+_SAYS: Mapping[type[AvmError], str] = {
+    AuthFailed: "The service refused the API key",
+    InsufficientCredits: "The account has too few credits for this",
+    BudgetExceeded: "The service says that this costs more than max_credits allows",
+    InvalidInput: "The service refused the request",
+    ContentRejected: "The service rejected the prompt or the picture",
+    RateLimited: "The service asks for a pause: too many requests",
+    TaskNotFound: "The service does not know this task under this key",
+    SubmissionUnknown: "The service holds another request under the same key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, read whole. `data` is None where the body is not JSON."""
+
+    status: int
+    headers: httpx2.Headers
+    data: Any
+    received_at: float
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Return the body's fields; none where it is not a JSON object."""
+        return cast("dict[str, Any]", self.data) if isinstance(self.data, dict) else {}
+
+    @property
+    def envelope(self) -> ErrorEnvelope | None:
+        """Return the API's refusal, which may come with HTTP 200; a task's own FAILED is not one: it has an id."""
+        if "id" in self.fields or "taskId" in self.fields:
+            return None
+        if self.status < 300 and set(self.fields) == {"status"}:
+            return None  # the bare answer of the status endpoint
+        return ErrorEnvelope.read(self.data)
+
+
+class AvmClient:
+    """The API of one account.
+
+    Args:
+        base_url: Origin (and path prefix) of the API.
+        api_key: Sent as header `key`, to that origin only.
+        http: The connection pool; redirects must be off.
+        allowance: Awaited before each question that counts against the allowance; returns when it may be asked.
+        closed: Told after a 429 for how many seconds nobody should ask.
+        now: Wall clock, seconds since 1970.
+        user_agent: Sent with each request; one generation of the API lists it as required.
+        submit_timeout, read_timeout, connect_timeout: Seconds for each phase.
+        rng: Source of the jitter.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        http: httpx2.AsyncClient,
+        *,
+        allowance: Callable[[], Awaitable[None]],
+        closed: Callable[[float], Awaitable[None]],
+        now: Callable[[], float],
+        user_agent: str,
+        submit_timeout: float = 90.0,
+        read_timeout: float = 30.0,
+        connect_timeout: float = 10.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._base = base_url.rstrip("/") + "/api/v1"
+        self._http = http
+        self._headers = {"key": api_key, "User-Agent": user_agent, "Accept": "application/json"}
+        self._allowance = allowance
+        self._closed = closed
+        self._now = now
+        self._submit_timeout = httpx2.Timeout(submit_timeout, connect=connect_timeout, pool=connect_timeout)
+        self._read_timeout = httpx2.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+        self.sandbox_speed: float | None = None
+
+    # --- the seven endpoints ---
+
+    async def account(self) -> Account | None:
+        """Return balance and supported models; None where this generation of the API has no such endpoint."""
+        try:
+            answer = await self._ask("account", "GET", "/account")
+        except TaskNotFound:
+            return None
+        return self._expect(Account.read(answer.data), "account", answer)
+
+    async def quote(self, model: str, fields: Mapping[str, Any]) -> Quote | None:
+        """Return the price of a request; None where this generation of the API has no such endpoint. Starts nothing."""
+        try:
+            answer = await self._ask("quote", "POST", f"/quote/{percent_encode(model, safe='')}", _json(fields))
+        except TaskNotFound:
+            return None
+        return self._expect(Quote.read(answer.data), "quote", answer)
+
+    async def generate(
+        self, model: str, body: bytes, *, idempotency_key: str, max_credits: int | None = None
+    ) -> Accepted:
+        """Start a film. Sent again only where provably nothing came of it.
+
+        Raises:
+            SubmissionUnknown: The answer was lost: there may be a task, and it may have been charged.
+            AvmError: Any other leaf: refused, and nothing was charged.
+        """
+        headers = {"Idempotency-Key": idempotency_key, "Content-Type": "application/json"}
+        if max_credits is not None:
+            headers["X-Max-Credits"] = str(max_credits)
+        path = f"/generate/{percent_encode(model, safe='')}"
+        for attempt in range(1, pacing.RETRIES + 1):
+            try:
+                return await self._generate_once(path, body, headers)
+            except (RateLimited, UpstreamUnavailable) as error:
+                pause = self._pause(attempt, error)
+                if pause is None:
+                    raise
+                logger.warning("submit not accepted (%s); asking again in %.1f s", error.code, pause)
+                await anyio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _generate_once(self, path: str, body: bytes, headers: Mapping[str, str]) -> Accepted:
+        try:
+            answer = await self._send("POST", path, body, headers, self._submit_timeout)
+        except NEVER_SENT as error:
+            raise UpstreamUnavailable(
+                f"The service could not be reached ({_kind(error)}); nothing was started."
+            ) from error
+        except httpx2.HTTPError as error:
+            raise SubmissionUnknown(f"The service's answer was lost ({_kind(error)}).") from error
+        envelope = answer.envelope
+        if answer.status < 300 and envelope is None:
+            accepted = Accepted.read(answer.data)
+            if accepted is None:
+                raise SubmissionUnknown("The service's answer could not be read.")
+            return accepted
+        refused_in_200 = answer.status < 300  # an envelope without a task id: a refusal, as on the seed page
+        if refused_in_200 or pacing.nothing_happened(answer.status, envelope is not None):
+            raise self._error(answer)
+        raise SubmissionUnknown(f"The service answered HTTP {answer.status} to the paid request.")
+
+    async def tasks(self) -> list[TaskSnapshot]:
+        """Return the tasks of this key, newest first; how many the API lists at most is not documented."""
+        answer = await self._ask("list", "GET", "/tasks")
+        rows = answer.fields.get("tasks")
+        if not isinstance(rows, list):
+            raise self._unexpected("list", answer)
+        found = [TaskSnapshot.read(row) for row in cast("list[Any]", rows)]
+        return [snapshot for snapshot in found if snapshot is not None]
+
+    async def task(self, task_id: str) -> TaskSnapshot:
+        """Return one task whole.
+
+        Raises:
+            TaskNotFound: The API does not show it to this key.
+        """
+        answer = await self._ask("task", "GET", f"/tasks/{percent_encode(task_id, safe='')}")
+        return self._expect(TaskSnapshot.read(answer.data), "task", answer)
+
+    async def status(self, task_id: str) -> str:
+        """Return the status of one task, without its output."""
+        answer = await self._ask("status", "GET", f"/tasks/{percent_encode(task_id, safe='')}/status")
+        return self._expect(TaskStatus.read(answer.data), "status", answer).status
+
+    async def cancel(self, task_id: str) -> None:
+        """Ask for a task to be cancelled; a refusal's form is not documented, so any answer but CANCEL is one.
+
+        Raises:
+            NotCancellable: Refused; the caller should read the task to learn why.
+            TaskNotFound: The API does not show it to this key.
+        """
+        answer = await self._retried("cancel", "PUT", f"/tasks/{percent_encode(task_id, safe='')}/cancel", None)
+        if answer.status < 300 and answer.fields.get("status") == "CANCEL":
+            return
+        if answer.status in (401, 403, 404, 429):
+            raise self._error(answer)
+        raise NotCancellable(f"The service did not cancel task {task_id} (HTTP {answer.status}).", task_id=task_id)
+
+    # --- how a request is sent, repeated and read ---
+
+    async def _ask(self, endpoint: Endpoint, method: str, path: str, body: bytes | None = None) -> Answer:
+        """Ask something that may be asked again, and return its 2xx answer."""
+        answer = await self._retried(endpoint, method, path, body)
+        if answer.status >= 300 or answer.envelope is not None:
+            raise self._error(answer)
+        if answer.data is None:
+            raise self._unexpected(endpoint, answer)
+        return answer
+
+    async def _retried(self, endpoint: Endpoint, method: str, path: str, body: bytes | None) -> Answer:
+        """Send a request that may be repeated until it is answered by something other than trouble."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        error: AvmError
+        for attempt in range(1, pacing.RETRIES + 1):
+            if endpoint in QUESTIONS:
+                await self._allowance()
+            try:
+                answer = await self._send(method, path, body, headers, self._read_timeout)
+            except httpx2.HTTPError as failure:
+                error = UpstreamUnavailable(f"The service could not be reached ({_kind(failure)}).")
+            else:
+                if answer.status == 429:
+                    error = self._error(answer)
+                    if endpoint in QUESTIONS:
+                        await self._closed(min(error.retry_after or 5.0, pacing.MAX_RETRY_AFTER))
+                elif answer.status >= 500 or (answer.status < 300 and answer.data is None):
+                    error = self._unexpected(endpoint, answer) if answer.status < 300 else self._error(answer)
+                else:
+                    return answer
+            pause = self._pause(attempt, error)
+            if pause is None:
+                raise error
+            logger.info("%s: %s; asking again in %.1f s", endpoint, error.message, pause)
+            await anyio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _pause(self, attempt: int, error: AvmError) -> float | None:
+        """Return how long to wait before asking again, or None where the caller should be told instead."""
+        if attempt >= pacing.RETRIES:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= pacing.MAX_RETRY_AFTER else None
+        return pacing.backoff(attempt, self._rng)
+
+    async def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: httpx2.Timeout
+    ) -> Answer:
+        """Send one request and read its answer, whose size is bounded."""
+        async with self._http.stream(
+            method, self._base + path, content=body, headers={**self._headers, **headers}, timeout=timeout
+        ) as response:
+            parts = bytearray()
+            async for chunk in response.aiter_bytes():
+                parts += chunk
+                if len(parts) > MAX_ANSWER_BYTES:
+                    raise httpx2.DecodingError("the answer is too long", request=response.request)
+        speed = response.headers.get(SANDBOX_HEADER)
+        if speed is not None:
+            self.sandbox_speed = _positive(speed)
+        return Answer(response.status_code, response.headers, _parsed(bytes(parts)), self._now())
+
+    def _error(self, answer: Answer) -> AvmError:
+        """Turn a refusal into its leaf of the tree: by code, then HTTP status, then words."""
+        envelope = answer.envelope or ErrorEnvelope(status="FAILED")
+        said = envelope.message or envelope.error or ""
+        leaf = BY_CODE.get(envelope.error_code or "") or BY_STATUS.get(answer.status)
+        if leaf is None or (answer.status == 400 and not envelope.error_code):
+            leaf = next((found for words, found in BY_WORDS.items() if words in said.lower()), leaf)
+        if leaf is None and answer.status >= 500:
+            return UpstreamUnavailable(f"The service answered HTTP {answer.status}{_saying(said)}.")
+        if leaf is None:
+            code = f" ({envelope.error_code})" if envelope.error_code else ""
+            return UpstreamUnexpected(f"The service answered HTTP {answer.status}{code}{_saying(said)}.")
+        wait = pacing.retry_after(answer.headers.get("Retry-After"), self._now()) if leaf is RateLimited else None
+        return leaf(f"{_SAYS[leaf]}{_saying(said)}.", retry_after=wait)
+
+    def _unexpected(self, endpoint: Endpoint, answer: Answer) -> UpstreamUnexpected:
+        kind = answer.headers.get("Content-Type", "no type").split(";")[0]
+        return UpstreamUnexpected(
+            f"The service's answer ({endpoint}, HTTP {answer.status}, {quoted(kind, 60)}) is not what it documents."
+        )
+
+    def _expect(self, value: T | None, endpoint: Endpoint, answer: Answer) -> T:
+        if value is None:
+            raise self._unexpected(endpoint, answer)
+        return value
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _positive(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < 1e9 else None
+
+
+def _saying(said: str) -> str:
+    return f"; it said {quoted(said)}" if said else ""
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__

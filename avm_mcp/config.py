@@ -1,0 +1,174 @@
+"""The settings: every environment variable once, with its default, its meaning and its check.
+
+Only this module (and the fast start) reads the environment. An empty value, and the literal `${…}` that some
+hosts pass on when a user left a field empty, count as unset.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from avm_mcp.errors import BadSetting
+
+SANDBOX_KEY = "sandbox"
+"""The value of AVM_API_KEY that starts an embedded sandbox instead of using the real API."""
+
+ALIASES: Mapping[str, str] = {"AIVIDEO_API_KEY": "AVM_API_KEY"}
+"""Names that other software uses for the same setting: the existing skill calls the key AIVIDEO_API_KEY."""
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def _default_state_dir() -> Path:
+    return platformdirs.user_state_path("avm-mcp")
+
+
+def _default_output_dir() -> Path:
+    return platformdirs.user_videos_path()
+
+
+Credits = Annotated[int, Field(ge=0, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=600)]
+
+
+class Settings(BaseModel):
+    """What can be set, and what holds when it is not. Each field is the variable of the same name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    AVM_API_KEY: SecretStr | None = Field(
+        default=None,
+        description="Key from https://aivideomaker.ai (`AIVIDEO_API_KEY` works too). "
+        "`sandbox` starts a free local copy of the service.",
+    )
+    AVM_BASE_URL: str = Field(default="https://aivideomaker.ai", description="Where the API is; https, or loopback.")
+    AVM_OUTPUT_DIR: Path = Field(
+        default_factory=_default_output_dir, description="Where finished films go. Default: your Videos folder."
+    )
+    AVM_INPUT_DIRS: tuple[Path, ...] | None = Field(
+        default=None,
+        description=f"Folders that pictures may be read from, separated by `{os.pathsep}`. "
+        "Default: Pictures, Downloads, Desktop, Videos and the working folder.",
+    )
+    AVM_STATE_DIR: Path = Field(
+        default_factory=_default_state_dir,
+        description="Where the journal of paid jobs is kept. Default: the system's state folder.",
+    )
+    AVM_MAX_CREDITS_PER_CALL: Credits | None = Field(
+        default=None, description="Refuse any film that costs more credits. 1 credit is 0.01 USD."
+    )
+    AVM_MAX_CREDITS_PER_DAY: Credits | None = Field(
+        default=None, description="Refuse a film that would take the credits of this UTC day above this."
+    )
+    AVM_DEDUPE_MINUTES: Annotated[float, Field(ge=0, le=1440)] = Field(
+        default=60, description="How long after completion the same request returns the same film."
+    )
+    AVM_SAVE: Literal["mine", "all", "off"] = Field(
+        default="mine",
+        description="Which finished films are saved: those started here, all of this key that are looked at, or none.",
+    )
+    AVM_CONNECT_TIMEOUT: Seconds = Field(default=10, description="Seconds to reach the API.")
+    AVM_READ_TIMEOUT: Seconds = Field(default=30, description="Seconds for the API to answer a question.")
+    AVM_SUBMIT_TIMEOUT: Seconds = Field(default=90, description="Seconds for the API to answer a paid request.")
+    AVM_USER_AGENT: str | None = Field(default=None, description="User-Agent header. Default: `avm-mcp/<version>`.")
+    AVM_EGRESS_ID: str = Field(
+        default="this-machine",
+        max_length=100,
+        description="Name of the IP address that requests leave by; the API allows 60 questions a minute for each.",
+    )
+    AVM_SANDBOX_SPEED: Annotated[float, Field(gt=0, le=10_000)] = Field(
+        default=20, description="How many times faster than the real service the embedded sandbox runs."
+    )
+    AVM_LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", description="What is written to stderr."
+    )
+
+    @field_validator("AVM_API_KEY")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]{1,512}", value.get_secret_value()):
+            raise ValueError("a key without spaces or line breaks, at most 512 characters")
+        return value
+
+    @field_validator("AVM_BASE_URL")
+    @classmethod
+    def _safe_origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        if not secure or not parts.hostname or parts.username or parts.query or parts.fragment:
+            raise ValueError("an https URL, or http on 127.0.0.1, without user, query or fragment")
+        return value.rstrip("/")
+
+    @field_validator("AVM_INPUT_DIRS", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(p for p in value.split(os.pathsep) if p.strip()) if isinstance(value, str) else value
+
+    @field_validator("AVM_OUTPUT_DIR", "AVM_STATE_DIR", "AVM_INPUT_DIRS")
+    @classmethod
+    def _expanded(cls, value: Path | tuple[Path, ...] | None) -> Path | tuple[Path, ...] | None:
+        def absolute(path: Path) -> Path:
+            try:
+                path = path.expanduser()
+            except RuntimeError as error:
+                raise ValueError(f"a folder without ~, since there is no home folder ({error})") from None
+            if not path.is_absolute():
+                raise ValueError("an absolute folder")
+            return path
+
+        if value is None:
+            return None
+        return tuple(absolute(p) for p in value) if isinstance(value, tuple) else absolute(value)
+
+    @field_validator("AVM_USER_AGENT")
+    @classmethod
+    def _one_line(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\x20-\x7e]{1,256}", value):
+            raise ValueError("one line of plain characters")
+        return value
+
+    @property
+    def api_key(self) -> str | None:
+        return self.AVM_API_KEY.get_secret_value() if self.AVM_API_KEY else None
+
+    @property
+    def sandboxed(self) -> bool:
+        """Return whether the embedded sandbox is asked for."""
+        return self.api_key == SANDBOX_KEY
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings.
+
+        Raises:
+            BadSetting: For the first variable whose value cannot be used; it names the variable and what is allowed.
+        """
+        given = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for name in (*cls.model_fields, *ALIASES):
+            text = given.get(name, "").strip()
+            if text and not re.fullmatch(r"\$\{[^}]*\}", text):
+                values.setdefault(ALIASES.get(name, name), text)
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = str(first["loc"][0])
+            allowed = first["msg"].removeprefix("Value error, ")
+            raise BadSetting(
+                f"{name} cannot be used: allowed is {_allowed(first['type'], allowed)}.", field=name
+            ) from None
+
+
+def _allowed(kind: str, message: str) -> str:
+    """Turn pydantic's "Input should be …" into the words after "allowed is"."""
+    if kind == "value_error":
+        return message
+    plain = message.removeprefix("Input should be ").split(", unable to parse")[0]
+    return "a whole number" if kind.startswith("int_") else re.sub(r"^a valid ", "a ", plain)

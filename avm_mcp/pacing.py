@@ -1,0 +1,95 @@
+"""How fast, how often, and whether again: pure functions, no clock and no I/O of their own."""
+
+import random
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+MAX_RETRY_AFTER = 120.0
+"""Seconds. A longer `Retry-After` is not waited out inside a call: the caller is told instead."""
+
+RETRIES = 4
+"""How often a question that is safe to repeat is repeated before the caller is told."""
+
+BUCKET_CAPACITY = 10.0
+BUCKET_REFILL = 0.75
+"""Tokens a second: 10 + 60 × 0.75 = 55 in any minute, below the API's 60 a minute and IP address."""
+
+NOTHING_HAPPENED_WITHOUT_ENVELOPE = frozenset(
+    {301, 302, 307, 308, 401, 403, 404, 405, 407, 411, 413, 414, 415, 421, 431, 451}
+)
+"""Answers that say by their definition (RFC 9110) that the request was not acted on, whoever gave them."""
+
+
+def backoff(attempt: int, rng: random.Random) -> float:
+    """Return the seconds to wait before repeat number `attempt` (1 is the first): 0.5 s doubling to 15 s, full jitter.
+
+    Never below half of the nominal delay, so that a crowd spreads without anyone hammering.
+    """
+    nominal = min(15.0, 0.5 * 2 ** (attempt - 1))
+    return nominal * (0.5 + 0.5 * rng.random())
+
+
+def retry_after(header: str | None, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for, in either of its forms (RFC 9110, 10.2.3).
+
+    None where it is absent or unreadable; never negative; not capped, so that callers can see an absurd one.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, aware.timestamp() - now)
+
+
+def nothing_happened(status: int, enveloped: bool) -> bool:
+    """Return whether an answer with this HTTP status proves that a paid request created nothing.
+
+    Proof is a 429, or a 4xx that carries the API's own error envelope, or one of the few that mean it by
+    definition. A 5xx proves nothing with or without an envelope: the charge may have come before the fault.
+    """
+    if status == 429:
+        return True
+    return (400 <= status < 500 and enveloped) or status in NOTHING_HAPPENED_WITHOUT_ENVELOPE
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The allowance for questions to the API, shared by every process behind one address.
+
+    Attributes:
+        tokens: Questions that may be asked at once.
+        filled_at: When `tokens` was true, in seconds since 1970: several processes share it, so wall clock.
+        closed_until: Nobody asks before this, after a 429.
+    """
+
+    tokens: float
+    filled_at: float
+    closed_until: float = 0.0
+
+
+def take(bucket: Bucket, now: float) -> tuple[Bucket, float]:
+    """Return the bucket after one question was asked for, and the seconds to wait before asking again (0: granted).
+
+    A wall clock that jumped back refills nothing and closes for no longer than a 429 may.
+    """
+    gained = max(0.0, now - bucket.filled_at) * BUCKET_REFILL
+    tokens = min(BUCKET_CAPACITY, bucket.tokens + gained)
+    closed = bucket.closed_until if bucket.closed_until - now <= MAX_RETRY_AFTER else 0.0
+    current = Bucket(tokens, now, closed)
+    if closed > now:
+        return current, closed - now
+    if tokens < 1.0:
+        return current, (1.0 - tokens) / BUCKET_REFILL
+    return replace(current, tokens=tokens - 1.0), 0.0
+
+
+def day_of(now: float) -> str:
+    """Return the UTC day, which is what the API's own daily limits count by."""
+    return datetime.fromtimestamp(now, UTC).date().isoformat()
