@@ -104,7 +104,8 @@ class Answer:
     @property
     def fields(self) -> Mapping[str, Any]:
         """Return the body's fields; none where it is not a JSON object."""
-        return cast("dict[str, Any]", self.data) if isinstance(self.data, dict) else {}
+        body: object = self.data
+        return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
 
     @property
     def envelope(self) -> ErrorEnvelope | None:

@@ -1,0 +1,158 @@
+"""Finished films onto the user's disk, waited for or not, until they are there or their link is dead (P3)."""
+
+import logging
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import httpx2
+
+from avm_mcp import pacing
+from avm_mcp.client import AvmClient
+from avm_mcp.errors import AvmError
+from avm_mcp.journal import Journal
+from avm_mcp.media import FilmError, FilmGone, film_name, save_film
+from avm_mcp.models import Job
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 3
+"""Films fetched side by side."""
+
+SLOWEST_RETRY = 300.0
+"""Seconds between tries at most; a link lives a day."""
+
+URL_PATIENCE = 3600.0
+"""Seconds after completion during which a link that is missing from the answer may still appear."""
+
+
+class Archive:
+    """Saves the films of one account.
+
+    Args:
+        journal: Says which films are wanted, and learns what became of them.
+        client: Asked again for a link that was missing.
+        http: A pool without the API key: the file host is not the API.
+        folder: Where films go.
+        base_url: Origin of the API; the one host that may be private, for the sandbox.
+        account: Fingerprint of key and base URL.
+        now: Wall clock, seconds since 1970.
+        changed: Called with each job whose film changed.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        client: AvmClient,
+        http: httpx2.AsyncClient,
+        *,
+        folder: Path,
+        base_url: str,
+        account: str,
+        now: Callable[[], float],
+        changed: Callable[[Job], None],
+    ) -> None:
+        self._journal = journal
+        self._client = client
+        self._http = http
+        self._folder = folder
+        self._base_url = base_url
+        self._account = account
+        self._now = now
+        self._changed = changed
+        self._nudged = anyio.Event()
+        self._busy: set[str] = set()
+        self._tries: dict[str, int] = {}
+        self._due: dict[str, float] = {}
+        self._places = anyio.Semaphore(AT_ONCE)
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+
+    def nudge(self) -> None:
+        """Tell the loop that a film may be wanted."""
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Save films until cancelled."""
+        async with anyio.create_task_group() as group:
+            while True:
+                pause: float | None = None
+                try:
+                    for job in await self._journal.films_wanted(self._account):
+                        wait = self._due.get(job.id, 0.0) - anyio.current_time()
+                        if job.id in self._busy:
+                            continue
+                        if wait > 0:
+                            pause = min(pause or wait, wait)
+                            continue
+                        self._busy.add(job.id)
+                        group.start_soon(self._save, job)
+                except AvmError as error:
+                    logger.warning("films: %s", error.message)
+                    pause = 5.0
+                with anyio.move_on_after(pause):
+                    await self._nudged.wait()
+                self._nudged = anyio.Event()
+
+    async def _save(self, job: Job) -> None:
+        """Try once; what becomes of it is in the journal, and when to try again in `_due`."""
+        try:
+            async with self._places:
+                await self._try(job)
+        except AvmError as error:
+            self._later(job, None)
+            logger.warning("film of %s: %s", job.public_id, error.message)
+        except Exception:
+            self._later(job, None)
+            logger.exception("film of %s: saving failed; it is tried again", job.public_id)
+        finally:
+            self._busy.discard(job.id)
+            self.nudge()
+
+    async def _try(self, job: Job) -> None:
+        if job.video_url is None:
+            await self._find_url(job)
+            return
+        name = film_name(datetime.fromtimestamp(job.created_at, UTC), job.prompt, job.public_id)
+        try:
+            saved = await save_film(
+                job.video_url, folder=self._folder, name=name, http=self._http, base_url=self._base_url
+            )
+        except FilmError as error:
+            await self._failed(job, error)
+            return
+        self._due.pop(job.id, None)
+        self._changed(await self._journal.film(job.id, "saved", path=str(saved.path), size=saved.size, error=None))
+
+    async def _find_url(self, job: Job) -> None:
+        """COMPLETED without a link: the service may add it later, so it is asked for again for a while."""
+        assert job.task_id is not None
+        seen = await self._journal.observed(self._account, await self._client.task(job.task_id), self._now())
+        if seen is not None and seen.video_url is not None:
+            self._changed(seen)
+            return
+        if self._now() > (job.completed_at or job.created_at) + URL_PATIENCE:
+            await self._lose(job, "the service gave no link to the film")
+        else:
+            self._later(job, None)
+
+    async def _failed(self, job: Job, error: FilmError) -> None:
+        dead = isinstance(error, FilmGone) or not error.retryable
+        if dead or (job.expires_at is not None and self._now() > job.expires_at):
+            await self._lose(job, error.message)
+            return
+        self._later(job, error.retry_after)
+        logger.warning("film of %s: %s; it is tried again", job.public_id, error.message)
+        self._changed(await self._journal.film(job.id, "wanted", path=None, size=None, error=error.message))
+
+    async def _lose(self, job: Job, why: str) -> None:
+        self._due.pop(job.id, None)
+        logger.error("film of %s is lost: %s", job.public_id, why)
+        self._changed(await self._journal.film(job.id, "lost", path=None, size=None, error=why))
+
+    def _later(self, job: Job, asked: float | None) -> None:
+        tries = self._tries.get(job.id, 0) + 1
+        self._tries[job.id] = tries
+        nominal = min(SLOWEST_RETRY, pacing.backoff(1, self._rng) * 2 ** min(tries, 10))
+        self._due[job.id] = anyio.current_time() + (asked if asked is not None else nominal)

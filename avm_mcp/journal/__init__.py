@@ -1,0 +1,102 @@
+"""Durable state: what was paid for, what became of it, and what processes share. The only SQL of the project."""
+
+import logging
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from avm_mcp.errors import StateUnavailable
+from avm_mcp.journal.driver import Driver
+from avm_mcp.journal.jobs import Jobs, Limits, Reservation
+from avm_mcp.journal.shared import Shared
+from avm_mcp.journal.sqlite import SqliteDriver
+
+__all__ = ["Journal", "Limits", "Reservation", "open_journal"]
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "journal.db"
+
+
+class Journal(Jobs, Shared):
+    """The journal, over any driver."""
+
+    def __init__(
+        self, driver: Driver, *, save: Literal["mine", "all", "off"] = "mine", warning: str | None = None
+    ) -> None:
+        self._driver = driver
+        self.save = save
+        self.warning = warning
+
+    @property
+    def durable(self) -> bool:
+        """Return whether what is written outlives the process."""
+        return self._driver.durable
+
+    def close(self) -> None:
+        self._driver.close()
+
+
+async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all", "off"] = "mine") -> Journal:
+    """Open the journal in `folder`, bringing an older one up to date.
+
+    Where the folder cannot be written (a read-only disk), the journal lives in memory and says in `warning` what
+    that costs. A damaged file is set aside and a new one started; nothing is deleted.
+
+    Raises:
+        StateUnavailable: The journal was written by a newer version of this program.
+    """
+    path = folder / FILE_NAME
+    warning: str | None = None
+    try:
+        driver = await _started(path, now)
+    except sqlite3.DatabaseError as damage:
+        aside = path.with_name(f"{FILE_NAME}.damaged-{int(now)}")
+        for suffix in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+        warning = f"The journal was damaged ({damage}); it is kept as {aside}, and a new one was started."
+        driver = await _started(path, now)
+    except StateUnavailable as refusal:
+        if refusal.field == "version":
+            raise
+        warning = (
+            f"{refusal.message} Jobs are kept in memory only: if this process ends, a running video is found again"
+            " only through list_tasks, and a daily cap refuses every paid call."
+        )
+        driver = await _started(None, now)
+    return Journal(driver, save=save, warning=warning)
+
+
+async def _started(path: Path | None, now: float) -> SqliteDriver:
+    driver = SqliteDriver(path)
+    try:
+        await driver.start()
+        await _migrate(driver, now)
+    except BaseException:
+        driver.close()
+        raise
+    return driver
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return the numbered migrations, each a file."""
+    folder = resources.files("avm_mcp.journal") / "migrations"
+    found = sorted((entry.name, entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name.split("_")[0]), sql) for name, sql in found]
+
+
+async def _migrate(driver: Driver, now: float) -> None:
+    steps = migrations()
+    have = await driver.version()
+    if have > steps[-1][0]:
+        raise StateUnavailable(
+            f"The journal is of a newer version of avm-mcp (state {have}, this program knows {steps[-1][0]}).",
+            field="version",
+            next_step="tell the user to update avm-mcp, or to set another AVM_STATE_DIR.",
+        )
+    for number, sql in steps:
+        if number > have:
+            await driver.script(number, sql, now)

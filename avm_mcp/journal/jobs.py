@@ -1,0 +1,296 @@
+"""Jobs in the journal: the only writer of their state, which moves forward only."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from avm_mcp.errors import BudgetExceeded, ContentRejected
+from avm_mcp.journal.driver import Driver, Row, Transaction
+from avm_mcp.models import (
+    CANCEL,
+    COMPLETED,
+    FAILED,
+    FINAL,
+    NOT_CREATED,
+    SUBMITTING,
+    UNKNOWN,
+    Accepted,
+    Film,
+    Job,
+    TaskSnapshot,
+    rank,
+)
+from avm_mcp.pacing import day_of
+
+FILE_LIFE = 24 * 3600.0
+"""Seconds that the service keeps a finished file (its own notice in `output.msg`)."""
+
+MAX_FAILURES = 3
+FAILURE_WINDOW = 3600.0
+"""After this many failures of one request within this many seconds it is not started again."""
+
+_COLUMNS = tuple(f.name for f in fields(Job))
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"  # noqa: S608 - column names of our own
+_FINAL_WORDS = ", ".join(f"'{status}'" for status in sorted(FINAL))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a reservation must keep to; it is checked in the transaction that makes it."""
+
+    per_day: int | None
+    dedupe_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A row to be sent, or, for a duplicate, the row that exists already."""
+
+    job: Job
+    duplicate: bool
+
+
+class Jobs:
+    """The table of jobs. Every method raises `StateUnavailable` where the state cannot be read or written."""
+
+    _driver: Driver
+    save: Literal["mine", "all", "off"]
+
+    # --- money: the row comes before the request ---
+
+    async def reserve(self, draft: Job, *, body: bytes, input_json: str, limits: Limits) -> Reservation:
+        """Write the intent to pay for `draft`, unless the same request is live already (P1, P8).
+
+        Raises:
+            BudgetExceeded: The day's cap would be passed.
+            ContentRejected: The same request has just failed again and again.
+        """
+        now = draft.created_at
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE jobs SET live = 0 WHERE account = ? AND caller = ? AND identity = ? AND status = ?"
+                " AND live = 1 AND settled_at <= ?",
+                *(draft.account, draft.caller, draft.identity, COMPLETED, now - limits.dedupe_seconds),
+            )
+            existing = await tx.rows(
+                f"{_SELECT} WHERE account = ? AND caller = ? AND identity = ? AND live = 1",
+                *(draft.account, draft.caller, draft.identity),
+            )
+            if existing:
+                return Reservation(_job(existing[0]), duplicate=True)
+            await self._refuse_hopeless(tx, draft)
+            if limits.per_day is not None:
+                await self._refuse_beyond_day(tx, draft, limits.per_day)
+            await self._insert(tx, draft, live=1, body=body, input_json=input_json)
+            return Reservation(draft, duplicate=False)
+
+    async def _refuse_hopeless(self, tx: Transaction, draft: Job) -> None:
+        failed = await tx.rows(
+            "SELECT count(*) AS n FROM jobs WHERE account = ? AND caller = ? AND identity = ? AND status = ?"
+            " AND settled_at > ?",
+            *(draft.account, draft.caller, draft.identity, FAILED, draft.created_at - FAILURE_WINDOW),
+        )
+        if failed[0]["n"] >= MAX_FAILURES:
+            raise ContentRejected(
+                f"Not started, nothing charged: this same request failed {failed[0]['n']} times within the hour.",
+                next_step="tell the user, and change the prompt or the picture; repeating it as it is will fail again.",
+            )
+
+    async def _refuse_beyond_day(self, tx: Transaction, draft: Job, cap: int) -> None:
+        spent = await _spent(tx, draft.account, day_of(draft.created_at))
+        price = draft.credits_quoted
+        if price is None or spent + price > cap:
+            raise BudgetExceeded(
+                f"Not started, nothing charged: this costs {'an unknown number of' if price is None else price}"
+                f" credits, {spent} are spent today, and AVM_MAX_CREDITS_PER_DAY is {cap}.",
+                field="AVM_MAX_CREDITS_PER_DAY",
+                allowed=f"{max(0, cap - spent)} credits more today (UTC)",
+                next_step="tell the user; a new day starts at 00:00 UTC, and only the user can raise the cap.",
+            )
+
+    async def _insert(self, tx: Transaction, job: Job, *, live: int, body: bytes | None, input_json: str) -> None:
+        extra = {"live": live, "body": body, "input": input_json, "day": day_of(job.created_at)}
+        columns = {name: getattr(job, name) for name in _COLUMNS} | extra
+        columns["mine"] = int(job.mine)
+        if job.final:
+            columns["settled_at"] = job.created_at
+        marks = ", ".join("?" * len(columns))
+        await tx.run(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})", *columns.values())  # noqa: S608
+
+    async def expect_answer(self, job_id: str, answer_by: float) -> None:
+        """Note until when the process that sends this job's request may still be waiting for its answer."""
+        async with self._driver.writing() as tx:
+            await tx.run("UPDATE jobs SET answer_by = ? WHERE id = ? AND status = ?", answer_by, job_id, SUBMITTING)
+
+    async def accepted(self, job_id: str, answer: Accepted) -> Job:
+        """Give the job its task. A task that another row claims already stays with that row."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE jobs SET task_id = ?, status = ?, credits_charged = COALESCE(?, credits_charged), body = NULL,"
+                " error_code = NULL, error_text = NULL, settled_at = NULL WHERE id = ? AND task_id IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.account = jobs.account AND o.task_id = ?)",
+                *(answer.task_id, _open_status(answer.status), answer.credits_charged, job_id, answer.task_id),
+            )
+            return await _one(tx, job_id)
+
+    async def refused(self, job_id: str, code: str, text: str, now: float) -> Job:
+        """Record that provably nothing came of the request; what it reserved is free again."""
+        return await self._without_task(job_id, NOT_CREATED, code, text, now)
+
+    async def unknown(self, job_id: str, text: str, now: float) -> Job:
+        """Record that the answer was lost."""
+        return await self._without_task(job_id, UNKNOWN, "SUBMISSION_UNKNOWN", text, now)
+
+    async def _without_task(self, job_id: str, status: str, code: str, text: str, now: float) -> Job:
+        gone = status == NOT_CREATED
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE jobs SET status = ?, error_code = ?, error_text = ?, live = CASE WHEN ? THEN 0 ELSE live END,"
+                " body = CASE WHEN ? THEN NULL ELSE body END, settled_at = CASE WHEN ? THEN ? ELSE settled_at END"
+                " WHERE id = ? AND task_id IS NULL",
+                *(status, code, text, gone, gone, gone, now, job_id),
+            )
+            return await _one(tx, job_id)
+
+    # --- what the upstream shows ---
+
+    async def observed(self, account: str, seen: TaskSnapshot, now: float) -> Job | None:
+        """Write what the upstream shows of a task; None where no row is of that task.
+
+        Reading an older state after a newer one changes nothing. A final row only learns a refund or a link.
+        """
+        async with self._driver.writing() as tx:
+            found = await tx.rows(f"{_SELECT} WHERE account = ? AND task_id = ?", account, seen.id)
+            if not found:
+                return None
+            job = _job(found[0])
+            changes = self._changes(job, seen, now)
+            if not changes:
+                return job
+            if changes.get("status") == COMPLETED:
+                await _learn(tx, job, seen, now)
+            assignments = ", ".join(f"{name} = ?" for name in changes)
+            await tx.run(f"UPDATE jobs SET {assignments} WHERE id = ?", *changes.values(), job.id)  # noqa: S608
+            return await _one(tx, job.id)
+
+    def _changes(self, job: Job, seen: TaskSnapshot, now: float) -> dict[str, object]:
+        facts: dict[str, object] = {
+            "credits_charged": seen.credits_charged,
+            "credits_refunded": seen.credits_refunded,
+        }
+        advances = not job.final and rank(seen.status) >= rank(job.status)
+        if advances:
+            facts["status"] = seen.status
+        if seen.status == COMPLETED and (advances or job.status == COMPLETED):
+            facts["video_url"] = seen.video_url
+        if advances and seen.status in FINAL:
+            finished = seen.completed_at.timestamp() if seen.completed_at else now
+            facts |= {"completed_at": finished, "settled_at": now}
+            if seen.status == COMPLETED:
+                facts |= {"expires_at": finished + FILE_LIFE, "film": self._film_for(mine=job.mine)}
+            else:
+                facts |= {"live": 0, "error_text": seen.output.error if seen.output else None}
+        current = {name: getattr(job, name, None) for name in facts}
+        return {name: value for name, value in facts.items() if value is not None and value != current[name]}
+
+    def _film_for(self, *, mine: bool) -> Film:
+        return "wanted" if self.save == "all" or (mine and self.save == "mine") else "off"
+
+    async def adopt(self, draft: Job, now: float) -> Job:
+        """Add a task that was made elsewhere with the same key; it guards nothing and costs nothing here."""
+        async with self._driver.writing() as tx:
+            found = await tx.rows(f"{_SELECT} WHERE account = ? AND task_id = ?", draft.account, draft.task_id)
+            if found:
+                return _job(found[0])
+            await self._insert(tx, draft, live=0, body=None, input_json="{}")
+            if draft.final:
+                await tx.run("UPDATE jobs SET settled_at = ? WHERE id = ?", now, draft.id)
+            return draft
+
+    # --- films ---
+
+    async def film(self, job_id: str, state: Film, *, path: str | None, size: int | None, error: str | None) -> Job:
+        """Record what became of the film; one that is on the disk is never un-recorded by a later failure."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE jobs SET film = ?, film_path = COALESCE(?, film_path), film_size = COALESCE(?, film_size),"
+                " film_error = ? WHERE id = ? AND (film <> 'saved' OR ? = 'saved')",
+                *(state, path, size, error, job_id, state),
+            )
+            return await _one(tx, job_id)
+
+    # --- reading ---
+
+    async def find(self, account: str, any_id: str) -> Job | None:
+        """Return the job with this id of ours or of the upstream's."""
+        found = await self._driver.rows(
+            f"{_SELECT} WHERE account = ? AND (id = ? OR task_id = ?)", account, any_id, any_id
+        )
+        return _job(found[0]) if found else None
+
+    async def in_flight(self, account: str) -> list[Job]:
+        """Return the jobs that have a task which is not final, oldest first."""
+        return await self._where(f"task_id IS NOT NULL AND status NOT IN ({_FINAL_WORDS})", account)
+
+    async def unanswered(self, account: str, now: float) -> list[Job]:
+        """Return the jobs whose answer is lost: known so, or the process that waited for it must be gone."""
+        return await self._where(
+            "task_id IS NULL AND (status = ? OR (status = ? AND answer_by < ?))", account, UNKNOWN, SUBMITTING, now
+        )
+
+    async def films_wanted(self, account: str) -> list[Job]:
+        return await self._where("film = 'wanted'", account)
+
+    async def newest(self, account: str, limit: int) -> list[Job]:
+        found = await self._driver.rows(
+            f"{_SELECT} WHERE account = ? ORDER BY created_at DESC, id DESC LIMIT ?", account, limit
+        )
+        return [_job(row) for row in found]
+
+    async def spent_today(self, account: str, now: float) -> int:
+        """Return the credits of this UTC day: charged, or while that is unknown quoted, less what came back."""
+        return await _spent(self._driver, account, day_of(now))
+
+    async def _where(self, condition: str, account: str, *values: object) -> list[Job]:
+        found = await self._driver.rows(
+            f"{_SELECT} WHERE account = ? AND {condition} ORDER BY created_at, id", account, *values
+        )
+        return [_job(row) for row in found]
+
+
+async def _spent(source: Driver | Transaction, account: str, day: str) -> int:
+    found = await source.rows(
+        "SELECT COALESCE(SUM(CASE"
+        " WHEN status IN (?, ?) AND credits_charged IS NULL THEN 0"  # the seed API refunds without saying so
+        " ELSE COALESCE(credits_charged, credits_quoted, 0) - COALESCE(credits_refunded, 0) END), 0) AS n"
+        " FROM jobs WHERE account = ? AND day = ? AND mine = 1 AND status <> ?",
+        *(FAILED, CANCEL, account, day, NOT_CREATED),
+    )
+    return int(found[0]["n"])
+
+
+async def _learn(tx: Transaction, job: Job, seen: TaskSnapshot, now: float) -> None:
+    """Keep how long the film took by the upstream's own clock; without both of its times nothing is learned."""
+    if seen.created_at is None or seen.completed_at is None:
+        return
+    took = (seen.completed_at - seen.created_at).total_seconds()
+    if took > 0:
+        await tx.run(
+            "INSERT INTO durations (account, task_id, model, seconds, took, finished_at) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            *(job.account, seen.id, job.model, job.seconds, took, now),
+        )
+
+
+async def _one(tx: Transaction, job_id: str) -> Job:
+    return _job((await tx.rows(f"{_SELECT} WHERE id = ?", job_id))[0])
+
+
+def _job(row: Row) -> Job:
+    values: dict[str, Any] = dict(row)
+    values["mine"] = bool(values["mine"])  # SQLite has no booleans
+    return Job(**values)
+
+
+def _open_status(status: str) -> str:
+    """A replay may carry the task's present status; a final one is left to the next look, which brings the output."""
+    return "SUBMITTED" if status in FINAL else status

@@ -1,0 +1,60 @@
+"""What processes share besides jobs: how long films took, the allowance for questions, and who does what."""
+
+from avm_mcp import pacing
+from avm_mcp.journal.driver import Driver
+
+
+class Shared:
+    """Durations, buckets and leases."""
+
+    _driver: Driver
+
+    async def durations(self, account: str, model: str, seconds: int, limit: int) -> list[float]:
+        """Return how many seconds the last films of this kind took, newest first."""
+        found = await self._driver.rows(
+            "SELECT took FROM durations WHERE account = ? AND model = ? AND seconds = ?"
+            " ORDER BY finished_at DESC LIMIT ?",
+            *(account, model, seconds, limit),
+        )
+        return [float(row["took"]) for row in found]
+
+    async def take_token(self, egress: str, now: float) -> float:
+        """Take one question from the allowance and return 0, or return the seconds to wait before asking again (P6)."""
+        async with self._driver.writing() as tx:
+            found = await tx.rows("SELECT tokens, filled_at, closed_until FROM buckets WHERE egress = ?", egress)
+            bucket = pacing.Bucket(**found[0]) if found else pacing.Bucket(pacing.BUCKET_CAPACITY, now)
+            bucket, wait = pacing.take(bucket, now)
+            await tx.run(
+                "INSERT INTO buckets (egress, tokens, filled_at, closed_until) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (egress) DO UPDATE SET tokens = excluded.tokens, filled_at = excluded.filled_at,"
+                " closed_until = excluded.closed_until",
+                *(egress, bucket.tokens, bucket.filled_at, bucket.closed_until),
+            )
+            return wait
+
+    async def close_bucket(self, egress: str, until: float) -> None:
+        """Let nobody ask before `until`, seconds since 1970."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "INSERT INTO buckets (egress, tokens, filled_at, closed_until) VALUES (?, 0, ?, ?)"
+                " ON CONFLICT (egress) DO UPDATE SET tokens = 0, closed_until = excluded.closed_until",
+                *(egress, until, until),
+            )
+
+    async def lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
+        """Take or renew a lease; False while another holder's has not run out.
+
+        One that reaches further ahead than any lease may was written before the wall clock jumped back: void.
+        """
+        async with self._driver.writing() as tx:
+            changed = await tx.run(
+                "INSERT INTO leases (name, holder, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+                " holder = excluded.holder, until = excluded.until"
+                " WHERE leases.holder = excluded.holder OR leases.until < ? OR leases.until > ?",
+                *(name, holder, now + seconds, now, now + 10 * seconds),
+            )
+            return changed > 0
+
+    async def release(self, name: str, holder: str) -> None:
+        async with self._driver.writing() as tx:
+            await tx.run("DELETE FROM leases WHERE name = ? AND holder = ?", name, holder)

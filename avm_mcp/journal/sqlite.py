@@ -1,0 +1,155 @@
+"""The embedded driver: one SQLite file, shared safely by every process of a user.
+
+Statements run on the event loop: they take microseconds, a paid job writes a handful in its life, and without a
+thread there is no await inside a transaction, so that no cancellation can fall into one. A lock that another
+process holds is not waited for inside SQLite, which would block the loop, but outside, with a jittered sleep.
+"""
+
+import os
+import random
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from avm_mcp.errors import StateUnavailable
+from avm_mcp.journal.driver import Row
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds to wait for other processes' locks before saying that the state is unavailable."""
+
+
+class SqliteDriver:
+    """A SQLite database at `path`, or in memory where that is None."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.durable = path is not None
+        self.journal_mode = "memory"
+        self._writer = anyio.Lock()
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self._connection = _connected(path)
+
+    async def start(self) -> None:
+        """Set up the connection.
+
+        Raises:
+            sqlite3.DatabaseError: The file is not a database, or is damaged.
+            StateUnavailable: The file cannot be opened or written.
+        """
+        self.journal_mode = str((await self._patiently("PRAGMA journal_mode = WAL"))[0]["journal_mode"])
+        await self._patiently("PRAGMA synchronous = FULL")
+        await self._patiently("PRAGMA foreign_keys = ON")
+
+    async def rows(self, sql: str, *values: object) -> list[Row]:
+        return await self._patiently(sql, *values)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncGenerator["SqliteTransaction"]:
+        async with self._writer:
+            await self._patiently("BEGIN IMMEDIATE")
+            # From here on nothing waits, unless COMMIT must: a cancellation cannot fall between two statements.
+            try:
+                yield SqliteTransaction(self._connection)
+                await self._patiently("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+
+    async def version(self) -> int:
+        return int((await self._patiently("PRAGMA user_version"))[0]["user_version"])
+
+    async def script(self, number: int, sql: str, now: float) -> None:  # noqa: ARG002 - other drivers keep the time
+        async with self.writing() as tx:
+            if await self.version() < number:
+                for statement in _statements(sql):
+                    await tx.run(statement)
+                await tx.run(f"PRAGMA user_version = {number:d}")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    async def _patiently(self, sql: str, *values: object) -> list[Row]:
+        give_up = anyio.current_time() + PATIENCE
+        while True:
+            try:
+                return self._translated(lambda: _fetched(self._connection, sql, values))
+            except _Busy:
+                if anyio.current_time() > give_up:
+                    raise StateUnavailable(f"Other processes have held the journal {self.path} too long.") from None
+                await anyio.sleep(0.002 + 0.02 * self._rng.random())
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        """Run `work`, turning what SQLite says into our words; damage is left to the opener, which can repair it."""
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise _Busy from None
+            raise StateUnavailable(f"The journal {self.path or 'in memory'} cannot be used: {error}.") from error
+
+
+class SqliteTransaction:
+    """The statements between BEGIN and COMMIT."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def rows(self, sql: str, *values: object) -> list[Row]:
+        return _mended(lambda: _fetched(self._connection, sql, values))
+
+    async def run(self, sql: str, *values: object) -> int:
+        return _mended(lambda: self._connection.execute(sql, values).rowcount)
+
+
+class _Busy(Exception):
+    pass
+
+
+def _mended(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except sqlite3.OperationalError as error:  # a full or broken disk; the transaction is rolled back
+        raise StateUnavailable(f"The journal cannot be written: {error}.") from error
+
+
+def _fetched(connection: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> list[Row]:
+    return [dict(row) for row in connection.execute(sql, values).fetchall()]
+
+
+def _statements(sql: str) -> list[str]:
+    """Split a migration into statements; `executescript` would commit between them."""
+    found: list[str] = []
+    pending = ""
+    for line in sql.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    return found
+
+
+def _connected(path: Path | None) -> sqlite3.Connection:
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Created by us first: prompts are private, so nobody else may read the file.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise StateUnavailable(f"The state folder {path.parent} cannot be written: {error.strerror}.") from error
+    try:
+        connection = sqlite3.connect(path or ":memory:", timeout=0, isolation_level=None, check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise StateUnavailable(f"The journal {path} cannot be opened: {error}.") from error
+    connection.row_factory = sqlite3.Row
+    return connection

@@ -1,0 +1,47 @@
+"""Why a film was not saved, and whether it is worth another try.
+
+FilmError               retryable
+|- FilmGone             no         the link is dead
+|- FilmUnavailable      yes        network, server, a cut; what arrived is continued
+|- FilmRefused          says so    a private address or too large: no; not a film: perhaps later
+`- FilmUnwritable       yes        the folder; a person can change that
+"""
+
+
+class FilmError(Exception):
+    """A film was not saved.
+
+    Attributes:
+        message: What happened, in one sentence.
+        retryable: Whether the same call can succeed later.
+        retry_after: Seconds until then, where the server told.
+    """
+
+    retryable: bool = False
+
+    def __init__(self, message: str, *, retryable: bool | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class FilmGone(FilmError):
+    """The link is dead: 403, 404 or 410."""
+
+
+class FilmUnavailable(FilmError):
+    """The network, the server's state, a cut: what arrived is kept and continued by the next call."""
+
+    retryable = True
+
+
+class FilmRefused(FilmError):
+    """What is there is not taken: a private address, too large (both final), or no film (perhaps one later)."""
+
+
+class FilmUnwritable(FilmError):
+    """The folder cannot be written; a person can change that."""
+
+    retryable = True

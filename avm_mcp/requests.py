@@ -1,0 +1,54 @@
+"""From checked arguments to the request: the picture is read, and its shape compared with what was asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from avm_mcp import catalog
+from avm_mcp.arguments import KEEP_SHAPE, Arguments
+from avm_mcp.errors import InvalidInput
+from avm_mcp.media import Picture, matches_shape, read_picture
+from avm_mcp.models import ImageInput, VideoRequest
+
+
+def video_request(
+    tool: str, given: Arguments, *, folders: Sequence[Path], paths_allowed: bool
+) -> tuple[VideoRequest, Picture | None]:
+    """Return the request that the arguments of a paid tool mean, and the picture it starts from.
+
+    Args:
+        tool: text_to_video, image_to_video or long_video.
+        given: Its checked arguments.
+        folders: The folders that pictures may be read from.
+        paths_allowed: False where the caller is on another machine.
+
+    Raises:
+        FileRefused: The picture may not, or can not, be used.
+        InvalidInput: The picture has another shape than was asked for.
+    """
+    if tool == "text_to_video":
+        prompts = (str(given["prompt"]),)
+        return VideoRequest(
+            given["model"], given["duration"], prompts, given["aspect_ratio"], None, given["take"]
+        ), None
+    picture = read_picture(given["image"], folders=folders, paths_allowed=paths_allowed)
+    image = ImageInput(picture.value, picture.digest, picture.shown)
+    if tool == "long_video":
+        prompts = tuple(given["prompts"])
+        seconds = catalog.SEGMENT_SECONDS * len(prompts)
+        return VideoRequest("lv", seconds, prompts, None, image, given["take"]), picture
+    _same_shape(picture, given["aspect_ratio"])
+    prompts = (given["prompt"],) if given["prompt"] else ()
+    return VideoRequest(given["model"], given["duration"], prompts, None, image, given["take"]), picture
+
+
+def _same_shape(picture: Picture, wanted: str) -> None:
+    """The API has no such field here: the film keeps the picture's shape, so asking for another is refused."""
+    if wanted != KEEP_SHAPE and matches_shape(picture, wanted) is False:  # pyright: ignore[reportArgumentType]
+        raise InvalidInput(
+            f"The picture is {picture.shape} ({picture.width} x {picture.height}), not {wanted};"
+            " the video keeps the picture's shape.",
+            field="aspect_ratio",
+            allowed=f"{KEEP_SHAPE}, or the picture's own shape",
+            next_step="ask the user whether the picture's shape is fine (leave aspect_ratio out), or for a picture"
+            f" of shape {wanted}. Nothing was started.",
+        )

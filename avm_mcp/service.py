@@ -1,0 +1,659 @@
+"""The use cases: start, wait, look, list, cancel, quote, account. No MCP, no HTTP, no printing.
+
+A call is a window on a job, not the job: what pays, watches and saves runs in the runtime's task group, and a
+caller that hangs up takes nothing with it.
+"""
+
+import base64
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from avm_mcp import catalog
+from avm_mcp.archive import Archive
+from avm_mcp.client import AvmClient
+from avm_mcp.config import Settings
+from avm_mcp.errors import (
+    AvmError,
+    BudgetExceeded,
+    InsufficientCredits,
+    Internal,
+    InvalidInput,
+    NotCancellable,
+    NotConfigured,
+    SubmissionUnknown,
+    TaskNotFound,
+)
+from avm_mcp.journal import Journal, Limits
+from avm_mcp.media import film_present
+from avm_mcp.models import (
+    CANCEL,
+    COMPLETED,
+    FINAL,
+    NOT_CREATED,
+    SUBMITTED,
+    SUBMITTING,
+    Account,
+    ImageInput,
+    Job,
+    Price,
+    Quote,
+    TaskSnapshot,
+    VideoRequest,
+)
+from avm_mcp.watcher import Progress, Watcher
+
+logger = logging.getLogger(__name__)
+
+SUBMIT_PATIENCE = 3.0
+"""Seconds that a submit waits for the API's answer before it returns without one; the request goes on (P4)."""
+
+BEAT = 4.0
+"""Seconds between two signs of life to somebody who waits: below the five that are promised."""
+
+SAVE_PATIENCE = 5.0
+"""Seconds that a finished film is waited for on its way to the disk, so that its path is in the answer."""
+
+PULSE = 5.0
+PULSE_LIFE = 15.0
+"""Seconds between two notes that a request still waits for its answer, and how long one of them counts."""
+
+LAST_ANSWERS = 10.0
+"""Seconds that a process which is asked to end gives to paid requests that wait for their answer."""
+
+QUOTE_LIFE = 600.0
+"""Seconds that a quoted price is used again."""
+
+LISTED = 500
+"""Rows of the journal that a list is made from."""
+
+Beat = Callable[[Job, Progress], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a use case tells about one job.
+
+    Attributes:
+        job: Its newest state.
+        progress: Where it stands.
+        deduplicated: The request had been made before; nothing was started.
+        notes: Plain sentences that the caller should know besides.
+    """
+
+    job: Job
+    progress: Progress
+    deduplicated: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of tasks, newest first."""
+
+    found: tuple[Found, ...]
+    next_cursor: str | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """What an account has, may spend, and where its files go."""
+
+    balance: int | None
+    spent_today: int
+    models: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Upstream:
+    """Everything that needs a key."""
+
+    client: AvmClient
+    watcher: Watcher
+    archive: Archive
+
+
+@dataclass(slots=True)
+class _Sending:
+    """A request whose answer is being waited for."""
+
+    answered: anyio.Event = field(default_factory=anyio.Event)
+    refusal: AvmError | None = None
+
+
+class Service:
+    """The use cases of one account.
+
+    Args:
+        settings: Caps and windows.
+        journal: Where intents are written before anything is paid.
+        upstream: None without a key; then only what needs no key works.
+        account: Fingerprint of key and base URL.
+        group: The runtime's task group, in which requests are sent.
+        now: Wall clock, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        upstream: Upstream | None,
+        *,
+        account: str,
+        group: TaskGroup,
+        now: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.account = account
+        self._journal = journal
+        self._given = upstream
+        self._group = group
+        self._now = now
+        self._sending: dict[str, _Sending] = {}
+        self._quotes: dict[tuple[str, int], tuple[float, Quote]] = {}
+
+    @property
+    def _upstream(self) -> Upstream:
+        if self._given is None:
+            raise NotConfigured("Not set up: no API key. Nothing was started.")
+        return self._given
+
+    @property
+    def configured(self) -> bool:
+        return self._given is not None
+
+    @property
+    def sandboxed(self) -> bool:
+        """Return whether films are placeholders: from the embedded sandbox, or one that says so in its answers."""
+        return self._given is not None and self._given.client.sandbox_speed is not None
+
+    @property
+    def caps(self) -> dict[str, int]:
+        """Return the caps that are set, by what they count."""
+        named = {"per_call": self.settings.AVM_MAX_CREDITS_PER_CALL, "per_day": self.settings.AVM_MAX_CREDITS_PER_DAY}
+        return {name: cap for name, cap in named.items() if cap is not None}
+
+    async def left_today(self) -> int | None:
+        """Return the credits that the daily cap still allows; None without one."""
+        cap = self.settings.AVM_MAX_CREDITS_PER_DAY
+        if cap is None:
+            return None
+        return max(0, cap - await self._journal.spent_today(self.account, self._now()))
+
+    # --- start ---
+
+    async def submit(self, request: VideoRequest, *, max_credits: int | None = None, caller: str = "") -> Found:
+        """Start a film, or return the one that the same request has started already.
+
+        Returns within about three seconds. A request that is still waiting for its answer goes on, and its job says
+        SUBMITTING; one whose answer was lost says UNKNOWN.
+
+        Raises:
+            AvmError: Any leaf; nothing was charged, unless the error says otherwise.
+        """
+        upstream = self._upstream
+        price = await self._price(request, max_credits)
+        draft = self._draft(request, price, caller)
+        shown = dict(request.fields())
+        if request.image is not None and request.image.value.startswith("data:"):
+            shown["image"] = f"data:sha256={request.image.digest}"
+        limits = Limits(self._day_cap(price), self.settings.AVM_DEDUPE_MINUTES * 60)
+        reservation = await self._journal.reserve(
+            draft, body=request.body(), input_json=json.dumps(shown, ensure_ascii=False), limits=limits
+        )
+        job = reservation.job
+        if not reservation.duplicate:
+            sending = self._sending[job.id] = _Sending()
+            cap = self._call_cap(max_credits)
+            self._group.start_soon(self._send, job, request.body(), cap, sending)
+        upstream.watcher.publish(job)
+        await self._answer(job.id, SUBMIT_PATIENCE)
+        return await self._found(await self._current(job), deduplicated=reservation.duplicate)
+
+    async def _answer(self, job_id: str, seconds: float) -> None:
+        """Wait for the answer to a request that this process sends, and raise what was refused."""
+        sending = self._sending.get(job_id)
+        if sending is None:
+            return
+        with anyio.move_on_after(seconds):
+            await sending.answered.wait()
+        if sending.refusal is not None:
+            raise sending.refusal
+
+    def _draft(self, request: VideoRequest, price: Price, caller: str) -> Job:
+        now = self._now()
+        return Job(
+            id=f"sub_{secrets.token_hex(6)}",
+            account=self.account,
+            caller=caller,
+            identity=request.identity(),
+            idempotency_key=f"avm-{secrets.token_hex(16)}",
+            model=request.model,
+            seconds=request.seconds,
+            prompt=request.prompt,
+            status=SUBMITTING,
+            created_at=now,
+            take=request.take,
+            aspect_ratio=request.aspect_ratio,
+            image=request.image.shown if request.image else None,
+            answer_by=now + PULSE_LIFE,
+            credits_quoted=price.credits,
+            credits_basis=price.basis,
+        )
+
+    async def _send(self, job: Job, body: bytes, cap: int | None, sending: _Sending) -> None:
+        """Send the paid request and write down what came of it, whatever happens to the caller meanwhile."""
+        upstream = self._upstream
+        written: Job | None = None
+        with anyio.CancelScope(shield=True) as last_answers:
+            async with anyio.create_task_group() as pulse:
+                pulse.start_soon(self._keep_pulse, job.id, last_answers)
+                try:
+                    written = await self._settled(job, body, cap, sending)
+                finally:
+                    pulse.cancel_scope.cancel()
+        self._sending.pop(job.id, None)
+        sending.answered.set()
+        if written is not None:
+            upstream.watcher.publish(written)
+            upstream.watcher.nudge()
+
+    async def _settled(self, job: Job, body: bytes, cap: int | None, sending: _Sending) -> Job | None:
+        """Return the row after the answer; None where even that could not be written."""
+        try:
+            try:
+                answer = await self._upstream.client.generate(
+                    job.model, body, idempotency_key=job.idempotency_key, max_credits=cap
+                )
+            except SubmissionUnknown as lost:
+                logger.warning("%s: %s", job.id, lost.message)
+                return await self._journal.unknown(job.id, lost.message, self._now())
+            except AvmError as refusal:
+                sending.refusal = await self._explained(refusal, job)
+                return await self._journal.refused(job.id, refusal.code, refusal.message, self._now())
+            except anyio.get_cancelled_exc_class():
+                with anyio.CancelScope(shield=True):
+                    await self._journal.unknown(job.id, "The process ended before the answer came.", self._now())
+                raise
+            return await self._journal.accepted(job.id, answer)
+        except AvmError as unwritten:  # the disk filled up meanwhile: the row still says SUBMITTING, and is found so
+            logger.exception("%s: the answer could not be written", job.id)
+            sending.refusal = sending.refusal or replace_task(unwritten, job.id)
+        except Exception:
+            logger.exception("%s: sending failed", job.id)
+            sending.refusal = Internal("Sending the request failed inside avm-mcp.", task_id=job.id, charged="unknown")
+        return None
+
+    async def _keep_pulse(self, job_id: str, last_answers: anyio.CancelScope) -> None:
+        """Say in the row that the answer is still being waited for; end the wait some time after the runtime ended."""
+        while True:
+            await anyio.sleep(PULSE)
+            if self._group.cancel_scope.cancel_called and last_answers.deadline == float("inf"):
+                last_answers.deadline = anyio.current_time() + LAST_ANSWERS - PULSE
+            try:
+                await self._journal.expect_answer(job_id, self._now() + PULSE_LIFE)
+            except AvmError as error:
+                logger.warning("%s: %s", job_id, error.message)
+
+    async def _explained(self, refusal: AvmError, job: Job) -> AvmError:
+        """Add to a refusal what helps the user: the balance, and what it would buy."""
+        if not isinstance(refusal, InsufficientCredits):
+            return refusal
+        try:
+            account = await self._upstream.client.account()
+        except AvmError:
+            account = None
+        price = f"this costs {'' if job.credits_basis == 'quote' else 'about '}{job.credits_quoted} credits"
+        if account is None:
+            has = "the service does not say how many are left"
+        else:
+            has = f"the balance is {account.balance}"
+            fits = _cheapest(account.balance)
+            has += f". {fits}" if fits else ""
+        return InsufficientCredits(f"Not started, nothing charged: {price}, {has}".rstrip(".") + ".")
+
+    # --- prices and caps (P8) ---
+
+    def _call_cap(self, max_credits: int | None) -> int | None:
+        caps = [cap for cap in (max_credits, self.settings.AVM_MAX_CREDITS_PER_CALL) if cap is not None]
+        return min(caps) if caps else None
+
+    def _day_cap(self, price: Price) -> int | None:
+        cap = self.settings.AVM_MAX_CREDITS_PER_DAY
+        if cap is not None and not self._journal.durable:
+            raise BudgetExceeded(
+                f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and without a writable state folder"
+                f" what was spent today cannot be known (this costs {price.credits} credits).",
+                field="AVM_STATE_DIR",
+                next_step="tell the user to set AVM_STATE_DIR to a folder that can be written.",
+            )
+        return cap
+
+    async def _price(self, request: VideoRequest, max_credits: int | None) -> Price:
+        """Return what the request costs; a question is spent on it only where a cap could bite."""
+        cap = self._call_cap(max_credits)
+        if cap is None and self.settings.AVM_MAX_CREDITS_PER_DAY is None:
+            return Price(catalog.estimate(request.model, request.seconds), "estimate")
+        price = await self.price(request.model, request.seconds)
+        if cap is not None and price.credits > cap:
+            named = "max_credits" if cap == max_credits else "AVM_MAX_CREDITS_PER_CALL"
+            raise BudgetExceeded(
+                f"Not started, nothing charged: this costs {_at_most(price)}{price.credits} credits,"
+                f" and {named} is {cap}.",
+                field=named,
+                allowed=f"{price.credits} or more for this film",
+                next_step=f"tell the user the price; if they agree, repeat the call with max_credits={price.credits}."
+                if named == "max_credits"
+                else "tell the user the price and the cap; only the user can raise AVM_MAX_CREDITS_PER_CALL.",
+            )
+        return price
+
+    async def price(self, model: str, seconds: int) -> Price:
+        """Return the API's quote, or where it gives none the highest formula known. Starts nothing."""
+        quote = await self._quote(model, seconds)
+        if quote is None:
+            return Price(catalog.estimate(model, seconds), "estimate")
+        return Price(quote.credits, "quote", quote.usd_per_credit, quote.balance)
+
+    async def _quote(self, model: str, seconds: int) -> Quote | None:
+        cached = self._quotes.get((model, seconds))
+        if cached and self._now() - cached[0] < QUOTE_LIFE:
+            return cached[1]
+        if self._given is None:
+            return None
+        try:
+            quote = await self._given.client.quote(model, _sample(model, seconds).fields())
+        except AvmError as error:
+            logger.warning("no quote for %s: %s", model, error.message)
+            return None
+        if quote is not None:
+            self._quotes[model, seconds] = (self._now(), quote)
+        return quote
+
+    # --- wait and look ---
+
+    async def wait(self, found: Found, seconds: float, beat: Beat | None = None) -> Found:
+        """Wait until the job is done or the time is up, whichever comes first; either is a normal result.
+
+        Args:
+            found: What is known so far.
+            seconds: The longest wait. A film on its way to the disk may add up to five seconds.
+            beat: Told where the job stands, at once and then at least every five seconds.
+        """
+        end = anyio.current_time() + seconds
+        job = found.job
+        while not _settled(job) and anyio.current_time() < end:
+            with anyio.move_on_at(end):
+                if beat is not None:
+                    await beat(job, await self._upstream.watcher.progress(job))
+                with anyio.move_on_after(BEAT):
+                    await self._change(job)
+            job = await self._current(job)
+        with anyio.move_on_after(min(SAVE_PATIENCE, seconds)):
+            while job.film == "wanted" and job.film_error is None:
+                await self._change(job)
+                job = await self._current(job)
+        await self._answer(job.id, 0)
+        return await self._found(job, deduplicated=found.deduplicated, notes=found.notes)
+
+    async def _change(self, job: Job) -> None:
+        """Return once the job is known to be newer than `job`."""
+        watcher = self._upstream.watcher
+        while (watcher.latest(job.id) or job) == job:
+            await watcher.change()
+
+    async def _current(self, job: Job) -> Job:
+        return self._upstream.watcher.latest(job.id) or await self._journal.find(self.account, job.id) or job
+
+    async def find(self, given: str) -> Found:
+        """Return the job with this id: ours, the upstream's, or the URI of either; looks at an unfinished one soon.
+
+        Raises:
+            TaskNotFound: Neither the journal nor the upstream knows it under this key.
+        """
+        task_id = bare_id(given)
+        upstream = self._upstream
+        job = await self._journal.find(self.account, task_id)
+        if job is None:
+            if task_id.startswith("sub_"):
+                raise TaskNotFound(f"No submission {task_id} is known here.", field="task_id", task_id=task_id)
+            job = await self._adopted(task_id)
+        upstream.watcher.publish(job)
+        if not job.final:
+            upstream.watcher.look_soon(job)
+        elif job.film == "wanted":
+            upstream.archive.nudge()
+        return await self._found(await self._noticed(job))
+
+    async def _adopted(self, task_id: str) -> Job:
+        """Take a task that was made elsewhere with the same key under watch."""
+        try:
+            seen = await self._upstream.client.task(task_id)
+        except TaskNotFound as error:
+            raise TaskNotFound(f"No task {task_id} under this key.", field="task_id", task_id=task_id) from error
+        job = await self._journal.adopt(replace(self._foreign(seen), status=_not_final(seen.status)), self._now())
+        return await self._journal.observed(self.account, seen, self._now()) or job
+
+    def _foreign(self, seen: TaskSnapshot) -> Job:
+        """Return the row of a task that was not made here."""
+        key = f"foreign-{self.account}-{seen.id}"
+        finished = seen.completed_at.timestamp() if seen.completed_at else None
+        return Job(
+            id=f"sub_{secrets.token_hex(6)}",
+            account=self.account,
+            caller="",
+            identity=key,
+            idempotency_key=key,
+            model=seen.model,
+            seconds=seen.seconds,
+            prompt=seen.prompt,
+            status=seen.status,
+            created_at=seen.created_at.timestamp() if seen.created_at else self._now(),
+            mine=False,
+            task_id=seen.id,
+            completed_at=finished,
+            credits_charged=seen.credits_charged,
+            credits_refunded=seen.credits_refunded,
+            video_url=seen.video_url,
+            film="off" if seen.status == COMPLETED else "none",
+            expires_at=finished + 24 * 3600 if finished and seen.status == COMPLETED else None,
+        )
+
+    async def _noticed(self, job: Job) -> Job:
+        """A film that was moved or deleted since it was saved is said to be so; the row keeps where it was."""
+        if job.film == "saved" and job.film_path is not None and not film_present(Path(job.film_path)):
+            return replace(job, film_error="moved or deleted since it was saved")
+        return job
+
+    async def _found(self, job: Job, *, deduplicated: bool = False, notes: Sequence[str] = ()) -> Found:
+        said = list(notes)
+        quoted, charged = job.credits_quoted, job.credits_charged
+        if job.credits_basis == "quote" and quoted is not None and charged is not None and charged > quoted:
+            said.append(f"The service charged {charged} credits although it quoted {quoted}.")
+        if self.sandboxed:
+            said.append("This is the sandbox: no money is spent, and the film is a placeholder.")
+        if job.film_error is not None and job.film == "saved":
+            said.append(f"The saved file was {job.film_error}: {job.film_path}")
+        progress = await self._upstream.watcher.progress(job)
+        return Found(job, progress, deduplicated, tuple(dict.fromkeys(said)))
+
+    # --- list, cancel, account ---
+
+    async def list(self, *, status: str | None, limit: int, cursor: str | None) -> Listing:
+        """Return the union of what the upstream lists and the journal holds, newest first."""
+        after = _position(cursor) if cursor else None
+        notes: list[str] = []
+        try:
+            listed = await self._upstream.client.tasks()
+        except AvmError as error:
+            listed = []
+            notes.append(f"The service could not be asked ({error.message}) This is what is known here.")
+        rows: dict[str, Job] = {}
+        for seen in listed:
+            job = await self._journal.observed(self.account, seen, self._now())
+            rows[seen.id] = job or self._foreign(seen)
+            if job is not None:
+                self._upstream.watcher.publish(job)
+        for job in await self._journal.newest(self.account, LISTED):
+            if job.status != NOT_CREATED:
+                rows.setdefault(job.public_id, job)
+        wanted = [job for job in rows.values() if _matches(job, status)]
+        wanted.sort(key=_key, reverse=True)
+        page = [job for job in wanted if after is None or _key(job) < after]
+        shown = page[:limit]
+        found = tuple([await self._found(await self._noticed(job)) for job in shown])
+        return Listing(found, _cursor(shown[-1]) if len(page) > limit else None, tuple(notes))
+
+    async def cancel(self, given: str) -> Found:
+        """Cancel a task that is still SUBMITTED; one that is cancelled already is a success too.
+
+        Raises:
+            NotCancellable: It is being made, or ended, or its answer is lost.
+        """
+        found = await self.find(given)
+        if found.job.status == SUBMITTING:
+            found = await self.wait(found, SUBMIT_PATIENCE)
+        job = found.job
+        if job.task_id is None:
+            raise NotCancellable(
+                f"Not cancelled: whether {job.id} was started is not known yet; its answer is being looked for.",
+                task_id=job.id,
+                charged=job.charged,
+            )
+        if job.status != CANCEL:
+            try:
+                if job.final:
+                    raise NotCancellable("It has ended.")
+                await self._upstream.client.cancel(job.task_id)
+            except (NotCancellable, TaskNotFound):
+                await self._look_now(job.task_id)
+                job = await self._current(job)
+                if job.status != CANCEL:
+                    raise NotCancellable(_why_not(job), task_id=job.public_id, charged=job.charged) from None
+            else:
+                await self._look_now(job.task_id)
+        return await self._found(await self._current(job))
+
+    async def _look_now(self, task_id: str) -> None:
+        seen = await self._upstream.client.task(task_id)
+        job = await self._journal.observed(self.account, seen, self._now())
+        if job is not None:
+            self._upstream.watcher.publish(job)
+
+    async def funds(self) -> Funds:
+        """Return balance, spending and models; what the API does not tell is left out."""
+        spent = await self._journal.spent_today(self.account, self._now())
+        known: tuple[str, ...] = tuple(catalog.MODELS)
+        if self._given is None:
+            return Funds(None, spent, known, ("There is no API key: set AVM_API_KEY.",))
+        account = await self._given.client.account()
+        if account is None:
+            return Funds(None, spent, known, ("The service does not tell the balance.",))
+        return Funds(account.balance, spent, *_offered(account, known))
+
+    # --- after a restart ---
+
+    async def recover(self) -> None:
+        """Put what was left unfinished on the board, so that it is watched and saved again (P2, P3)."""
+        upstream = self._upstream
+        for job in await self._journal.newest(self.account, LISTED):
+            if not job.final or job.film == "wanted":
+                upstream.watcher.publish(job)
+        upstream.watcher.nudge()
+        upstream.archive.nudge()
+
+
+def bare_id(given: str) -> str:
+    """Return the id in `given`, which may be an id or one of our resource URIs.
+
+    Raises:
+        InvalidInput: It cannot be an id.
+    """
+    text = given.strip().strip("\"'`").removeprefix("avm://tasks/").removesuffix("/video")
+    if not text or len(text) > 200 or any(ch.isspace() or not ch.isprintable() for ch in text):
+        raise InvalidInput(
+            "task_id is not an id.", field="task_id", allowed="an id as a paid call or list_tasks returned it"
+        )
+    return text
+
+
+def replace_task(error: AvmError, task_id: str) -> AvmError:
+    """Return the error with the id it must not be shown without (P2)."""
+    error.task_id = task_id
+    error.charged = "unknown"
+    error.next_step = "call {get_task} later. Do not repeat the paid call for this video."
+    return error
+
+
+def _settled(job: Job) -> bool:
+    return job.final
+
+
+def _not_final(status: str) -> str:
+    """A row is adopted as unfinished and then observed, so that one place decides what an end brings with it."""
+    return SUBMITTED if status in FINAL else status
+
+
+def _matches(job: Job, status: str | None) -> bool:
+    return status is None or job.status == status or (status == "ACTIVE" and not job.final)
+
+
+def _key(job: Job) -> tuple[float, str]:
+    return (round(job.created_at, 3), job.public_id)
+
+
+def _cursor(job: Job) -> str:
+    return base64.urlsafe_b64encode(json.dumps(_key(job)).encode()).decode().rstrip("=")
+
+
+def _position(cursor: str) -> tuple[float, str]:
+    try:
+        raw: Any = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        created, task_id = raw
+        return (float(created), str(task_id))
+    except (ValueError, TypeError):
+        raise InvalidInput(
+            "cursor is not one of ours.", field="cursor", allowed="next_cursor of the previous page, or nothing"
+        ) from None
+
+
+def _why_not(job: Job) -> str:
+    state = {"PROGRESS": "is being made and can no longer be stopped", COMPLETED: "is ready", "FAILED": "has failed"}
+    return f"Not cancelled: task {job.public_id} {state.get(job.status, f'is {job.status}')}."
+
+
+def _at_most(price: Price) -> str:
+    return "" if price.basis == "quote" else "up to "
+
+
+def _sample(model: str, seconds: int) -> VideoRequest:
+    """Return a request that costs the same: a quote does not depend on the words, and never reads the picture."""
+    known = catalog.MODELS[model]
+    image = ImageInput("https://aivideomaker.ai/picture.png", "", "") if known.takes_image else None
+    prompts = ("A film",) * (seconds // catalog.SEGMENT_SECONDS if model == "lv" else 1)
+    return VideoRequest(model, seconds, prompts, None if known.takes_image else "16:9", image)
+
+
+def _cheapest(balance: int) -> str | None:
+    """Return what the balance would still buy."""
+    offers = [(catalog.estimate(m.name, m.durations[0]), m) for m in catalog.MODELS.values()]
+    price, model = min(offers, key=lambda offer: offer[0])
+    return f"A {model.durations[0]} s {model.name} costs about {price}" if price <= balance else None
+
+
+def _offered(account: Account, known: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which of our models the account has, and what to say of those it lacks."""
+    if not account.supported_models:
+        return known, ()
+    missing = [name for name in known if name not in account.supported_models]
+    note = (f"Not offered to this account: {', '.join(missing)}.",) if missing else ()
+    return tuple(name for name in known if name in account.supported_models), note

@@ -1,0 +1,237 @@
+"""One question for all tasks: looks at what is being made, and tells everybody who waits.
+
+There is one watcher for an account in a process, and one that asks for an account among all processes of a state:
+the holder of the watch lease. The others read what it writes. A tool call never asks the API how a task is; it
+reads the watcher's board, so that a call that is cut off, or a thousand that wait, change nothing.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from avm_mcp import experience
+from avm_mcp.client import AvmClient
+from avm_mcp.errors import AuthFailed, AvmError, TaskNotFound
+from avm_mcp.experience import Durations
+from avm_mcp.journal import Journal
+from avm_mcp.models import FINAL, Job, TaskSnapshot
+
+logger = logging.getLogger(__name__)
+
+LEASE = 15.0
+"""Seconds that the watch of an account is held without being renewed; how long after a death others take over."""
+
+FOLLOW_GAP = 1.0
+IDLE_GAP = 5.0
+"""Seconds between two readings of the journal by a process that is not the one who asks: with and without waiters."""
+
+FRESH = 5.0
+"""Seconds. A task looked at less long ago is not looked at again because somebody asks for it."""
+
+AUTH_PAUSE = 60.0
+"""Seconds between looks while the key is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a job stands, by the clock and by experience. Times in seconds."""
+
+    percent: float
+    elapsed: float
+    typical: float
+    overdue: bool
+
+
+class Watcher:
+    """Watches the jobs of one account.
+
+    Args:
+        journal: Where what is seen is written; the board is only a copy of it.
+        client: How to ask.
+        account: Fingerprint of key and base URL.
+        holder: Name of this process among those that share the state.
+        now: Wall clock, seconds since 1970.
+        finished: Called with a job when it was seen to reach its end.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        client: AvmClient,
+        *,
+        account: str,
+        holder: str,
+        now: Callable[[], float],
+        finished: Callable[[Job], None],
+    ) -> None:
+        self._journal = journal
+        self._client = client
+        self._account = account
+        self._holder = holder
+        self._now = now
+        self._finished = finished
+        self._board: dict[str, Job] = {}
+        self._changed = anyio.Event()
+        self._nudged = anyio.Event()
+        self._due: dict[str, float] = {}
+        self._looked: dict[str, float] = {}
+        self._learned: dict[tuple[str, int], Durations] = {}
+        self._waiting = 0
+        self.trouble: AvmError | None = None
+        """Why the last look failed; None after one that succeeded."""
+
+    # --- for those who wait ---
+
+    def publish(self, job: Job) -> None:
+        """Show a newer state of a job to everybody who waits. The row is written before."""
+        known = self._board.get(job.id)
+        if known == job:
+            return
+        self._board[job.id] = job
+        self._changed.set()
+        self._changed = anyio.Event()
+        if job.final and (known is None or not known.final):
+            self._due.pop(job.id, None)
+            self._learned.pop((job.model, job.seconds), None)
+            self._finished(job)
+
+    def latest(self, job_id: str) -> Job | None:
+        return self._board.get(job_id)
+
+    async def change(self) -> None:
+        """Wait until anything on the board changed."""
+        self._waiting += 1
+        try:
+            await self._changed.wait()
+        finally:
+            self._waiting -= 1
+
+    def nudge(self) -> None:
+        """Tell the loop that the journal has something new."""
+        self._nudged.set()
+
+    def look_soon(self, job: Job) -> None:
+        """Let the next look at this job come at once, unless the last one was just now."""
+        if anyio.current_time() - self._looked.get(job.id, float("-inf")) >= FRESH:
+            self._due[job.id] = anyio.current_time()
+        self.nudge()
+
+    async def durations(self, model: str, seconds: int) -> Durations:
+        """Return how long films of this kind take, as far as this account has learned."""
+        key = (model, seconds)
+        if key not in self._learned:
+            took = await self._journal.durations(self._account, model, seconds, experience.MEMORY)
+            speed = self._client.sandbox_speed
+            known = experience.learned(model, took, speed=speed or 1.0)
+            if speed is None and not took:
+                return known  # whether this is a sandbox is only known after its first answer
+            self._learned[key] = known
+        return self._learned[key]
+
+    async def progress(self, job: Job) -> Progress:
+        durations = await self.durations(job.model, job.seconds)
+        elapsed = max(0.0, (job.completed_at or self._now()) - job.created_at)
+        percent = 100.0 if job.final else durations.percent(elapsed)
+        return Progress(percent, elapsed, durations.typical, not job.final and durations.overdue(elapsed))
+
+    # --- the loop ---
+
+    async def run(self) -> None:
+        """Watch until cancelled. Nothing that happens in a look ends the loop: somebody has paid for these films."""
+        while True:
+            try:
+                await self._turn()
+            except AvmError as error:
+                self.trouble = error
+                logger.warning("watching: %s", error.message)
+                await anyio.sleep(AUTH_PAUSE if isinstance(error, AuthFailed) else FRESH)
+            except Exception:
+                logger.exception("watching failed; going on")
+                await anyio.sleep(FRESH)
+
+    async def _turn(self) -> None:
+        """Do what is due, or wait until something is."""
+        await self._give_up_on_the_dead()
+        jobs = await self._journal.in_flight(self._account)
+        if not jobs:
+            await self._follow()
+            await self._pause(FOLLOW_GAP if self._open_on_board() else None)
+            return
+        if not await self._journal.lease(f"watch:{self._account}", self._holder, self._now(), LEASE):
+            await self._follow()
+            await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
+            return
+        clock = anyio.current_time()
+        for job in jobs:
+            self.publish(job)
+            if job.id not in self._due:
+                self._due[job.id] = clock + await self._first_gap(job)
+        wait = min(self._due[job.id] for job in jobs) - clock
+        if wait > 0:
+            await self._pause(min(wait, LEASE / 3))
+        else:
+            await self._look(jobs)
+
+    async def _give_up_on_the_dead(self) -> None:
+        """A row that says SUBMITTING, and whose process no longer says that it waits, lost its answer."""
+        for job in await self._journal.unanswered(self._account, self._now()):
+            if job.error_code is None:
+                text = "The process that sent the request ended before the answer came."
+                self.publish(await self._journal.unknown(job.id, text, self._now()))
+
+    async def _follow(self) -> None:
+        """Bring the board up to what other processes wrote."""
+        for job in self._open_on_board():
+            current = await self._journal.find(self._account, job.id)
+            if current is not None:
+                self.publish(current)
+
+    def _open_on_board(self) -> list[Job]:
+        return [job for job in self._board.values() if not job.final or job.film == "wanted"]
+
+    async def _pause(self, seconds: float | None) -> None:
+        with anyio.move_on_after(seconds):
+            await self._nudged.wait()
+        self._nudged = anyio.Event()
+
+    async def _first_gap(self, job: Job) -> float:
+        """A job that is new can wait; one found after a restart, or adopted, may long be finished."""
+        elapsed = self._now() - job.created_at
+        if elapsed > FRESH:
+            return 0.0
+        return (await self.durations(job.model, job.seconds)).gap_after(max(0.0, elapsed))
+
+    async def _look(self, jobs: Sequence[Job]) -> None:
+        """Ask once for all of them, write what is seen, and plan the next look."""
+        try:
+            seen = await self._ask(jobs)
+            self.trouble = None
+            for snapshot in seen:
+                job = await self._journal.observed(self._account, snapshot, self._now())
+                if job is not None:
+                    self.publish(job)
+        finally:
+            clock = anyio.current_time()
+            for job in jobs:
+                self._looked[job.id] = clock
+                durations = await self.durations(job.model, job.seconds)
+                self._due[job.id] = clock + durations.gap_after(max(0.0, self._now() - job.created_at))
+
+    async def _ask(self, jobs: Sequence[Job]) -> list[TaskSnapshot]:
+        """One job: its status, and the rest only when it ended. Several: one list, and what it leaves out by itself."""
+        ids = [job.task_id for job in jobs if job.task_id is not None]
+        if len(ids) == 1:
+            status = await self._client.status(ids[0])
+            return [await self._client.task(ids[0]) if status in FINAL else TaskSnapshot(id=ids[0], status=status)]
+        listed = {snapshot.id: snapshot for snapshot in await self._client.tasks()}
+        seen = [listed[task_id] for task_id in ids if task_id in listed]
+        for task_id in ids:
+            if task_id not in listed:
+                try:
+                    seen.append(await self._client.task(task_id))
+                except TaskNotFound:
+                    # Not shown is not gone: how much the API lists, and for how long, is not documented.
+                    logger.warning("task %s is not shown by the service", task_id)
+        return seen

@@ -1,0 +1,778 @@
+"""Films out: whole, once, in place, and nothing of ours at the host they come from."""
+
+import contextlib
+import errno
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avm_mcp.media import (
+    FilmError,
+    FilmGone,
+    FilmRefused,
+    FilmUnavailable,
+    FilmUnwritable,
+    SavedFilm,
+    film_name,
+    film_present,
+    hops,
+    partials,
+    save_film,
+)
+from avm_mcp.media.partials import Partial
+
+API = "http://127.0.0.1:8800"
+URL = "https://static.example.com/a.mp4"
+NAME = "2026-09-01-cat-ck9x1.mp4"
+PUBLIC = ["93.184.216.34"]
+FILM = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 4000
+ETAG = {"etag": '"v1"'}
+SECRET = "avm-secret-key"
+
+Handler = Callable[[httpx2.Request], httpx2.Response]
+
+
+class Cuts(httpx2.AsyncByteStream):
+    """A body that breaks off."""
+
+    def __init__(self, *pieces: bytes, error: Exception | None = None, pause: float = 0) -> None:
+        self.pieces, self.error, self.pause = pieces, error, pause
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            if self.pause:
+                await anyio.sleep(self.pause)
+            yield piece
+        if self.error is not None:
+            raise self.error
+
+
+class Host:
+    """A film's server that continues, and remembers what it was asked."""
+
+    def __init__(self, film: bytes = FILM, headers: dict[str, str] | None = None, pause: float = 0) -> None:
+        self.film, self.headers, self.pause = film, ETAG if headers is None else headers, pause
+        self.cuts: list[int] = []  # after how many bytes each answer breaks off
+        self.asked: list[httpx2.Request] = []
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked.append(request)
+        start, status, headers = 0, 200, dict(self.headers)
+        if "range" in request.headers and request.headers.get("if-range") in self.headers.values():
+            start, status = int(request.headers["range"][6:-1]), 206
+            headers["content-range"] = f"bytes {start}-{len(self.film) - 1}/{len(self.film)}"
+        rest = self.film[start:]
+        headers["content-length"] = str(len(rest))
+        cut = self.cuts.pop(0) if self.cuts else None
+        error = None if cut is None else httpx2.ReadError("cut")
+        pieces = [rest[place : min(place + 65536, cut or len(rest))] for place in range(0, cut or len(rest), 65536)]
+        return httpx2.Response(status, headers=headers, stream=Cuts(*pieces, error=error, pause=self.pause))
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    assert host.endswith("example.com")
+    assert port in (80, 443)
+    return PUBLIC
+
+
+async def save(handler: Handler, folder: Path, url: str = URL, *, name: str = NAME, **more: object) -> SavedFilm:
+    more.setdefault("resolver", resolve)
+    headers = {"key": SECRET, "Authorization": f"Bearer {SECRET}"}
+    async with httpx2.AsyncClient(
+        transport=httpx2.MockTransport(handler),
+        headers=headers,
+        cookies={"key": SECRET},
+        auth=("u", SECRET),
+        params={"key": SECRET},
+    ) as http:
+        return await save_film(url, folder=folder, name=name, http=http, base_url=API, **more)  # pyright: ignore[reportArgumentType]
+
+
+def always(status: int, content: bytes = b"", **headers: str) -> Handler:
+    return lambda _: httpx2.Response(
+        status, content=content, headers={k.replace("_", "-"): v for k, v in headers.items()}
+    )
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Saving
+
+
+async def test_a_film_is_saved_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    """P3."""
+    seen: list[tuple[int, int | None]] = []
+    saved = await save(Host(), tmp_path / "a" / "b", on_bytes=lambda done, total: seen.append((done, total)))
+    assert saved == SavedFilm(tmp_path / "a" / "b" / NAME, len(FILM))
+    assert saved.path.read_bytes() == FILM
+    assert left(saved.path.parent) == [NAME]
+    assert seen[-1] == (len(FILM), len(FILM))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert film_present(saved.path)
+    assert film_present(saved.path, len(FILM))
+    assert not film_present(saved.path, 1)
+    assert not film_present(tmp_path)
+    assert not film_present(tmp_path / "none")
+
+
+async def test_nothing_of_ours_goes_to_the_host_of_a_film(tmp_path: Path) -> None:
+    """P5: not the key, not as header, cookie, parameter or password, on no hop, whatever the client carries."""
+    asked: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        if len(asked) == 1:
+            return httpx2.Response(
+                302, headers={"location": "https://cdn.example.com/b.mp4", "set-cookie": "a=b; path=/"}
+            )
+        if len(asked) == 2:
+            return httpx2.Response(307, headers={"location": f"{API}/c.mp4"})
+        return Host()(request)
+
+    await save(handler, tmp_path)
+    assert len(asked) == 3
+    for request in asked:
+        assert SECRET not in f"{request.url}{request.headers.raw}"
+        assert {"key", "authorization", "cookie"}.isdisjoint(request.headers)
+        assert set(request.headers) <= {"host", "accept", "accept-encoding", "user-agent", "connection"}
+
+
+async def test_the_address_that_was_checked_is_the_one_connected_to(tmp_path: Path) -> None:
+    """P5: a name that changes its answer after the check gains nothing."""
+    host = Host()
+    await save(host, tmp_path)
+    (request,) = host.asked
+    assert request.url.host == PUBLIC[0]
+    assert request.headers["host"] == "static.example.com"
+    assert request.extensions["sni_hostname"] == "static.example.com"
+    assert request.extensions["timeout"]["read"] == 5
+
+
+async def test_the_next_address_is_tried_when_one_does_not_answer(tmp_path: Path) -> None:
+    host, tried = Host(), []
+
+    async def two(*_: object) -> list[str]:
+        return ["2606:2800:220:1::1", "93.184.216.34"]
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        tried.append(request.url.host)
+        if ":" in request.url.host:
+            raise httpx2.ConnectError("no route")
+        return host(request)
+
+    await save(handler, tmp_path, resolver=two)
+    assert tried == ["2606:2800:220:1::1", "93.184.216.34"]
+
+
+async def test_without_a_resolver_names_are_judged_as_written(tmp_path: Path) -> None:
+    host = Host()
+    await save(host, tmp_path, resolver=None)
+    assert host.asked[0].url.host == "static.example.com"
+    with pytest.raises(FilmRefused):
+        await save(host, tmp_path, "https://10.0.0.1/a.mp4", resolver=None)
+
+
+async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def found(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(2, 1, 6, "", ("1.2.3.4", 443)), (2, 2, 17, "", ("1.2.3.4", 443)), (10, 1, 6, "", ("2606::1", 443))]
+
+    monkeypatch.setattr(anyio, "getaddrinfo", found)
+    assert await hops.look_up("example.com", 443) == ["1.2.3.4", "2606::1"]
+
+
+# Private addresses
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.1/x.mp4", "http://127.0.0.1:8801/x.mp4", "https://127.0.0.1:8800/x.mp4",
+        "http://localhost:8800/x", "http://[::1]/x",
+        "http://169.254.169.254/latest/meta-data", "http://2130706433/x", "http://0x7f.1/x", "http://10.0.0.7/x",
+        "http://[::ffff:10.0.0.1]/x", "file:///etc/passwd", "ftp://example.com/x", "https://u:p@example.com/x",
+        "//db.internal/x",
+        "https://inside.example.com/x", "https://mixed.example.com/x", "gopher:x", "http://", "http://[::1",
+    ],
+)  # fmt: skip
+async def test_a_link_or_redirect_into_a_private_network_is_refused(tmp_path: Path, location: str) -> None:
+    """P5: on every hop, and never asked."""
+    asked: list[str] = []
+
+    async def names(host: str, port: int) -> list[str]:
+        return {"inside.example.com": ["192.168.1.1"], "mixed.example.com": [*PUBLIC, "127.0.0.1"]}.get(host, PUBLIC)
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.headers["host"])
+        return httpx2.Response(302, headers={"location": location})
+
+    with pytest.raises(FilmRefused) as caught:
+        await save(handler, tmp_path, resolver=names)
+    assert not caught.value.retryable
+    assert asked == ["static.example.com"]
+    if not location.startswith("//"):
+        with pytest.raises(FilmRefused):
+            await save(handler, tmp_path, location, resolver=names)
+        assert len(asked) == 1
+    assert left(tmp_path) == []
+
+
+async def test_the_origin_of_the_api_alone_may_be_private(tmp_path: Path) -> None:
+    saved = await save(Host(), tmp_path, f"{API}/files/a.mp4", resolver=None)
+    assert saved.size == len(FILM)
+
+
+async def test_redirects_end(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        asked.append(str(request.url))
+        return httpx2.Response(302, headers={"location": f"/hop{len(asked)}"})
+
+    with pytest.raises(FilmRefused, match="more than 5 times"):
+        await save(handler, tmp_path)
+    assert len(asked) == 6
+    with pytest.raises(FilmUnavailable, match="to nowhere"):
+        await save(always(302), tmp_path)
+
+
+async def test_a_name_that_is_not_found_may_be_found_later(tmp_path: Path) -> None:
+    async def fails(*_: object) -> list[str]:
+        raise OSError(-2, "Name or service not known")
+
+    with pytest.raises(FilmUnavailable, match="not found"):
+        await save(Host(), tmp_path, resolver=fails)
+
+
+# Cuts
+
+
+async def test_a_cut_is_continued_where_it_was(tmp_path: Path) -> None:
+    """P3: in the same call."""
+    host = Host()
+    host.cuts = [300_000, 65_536]
+    saved = await save(host, tmp_path)
+    assert saved.path.read_bytes() == FILM
+    assert [request.headers.get("range") for request in host.asked] == [None, "bytes=300000-", "bytes=365536-"]
+    assert host.asked[1].headers["if-range"] == '"v1"'
+
+
+async def test_a_cut_is_continued_by_the_next_call(tmp_path: Path) -> None:
+    """P3: and by the next process."""
+    host = Host()
+    host.cuts = [100_000, 1000, 1000, 1000, 1000]
+    with pytest.raises(FilmUnavailable, match="broke off") as caught:
+        await save(host, tmp_path)
+    assert caught.value.retryable
+    assert left(tmp_path) == [f".{NAME}.part", f".{NAME}.part.info"]
+    saved = await save(host, tmp_path)
+    assert host.asked[-1].headers["range"] == "bytes=104000-"
+    assert saved.path.read_bytes() == FILM
+    assert left(tmp_path) == [NAME]
+
+
+async def test_a_silent_cut_is_seen_by_the_length(tmp_path: Path) -> None:
+    """P3: a short film is never put in place."""
+
+    def short(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={**ETAG, "content-length": "999999999"}, stream=Cuts(FILM))
+
+    with pytest.raises(FilmUnavailable, match="of 999,999,999 bytes"):
+        await save(short, tmp_path)
+    assert NAME not in left(tmp_path)
+
+
+@pytest.mark.parametrize("headers", [{}, {"etag": 'W/"weak"'}])
+async def test_what_cannot_be_tied_to_one_version_starts_over(tmp_path: Path, headers: dict[str, str]) -> None:
+    host = Host(headers=headers)
+    host.cuts = [100_000]
+    saved = await save(host, tmp_path)
+    assert saved.path.read_bytes() == FILM
+    assert ["range" in request.headers for request in host.asked] == [False, False]
+
+
+async def test_a_date_ties_a_continuation_too(tmp_path: Path) -> None:
+    host = Host(headers={"last-modified": "Wed, 21 Oct 2026 07:28:00 GMT"})
+    host.cuts = [100_000]
+    saved = await save(host, tmp_path)
+    assert saved.path.read_bytes() == FILM
+    assert host.asked[1].headers["if-range"] == "Wed, 21 Oct 2026 07:28:00 GMT"
+
+
+async def test_a_film_that_changed_meanwhile_starts_over(tmp_path: Path) -> None:
+    host = Host()
+    host.cuts = [100_000] * 5
+    with pytest.raises(FilmUnavailable):
+        await save(host, tmp_path)
+    other = Host(FILM[:12] + FILM[:5000:-1], {"etag": '"v2"'})
+    saved = await save(other, tmp_path)
+    assert saved.path.read_bytes() == other.film
+
+
+@pytest.mark.parametrize("content_range", ["bytes 0-9/10", "bytes 100000-9/5", "", "bytes */99", "nonsense"])
+@pytest.mark.parametrize("status", [206, 416])
+async def test_an_answer_that_does_not_continue_starts_over(tmp_path: Path, status: int, content_range: str) -> None:
+    host = Host()
+    host.cuts = [100_000]
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        if "range" in request.headers:
+            return httpx2.Response(status, headers={"content-range": content_range}, content=b"x" * 50)
+        return host(request)
+
+    saved = await save(handler, tmp_path)
+    assert saved.path.read_bytes() == FILM
+
+
+async def test_a_film_of_unknown_length_is_saved(tmp_path: Path) -> None:
+    calls: list[str | None] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        calls.append(request.headers.get("range"))
+        if len(calls) == 1:
+            return httpx2.Response(
+                200, headers=ETAG, stream=Cuts(FILM[:3], FILM[3:50], error=httpx2.ReadTimeout("slow"))
+            )
+        return httpx2.Response(
+            206, headers={**ETAG, "content-range": f"bytes 50-{len(FILM) - 1}/{len(FILM)}"}, stream=Cuts(FILM[50:])
+        )
+
+    saved = await save(handler, tmp_path)
+    assert saved.path.read_bytes() == FILM
+    assert calls == [None, "bytes=50-"]
+
+
+async def test_a_cancelled_download_is_continued(tmp_path: Path) -> None:
+    """P3: a host that ends the process loses no byte that was synced."""
+    host = Host(pause=1)
+    with anyio.move_on_after(5.5):
+        await save(host, tmp_path)
+    assert NAME not in left(tmp_path)
+    await save(host, tmp_path)
+    assert host.asked[-1].headers["range"] == f"bytes={5 * 65536}-"
+    assert (tmp_path / NAME).read_bytes() == FILM
+
+
+async def test_bytes_that_were_not_synced_are_not_trusted(tmp_path: Path) -> None:
+    """P3: after a power cut a file can be long and empty."""
+    part, info = tmp_path / f".{NAME}.part", tmp_path / f".{NAME}.part.info"
+    for record in (
+        "",
+        "{",
+        "[]",
+        '{"held": 1}',
+        json.dumps({"held": 9e9, "validator": '"v1"', "total": None}),
+        json.dumps({"held": 99, "validator": None, "total": 5}),
+    ):
+        part.write_bytes(FILM[:5000])
+        info.write_text(record)
+        host = Host()
+        saved = await save(host, tmp_path)
+        assert "range" not in host.asked[0].headers
+        assert saved.path.read_bytes() == FILM
+        saved.path.unlink()
+    part.write_bytes(FILM[:5000] + bytes(5000))
+    info.write_text(json.dumps({"held": 5000, "validator": '"v1"', "total": len(FILM)}))
+    host = Host()
+    saved = await save(host, tmp_path)
+    assert host.asked[0].headers["range"] == "bytes=5000-"
+    assert saved.path.read_bytes() == FILM
+
+
+async def test_long_films_are_synced_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partials, "CHECKPOINT_BYTES", 100_000)
+    records: list[int] = []
+
+    def look(_done: int, _total: int | None) -> None:
+        with contextlib.suppress(ValueError):
+            records.append(json.loads((tmp_path / f".{NAME}.part.info").read_text())["held"])
+
+    await save(Host(), tmp_path, on_bytes=look)
+    assert len(set(records)) > 5
+
+
+async def test_a_film_whose_last_step_was_missed_is_put_in_place_without_asking(tmp_path: Path) -> None:
+    (tmp_path / f".{NAME}.part").write_bytes(FILM)
+    (tmp_path / f".{NAME}.part.info").write_text(
+        json.dumps({"held": len(FILM), "validator": '"v1"', "total": len(FILM)})
+    )
+    saved = await save(always(500), tmp_path)
+    assert saved.path.read_bytes() == FILM
+    assert left(tmp_path) == [NAME]
+
+
+# Bad answers
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+async def test_a_dead_link_is_gone(tmp_path: Path, status: int) -> None:
+    with pytest.raises(FilmGone) as caught:
+        await save(always(status), tmp_path)
+    assert not caught.value.retryable
+    assert left(tmp_path) == []
+    (tmp_path / NAME).write_bytes(FILM)
+    assert await save(always(status), tmp_path) == SavedFilm(tmp_path / NAME, len(FILM))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "7"}, 7), ({}, None), ({"retry_after": "soon"}, None),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "never"}, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [429, 500, 503, 400, 206, 204])
+async def test_a_server_in_trouble_is_asked_later(
+    tmp_path: Path, status: int, headers: dict[str, str], seconds: float | None
+) -> None:
+    with pytest.raises(FilmUnavailable) as caught:
+        await save(always(status, **headers), tmp_path)
+    assert caught.value.retryable
+    assert caught.value.retry_after == seconds
+    assert str(status) in caught.value.message
+
+
+@pytest.mark.parametrize("error", [httpx2.ConnectError("x"), httpx2.ReadTimeout("x"), httpx2.RemoteProtocolError("x")])
+async def test_a_network_in_trouble_is_tried_later(tmp_path: Path, error: Exception) -> None:
+    def handler(_: httpx2.Request) -> httpx2.Response:
+        raise error
+
+    with pytest.raises(FilmUnavailable, match="does not answer"):
+        await save(handler, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"<html>Sign in to the Wi-Fi</html>", b"", b"1234567", bytes(1000)])
+async def test_what_is_not_a_film_is_not_saved(tmp_path: Path, content: bytes) -> None:
+    """P3: nothing is called a film that is none."""
+    with pytest.raises(FilmRefused, match="not an MP4") as caught:
+        await save(always(200, content), tmp_path)
+    assert caught.value.retryable
+    assert left(tmp_path) == []
+
+
+async def test_a_film_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FilmRefused, match="more than"):
+        await save(Host(), tmp_path, max_bytes=1000)
+
+    def endless(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, stream=Cuts(*[FILM] * 10))
+
+    with pytest.raises(FilmRefused, match="more than"):
+        await save(endless, tmp_path, max_bytes=len(FILM) + 1)
+    assert left(tmp_path) == []
+
+
+async def test_more_than_was_announced_and_compressed_answers_are_refused(tmp_path: Path) -> None:
+
+    def longer(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"content-length": "100"}, stream=Cuts(FILM))
+
+    with pytest.raises(FilmRefused, match="announced"):
+        await save(longer, tmp_path)
+    with pytest.raises(FilmRefused, match="compressed"):
+        await save(lambda _: httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=Cuts(b"x")), tmp_path)
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["", "a.mp4", "https://", "http://[", "https://exa mple/", "data:video/mp4;base64,AAAA"]
+)
+async def test_a_link_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(FilmRefused):
+        await save(Host(), tmp_path, url)
+
+
+# The folder
+
+
+async def test_a_film_that_is_there_is_not_downloaded_again(tmp_path: Path) -> None:
+    taken: list[int] = []
+    for _ in range(2):
+        saved = await save(Host(), tmp_path, on_bytes=lambda done, _: taken.append(done))
+        count = len(taken)
+    assert saved.path == tmp_path / NAME
+    assert len(taken) == count
+    assert left(tmp_path) == [NAME]
+
+
+async def test_another_file_of_that_name_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"mine")
+    (tmp_path / NAME.replace(".mp4", "-2.mp4")).symlink_to("/nowhere")
+    for _ in range(2):
+        saved = await save(Host(), tmp_path)
+        assert saved.path.name == NAME.replace(".mp4", "-3.mp4")
+    assert (tmp_path / NAME).read_bytes() == b"mine"
+    unknown = await save(lambda _: httpx2.Response(200, stream=Cuts(FILM)), tmp_path)
+    assert unknown.path == saved.path
+    assert len(left(tmp_path)) == 3
+
+
+async def test_a_file_that_appears_at_the_last_moment_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, target = os.link, tmp_path / NAME
+
+    def late(source: Path, place: Path) -> None:
+        if not target.exists():
+            target.write_bytes(b"mine")
+        real(source, place)
+
+    monkeypatch.setattr(os, "link", late)
+    saved = await save(Host(), tmp_path)
+    assert saved.path.name == NAME.replace(".mp4", "-2.mp4")
+    assert target.read_bytes() == b"mine"
+
+
+async def test_a_file_system_without_hard_links_does_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", none)
+    assert (await save(Host(), tmp_path)).path.read_bytes() == FILM
+    assert left(tmp_path) == [NAME]
+    part = Partial.hold(tmp_path, "other.mp4")
+    assert part is not None
+    part.append(FILM[:100])
+    real = os.path.lexists
+    monkeypatch.setattr(os.path, "lexists", lambda path: Path(path).name == "other.mp4" or real(path))
+    assert part.place().name == "other-2.mp4"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EACCES, "may not write"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+async def test_a_disk_in_trouble_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    """P3: a person can change that, so it is tried again."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Partial, "append", fails)
+        with pytest.raises(FilmUnwritable) as caught:
+            await save(Host(), tmp_path)
+    assert caught.value.retryable
+    assert words in caught.value.message
+    assert str(tmp_path) in caught.value.message
+    assert left(tmp_path) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", fails)
+        with pytest.raises(FilmUnwritable, match=words):
+            await save(Host(), tmp_path)
+
+
+async def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    for folder in (tmp_path / "x", tmp_path / "x" / "y"):
+        with pytest.raises(FilmUnwritable, match="not a folder"):
+            await save(Host(), folder)
+
+
+async def test_a_trap_in_place_of_the_temporary_file_is_not_written_through(tmp_path: Path) -> None:
+    """P5: a link somebody put there leads nowhere."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in (f".{NAME}.part", f".{NAME}.part.info"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).symlink_to(victim)
+        with pytest.raises(FilmUnwritable):
+            await save(Host(), folder)
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / f".{NAME}.part")
+    with pytest.raises(FilmUnwritable):
+        await save(Host(), tmp_path / "pipe")
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["", "../x.mp4", "a/b.mp4", "a\\b.mp4", ".x.mp4", "a\0.mp4"])
+async def test_a_name_that_is_a_path_is_a_bug(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="not the name"):
+        await save(Host(), tmp_path, name=name)
+
+
+# Two at once
+
+
+async def test_two_savers_of_one_film_make_one_file(tmp_path: Path) -> None:
+    """P3: the second waits for the first and returns what it saved."""
+    hosts = [Host(pause=1) for _ in range(3)]
+    saved: list[SavedFilm] = []
+
+    async def one(host: Host) -> None:
+        saved.append(await save(host, tmp_path))
+
+    async with anyio.create_task_group() as group:
+        for host in hosts:
+            group.start_soon(one, host)
+    assert saved == [SavedFilm(tmp_path / NAME, len(FILM))] * 3
+    assert (tmp_path / NAME).read_bytes() == FILM
+    assert sum(len(host.asked) for host in hosts) == 1
+    assert left(tmp_path) == [NAME]
+
+
+async def test_when_the_first_saver_fails_the_second_continues(tmp_path: Path) -> None:
+    """P3."""
+    first, second = Host(pause=1), Host()
+    saved: list[SavedFilm] = []
+
+    async def one() -> None:
+        with anyio.move_on_after(4.5):
+            await save(first, tmp_path)
+
+    async def other() -> None:
+        await anyio.sleep(1)
+        saved.append(await save(second, tmp_path))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one)
+        group.start_soon(other)
+    assert second.asked[0].headers["range"] == f"bytes={4 * 65536}-"
+    assert saved[0].path.read_bytes() == FILM
+
+
+async def test_waiting_for_another_saver_ends(tmp_path: Path) -> None:
+    part = Partial.hold(tmp_path, NAME)
+    assert part is not None
+    with pytest.raises(FilmUnavailable, match="too long"):
+        await save(Host(), tmp_path)
+    assert Partial.hold(tmp_path, NAME) is None
+    part.discard()
+    assert left(tmp_path) == []
+
+
+async def test_without_locks_a_film_is_saved_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(partials, "_lock", none)
+    assert (await save(Host(), tmp_path)).size == len(FILM)
+
+
+def test_the_lock_holds_between_processes_and_ends_with_them(tmp_path: Path) -> None:
+    """P3: a killed process leaves nothing locked."""
+    code = (
+        "import sys, pathlib\nfrom avm_mcp.media.partials import Partial\n"
+        f"part = Partial.hold(pathlib.Path({str(tmp_path)!r}), {NAME!r})\n"
+        "print(part is not None, flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        assert Partial.hold(tmp_path, NAME) is None
+        other.kill()
+        other.wait()
+    part = Partial.hold(tmp_path, NAME)
+    assert part is not None
+    part.keep()
+    part.keep()
+    part.discard()
+    assert left(tmp_path) == []
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, removed = partials._lock, []
+
+    def lock(descriptor: int) -> None:
+        real(descriptor)
+        if not removed:
+            removed.append((tmp_path / f".{NAME}.part.info").unlink())
+
+    monkeypatch.setattr(partials, "_lock", lock)
+    part = Partial.hold(tmp_path, NAME)
+    assert part is not None
+    assert left(tmp_path) == [f".{NAME}.part", f".{NAME}.part.info"]
+    assert Partial.hold(tmp_path, NAME) is None
+    part.discard()
+
+
+# Faults in any order
+
+
+@given(st.data())
+def test_whatever_is_cut_the_film_is_whole_in_the_end(data: st.DataObject) -> None:
+    """P3: cuts anywhere, calls given up anywhere; what has the film's name is the film."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        async def run() -> None:
+            headers = data.draw(st.sampled_from([{}, ETAG]))
+            for _ in range(data.draw(st.integers(0, 3))):
+                host = Host(headers=headers, pause=data.draw(st.sampled_from([0, 1])))
+                host.cuts = data.draw(st.lists(st.integers(1, len(FILM)), max_size=7))
+                with anyio.move_on_after(data.draw(st.integers(1, 40))), contextlib.suppress(FilmError):
+                    await save(host, folder)
+                assert not (folder / NAME).exists() or (folder / NAME).read_bytes() == FILM
+            saved = await save(Host(headers=headers), folder)
+            assert saved.path.read_bytes() == FILM
+            assert left(folder) == [NAME]
+
+        trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+# Names
+
+DAY = datetime(2026, 9, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "task_id", "name"),
+    [
+        ("A cat, jumping over the Moon!", "ck9x1", "2026-09-01-a-cat-jumping-over-the-moon-ck9x1.mp4"),
+        ("Café am Strand — Größe", "x", "2026-09-01-cafe-am-strand-grosse-x.mp4"),
+        ("", "x", "2026-09-01-film-x.mp4"),
+        ("../../etc/passwd", "x", "2026-09-01-etc-passwd-x.mp4"),
+        ("🎬🎬", "x", "2026-09-01-film-x.mp4"),
+        ("月の上を猫が飛ぶ", "x", "2026-09-01-月の上を猫が飛ぶ-x.mp4"),
+        ("word " * 30, "x", "2026-09-01-word-word-word-word-word-word-word-word-x.mp4"),
+        ("con", "x", "2026-09-01-con-x.mp4"),
+        ("x" * 99, "x", f"2026-09-01-{'x' * 40}-x.mp4"),
+    ],
+)
+def test_a_film_is_named_by_its_day_its_words_and_its_id(prompt: str, task_id: str, name: str) -> None:
+    assert film_name(DAY, prompt, task_id) == name
+
+
+@given(st.text(max_size=200), st.text(max_size=80))
+def test_every_name_is_safe_everywhere(prompt: str, task_id: str) -> None:
+    name = film_name(DAY, prompt, task_id)
+    assert name.startswith("2026-09-01-")
+    assert name.endswith(".mp4")
+    assert len(f".{name}.part.info".encode()) <= 143
+    assert not set(name) & set('<>:"/\\|?*\0 \n\r\t')
+    assert name.count(".") == 1
+    slug = name[11:-4].rpartition("-")[0]
+    assert slug
+    assert all(ch.isprintable() for ch in name)
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_two_ids_never_share_a_name(one: str, other: str) -> None:
+    assert (film_name(DAY, "p", one) == film_name(DAY, "p", other)) == (one == other)
