@@ -13,7 +13,7 @@ from avm_mcp import pacing
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError
 from avm_mcp.journal import Journal
-from avm_mcp.media import FilmError, FilmGone, film_name, save_film
+from avm_mcp.media import FilmError, FilmGone, Resolver, film_name, look_up, save_film
 from avm_mcp.models import Job
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,9 @@ AT_ONCE = 3
 
 SLOWEST_RETRY = 300.0
 """Seconds between tries at most; a link lives a day."""
+
+GONE_PATIENCE = 900.0
+"""Seconds after completion during which a file host that says 404 may just not have it yet."""
 
 URL_PATIENCE = 3600.0
 """Seconds after completion during which a link that is missing from the answer may still appear."""
@@ -40,6 +43,7 @@ class Archive:
         account: Fingerprint of key and base URL.
         now: Wall clock, seconds since 1970.
         changed: Called with each job whose film changed.
+        resolver: How host names of the file host are looked up; the system's way when left out.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Archive:
         account: str,
         now: Callable[[], float],
         changed: Callable[[Job], None],
+        resolver: Resolver = look_up,
     ) -> None:
         self._journal = journal
         self._client = client
@@ -62,6 +67,7 @@ class Archive:
         self._account = account
         self._now = now
         self._changed = changed
+        self._resolver = resolver
         self._nudged = anyio.Event()
         self._busy: set[str] = set()
         self._tries: dict[str, int] = {}
@@ -117,7 +123,12 @@ class Archive:
         name = film_name(datetime.fromtimestamp(job.created_at, UTC), job.prompt, job.public_id)
         try:
             saved = await save_film(
-                job.video_url, folder=self._folder, name=name, http=self._http, base_url=self._base_url
+                job.video_url,
+                folder=self._folder,
+                name=name,
+                http=self._http,
+                base_url=self._base_url,
+                resolver=self._resolver,
             )
         except FilmError as error:
             await self._failed(job, error)
@@ -138,8 +149,10 @@ class Archive:
             self._later(job, None)
 
     async def _failed(self, job: Job, error: FilmError) -> None:
-        dead = isinstance(error, FilmGone) or not error.retryable
-        if dead or (job.expires_at is not None and self._now() > job.expires_at):
+        now = self._now()
+        gone = isinstance(error, FilmGone) and now > (job.completed_at or job.created_at) + GONE_PATIENCE
+        refused = not error.retryable and not isinstance(error, FilmGone)
+        if gone or refused or (job.expires_at is not None and now > job.expires_at):
             await self._lose(job, error.message)
             return
         self._later(job, error.retry_after)

@@ -1,38 +1,19 @@
-"""The composition root: the runtime that outlives every call, and the MCP server over it."""
+"""The MCP server over a runtime: tools, resources, prompts and completions."""
 
-import hashlib
-import hmac
-import logging
-import os
-import secrets
-import sys
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
-import httpx2
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 
 from avm_mcp import __version__, catalog
-from avm_mcp.archive import Archive
-from avm_mcp.client import AvmClient
-from avm_mcp.config import Settings
 from avm_mcp.errors import AvmError
-from avm_mcp.journal import Journal, open_journal
-from avm_mcp.media import default_input_folders
-from avm_mcp.pacing import MAX_RETRY_AFTER
-from avm_mcp.report import MODEL_FACE, Place, Report
-from avm_mcp.service import Service, Upstream
+from avm_mcp.report import MODEL_FACE, Report
+from avm_mcp.runtime import Runtime
 from avm_mcp.tools import Desk
-from avm_mcp.watcher import Watcher
-
-logger = logging.getLogger(__name__)
 
 NAME = "avm-mcp"
 TITLE = "AI Video Maker"
@@ -49,165 +30,6 @@ INSTRUCTIONS = (
 
 MAX_VIDEO_RESOURCE = 50_000_000
 """Bytes of a saved film that is handed out as a resource; a larger one is named by its path."""
-
-
-class Runtime:
-    """Everything that lives as long as the process: journal, client, watcher, archive, service.
-
-    Args:
-        settings: What was set.
-        now: The one wall clock.
-        transport, film_transport: How HTTP leaves; the network when left out.
-        paths_allowed: False where callers are on another machine: then pictures come by link only.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        now: Callable[[], float] = time.time,
-        transport: httpx2.AsyncBaseTransport | None = None,
-        film_transport: httpx2.AsyncBaseTransport | None = None,
-        paths_allowed: bool = True,
-    ) -> None:
-        self.settings = settings
-        self.paths_allowed = paths_allowed
-        self._now = now
-        self._transport = transport
-        self._film_transport = film_transport
-        self._stack = AsyncExitStack()
-        self._service: Service | None = None
-        self._journal: Journal | None = None
-
-    @property
-    def service(self) -> Service:
-        assert self._service is not None, "the runtime has not been entered"
-        return self._service
-
-    @property
-    def journal(self) -> Journal:
-        assert self._journal is not None, "the runtime has not been entered"
-        return self._journal
-
-    @property
-    def place(self) -> Place:
-        return Place(None if self.settings.AVM_SAVE == "off" else self.settings.AVM_OUTPUT_DIR)
-
-    @property
-    def input_folders(self) -> Sequence[Path]:
-        if self.settings.AVM_INPUT_DIRS is not None:
-            return self.settings.AVM_INPUT_DIRS
-        return default_input_folders(_home(), _cwd())
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._stack.__aexit__(*sys.exc_info())
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.__aexit__(kind, error, trace)
-
-    async def _start(self) -> None:
-        settings = self.settings
-        self._journal = journal = await open_journal(settings.AVM_STATE_DIR, now=self._now(), save=settings.AVM_SAVE)
-        self._stack.callback(journal.close)
-        if journal.warning:
-            logger.warning("%s", journal.warning)
-        base_url = settings.AVM_BASE_URL
-        if settings.sandboxed:
-            base_url = await self._stack.enter_async_context(_embedded_sandbox(settings.AVM_SANDBOX_SPEED))
-        group = await self._stack.enter_async_context(anyio.create_task_group())
-        self._stack.callback(group.cancel_scope.cancel)
-        account = fingerprint(settings.api_key or "", base_url)
-        upstream = None
-        if settings.api_key is not None:
-            upstream = await self._connected(settings.api_key, base_url, account, journal)
-            group.start_soon(upstream.watcher.run)
-            group.start_soon(upstream.archive.run)
-        self._service = Service(settings, journal, upstream, account=account, group=group, now=self._now)
-        if upstream is not None:
-            await self._service.recover()
-
-    async def _connected(self, key: str, base_url: str, account: str, journal: Journal) -> Upstream:
-        settings = self.settings
-        egress = settings.AVM_EGRESS_ID
-        http = await self._stack.enter_async_context(_pool(self._transport))
-        films = await self._stack.enter_async_context(_pool(self._film_transport or self._transport))
-
-        async def allowance() -> None:
-            while (wait := await journal.take_token(egress, self._now())) > 0:  # noqa: ASYNC110 - shared with other processes
-                await anyio.sleep(wait)
-
-        async def closed(seconds: float) -> None:
-            await journal.close_bucket(egress, self._now() + min(seconds, MAX_RETRY_AFTER))
-
-        client = AvmClient(
-            base_url,
-            key,
-            http,
-            allowance=allowance,
-            closed=closed,
-            now=self._now,
-            user_agent=settings.AVM_USER_AGENT or f"{NAME}/{__version__}",
-            submit_timeout=settings.AVM_SUBMIT_TIMEOUT,
-            read_timeout=settings.AVM_READ_TIMEOUT,
-            connect_timeout=settings.AVM_CONNECT_TIMEOUT,
-        )
-        holder = f"{os.getpid()}-{secrets.token_hex(4)}"
-        watcher = Watcher(
-            journal, client, account=account, holder=holder, now=self._now, finished=lambda _job: archive.nudge()
-        )
-        archive = Archive(
-            journal,
-            client,
-            films,
-            folder=settings.AVM_OUTPUT_DIR,
-            base_url=base_url,
-            account=account,
-            now=self._now,
-            changed=watcher.publish,
-        )
-        return Upstream(client, watcher, archive)
-
-
-def fingerprint(key: str, base_url: str) -> str:
-    """Return the name of an account in the state: it tells keys apart and cannot be turned back into one."""
-    return hmac.new(key.encode(), base_url.encode(), hashlib.sha256).hexdigest()[:16]
-
-
-def _pool(transport: httpx2.AsyncBaseTransport | None) -> httpx2.AsyncClient:
-    """Return a connection pool. Redirects are never followed by it: the key, and private hosts, are at stake."""
-    return httpx2.AsyncClient(transport=transport, follow_redirects=False, limits=httpx2.Limits(max_connections=20))
-
-
-@asynccontextmanager
-async def _embedded_sandbox(speed: float) -> AsyncGenerator[str]:
-    from avm_mcp.sandbox import SandboxOptions
-    from avm_mcp.sandbox.server import running
-
-    # Its tasks die with it, so each start gets ids of its own.
-    options = SandboxOptions(speed=speed, seed=secrets.randbits(48))
-    async with running(options) as base_url:
-        yield base_url
-
-
-def _home() -> Path | None:
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None
-
-
-def _cwd() -> Path | None:
-    try:
-        return Path.cwd()
-    except OSError:  # the folder was deleted
-        return None
 
 
 def build_server(runtime: Runtime) -> MCPServer[Runtime]:

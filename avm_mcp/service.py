@@ -9,29 +9,23 @@ import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 
 from avm_mcp import catalog
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
-from avm_mcp.config import Settings
 from avm_mcp.errors import (
     AvmError,
-    BudgetExceeded,
-    InsufficientCredits,
-    Internal,
     InvalidInput,
     NotCancellable,
     NotConfigured,
-    SubmissionUnknown,
     TaskNotFound,
 )
-from avm_mcp.journal import Journal, Limits
+from avm_mcp.journal import Journal
 from avm_mcp.media import film_present
 from avm_mcp.models import (
     CANCEL,
@@ -41,13 +35,12 @@ from avm_mcp.models import (
     SUBMITTED,
     SUBMITTING,
     Account,
-    ImageInput,
     Job,
-    Price,
-    Quote,
     TaskSnapshot,
     VideoRequest,
 )
+from avm_mcp.prices import Prices
+from avm_mcp.submission import Submission
 from avm_mcp.watcher import Progress, Watcher
 
 logger = logging.getLogger(__name__)
@@ -60,16 +53,6 @@ BEAT = 4.0
 
 SAVE_PATIENCE = 5.0
 """Seconds that a finished film is waited for on its way to the disk, so that its path is in the answer."""
-
-PULSE = 5.0
-PULSE_LIFE = 15.0
-"""Seconds between two notes that a request still waits for its answer, and how long one of them counts."""
-
-LAST_ANSWERS = 10.0
-"""Seconds that a process which is asked to end gives to paid requests that wait for their answer."""
-
-QUOTE_LIFE = 600.0
-"""Seconds that a quoted price is used again."""
 
 LISTED = 500
 """Rows of the journal that a list is made from."""
@@ -120,46 +103,34 @@ class Upstream:
     client: AvmClient
     watcher: Watcher
     archive: Archive
-
-
-@dataclass(slots=True)
-class _Sending:
-    """A request whose answer is being waited for."""
-
-    answered: anyio.Event = field(default_factory=anyio.Event)
-    refusal: AvmError | None = None
+    submission: Submission
 
 
 class Service:
     """The use cases of one account.
 
     Args:
-        settings: Caps and windows.
-        journal: Where intents are written before anything is paid.
+        journal: What is known here.
+        prices: What films cost, and what may be spent.
         upstream: None without a key; then only what needs no key works.
         account: Fingerprint of key and base URL.
-        group: The runtime's task group, in which requests are sent.
         now: Wall clock, seconds since 1970.
     """
 
     def __init__(
         self,
-        settings: Settings,
         journal: Journal,
+        prices: Prices,
         upstream: Upstream | None,
         *,
         account: str,
-        group: TaskGroup,
         now: Callable[[], float],
     ) -> None:
-        self.settings = settings
         self.account = account
+        self.prices = prices
         self._journal = journal
         self._given = upstream
-        self._group = group
         self._now = now
-        self._sending: dict[str, _Sending] = {}
-        self._quotes: dict[tuple[str, int], tuple[float, Quote]] = {}
 
     @property
     def _upstream(self) -> Upstream:
@@ -176,19 +147,6 @@ class Service:
         """Return whether films are placeholders: from the embedded sandbox, or one that says so in its answers."""
         return self._given is not None and self._given.client.sandbox_speed is not None
 
-    @property
-    def caps(self) -> dict[str, int]:
-        """Return the caps that are set, by what they count."""
-        named = {"per_call": self.settings.AVM_MAX_CREDITS_PER_CALL, "per_day": self.settings.AVM_MAX_CREDITS_PER_DAY}
-        return {name: cap for name, cap in named.items() if cap is not None}
-
-    async def left_today(self) -> int | None:
-        """Return the credits that the daily cap still allows; None without one."""
-        cap = self.settings.AVM_MAX_CREDITS_PER_DAY
-        if cap is None:
-            return None
-        return max(0, cap - await self._journal.spent_today(self.account, self._now()))
-
     # --- start ---
 
     async def submit(self, request: VideoRequest, *, max_credits: int | None = None, caller: str = "") -> Found:
@@ -200,184 +158,10 @@ class Service:
         Raises:
             AvmError: Any leaf; nothing was charged, unless the error says otherwise.
         """
-        upstream = self._upstream
-        price = await self._price(request, max_credits)
-        draft = self._draft(request, price, caller)
-        shown = dict(request.fields())
-        if request.image is not None and request.image.value.startswith("data:"):
-            shown["image"] = f"data:sha256={request.image.digest}"
-        limits = Limits(self._day_cap(price), self.settings.AVM_DEDUPE_MINUTES * 60)
-        reservation = await self._journal.reserve(
-            draft, body=request.body(), input_json=json.dumps(shown, ensure_ascii=False), limits=limits
-        )
-        job = reservation.job
-        if not reservation.duplicate:
-            sending = self._sending[job.id] = _Sending()
-            cap = self._call_cap(max_credits)
-            self._group.start_soon(self._send, job, request.body(), cap, sending)
-        upstream.watcher.publish(job)
-        await self._answer(job.id, SUBMIT_PATIENCE)
-        return await self._found(await self._current(job), deduplicated=reservation.duplicate)
-
-    async def _answer(self, job_id: str, seconds: float) -> None:
-        """Wait for the answer to a request that this process sends, and raise what was refused."""
-        sending = self._sending.get(job_id)
-        if sending is None:
-            return
-        with anyio.move_on_after(seconds):
-            await sending.answered.wait()
-        if sending.refusal is not None:
-            raise sending.refusal
-
-    def _draft(self, request: VideoRequest, price: Price, caller: str) -> Job:
-        now = self._now()
-        return Job(
-            id=f"sub_{secrets.token_hex(6)}",
-            account=self.account,
-            caller=caller,
-            identity=request.identity(),
-            idempotency_key=f"avm-{secrets.token_hex(16)}",
-            model=request.model,
-            seconds=request.seconds,
-            prompt=request.prompt,
-            status=SUBMITTING,
-            created_at=now,
-            take=request.take,
-            aspect_ratio=request.aspect_ratio,
-            image=request.image.shown if request.image else None,
-            answer_by=now + PULSE_LIFE,
-            credits_quoted=price.credits,
-            credits_basis=price.basis,
-        )
-
-    async def _send(self, job: Job, body: bytes, cap: int | None, sending: _Sending) -> None:
-        """Send the paid request and write down what came of it, whatever happens to the caller meanwhile."""
-        upstream = self._upstream
-        written: Job | None = None
-        with anyio.CancelScope(shield=True) as last_answers:
-            async with anyio.create_task_group() as pulse:
-                pulse.start_soon(self._keep_pulse, job.id, last_answers)
-                try:
-                    written = await self._settled(job, body, cap, sending)
-                finally:
-                    pulse.cancel_scope.cancel()
-        self._sending.pop(job.id, None)
-        sending.answered.set()
-        if written is not None:
-            upstream.watcher.publish(written)
-            upstream.watcher.nudge()
-
-    async def _settled(self, job: Job, body: bytes, cap: int | None, sending: _Sending) -> Job | None:
-        """Return the row after the answer; None where even that could not be written."""
-        try:
-            try:
-                answer = await self._upstream.client.generate(
-                    job.model, body, idempotency_key=job.idempotency_key, max_credits=cap
-                )
-            except SubmissionUnknown as lost:
-                logger.warning("%s: %s", job.id, lost.message)
-                return await self._journal.unknown(job.id, lost.message, self._now())
-            except AvmError as refusal:
-                sending.refusal = await self._explained(refusal, job)
-                return await self._journal.refused(job.id, refusal.code, refusal.message, self._now())
-            except anyio.get_cancelled_exc_class():
-                with anyio.CancelScope(shield=True):
-                    await self._journal.unknown(job.id, "The process ended before the answer came.", self._now())
-                raise
-            return await self._journal.accepted(job.id, answer)
-        except AvmError as unwritten:  # the disk filled up meanwhile: the row still says SUBMITTING, and is found so
-            logger.exception("%s: the answer could not be written", job.id)
-            sending.refusal = sending.refusal or replace_task(unwritten, job.id)
-        except Exception:
-            logger.exception("%s: sending failed", job.id)
-            sending.refusal = Internal("Sending the request failed inside avm-mcp.", task_id=job.id, charged="unknown")
-        return None
-
-    async def _keep_pulse(self, job_id: str, last_answers: anyio.CancelScope) -> None:
-        """Say in the row that the answer is still being waited for; end the wait some time after the runtime ended."""
-        while True:
-            await anyio.sleep(PULSE)
-            if self._group.cancel_scope.cancel_called and last_answers.deadline == float("inf"):
-                last_answers.deadline = anyio.current_time() + LAST_ANSWERS - PULSE
-            try:
-                await self._journal.expect_answer(job_id, self._now() + PULSE_LIFE)
-            except AvmError as error:
-                logger.warning("%s: %s", job_id, error.message)
-
-    async def _explained(self, refusal: AvmError, job: Job) -> AvmError:
-        """Add to a refusal what helps the user: the balance, and what it would buy."""
-        if not isinstance(refusal, InsufficientCredits):
-            return refusal
-        try:
-            account = await self._upstream.client.account()
-        except AvmError:
-            account = None
-        price = f"this costs {'' if job.credits_basis == 'quote' else 'about '}{job.credits_quoted} credits"
-        if account is None:
-            has = "the service does not say how many are left"
-        else:
-            has = f"the balance is {account.balance}"
-            fits = _cheapest(account.balance)
-            has += f". {fits}" if fits else ""
-        return InsufficientCredits(f"Not started, nothing charged: {price}, {has}".rstrip(".") + ".")
-
-    # --- prices and caps (P8) ---
-
-    def _call_cap(self, max_credits: int | None) -> int | None:
-        caps = [cap for cap in (max_credits, self.settings.AVM_MAX_CREDITS_PER_CALL) if cap is not None]
-        return min(caps) if caps else None
-
-    def _day_cap(self, price: Price) -> int | None:
-        cap = self.settings.AVM_MAX_CREDITS_PER_DAY
-        if cap is not None and not self._journal.durable:
-            raise BudgetExceeded(
-                f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and without a writable state folder"
-                f" what was spent today cannot be known (this costs {price.credits} credits).",
-                field="AVM_STATE_DIR",
-                next_step="tell the user to set AVM_STATE_DIR to a folder that can be written.",
-            )
-        return cap
-
-    async def _price(self, request: VideoRequest, max_credits: int | None) -> Price:
-        """Return what the request costs; a question is spent on it only where a cap could bite."""
-        cap = self._call_cap(max_credits)
-        if cap is None and self.settings.AVM_MAX_CREDITS_PER_DAY is None:
-            return Price(catalog.estimate(request.model, request.seconds), "estimate")
-        price = await self.price(request.model, request.seconds)
-        if cap is not None and price.credits > cap:
-            named = "max_credits" if cap == max_credits else "AVM_MAX_CREDITS_PER_CALL"
-            raise BudgetExceeded(
-                f"Not started, nothing charged: this costs {_at_most(price)}{price.credits} credits,"
-                f" and {named} is {cap}.",
-                field=named,
-                allowed=f"{price.credits} or more for this film",
-                next_step=f"tell the user the price; if they agree, repeat the call with max_credits={price.credits}."
-                if named == "max_credits"
-                else "tell the user the price and the cap; only the user can raise AVM_MAX_CREDITS_PER_CALL.",
-            )
-        return price
-
-    async def price(self, model: str, seconds: int) -> Price:
-        """Return the API's quote, or where it gives none the highest formula known. Starts nothing."""
-        quote = await self._quote(model, seconds)
-        if quote is None:
-            return Price(catalog.estimate(model, seconds), "estimate")
-        return Price(quote.credits, "quote", quote.usd_per_credit, quote.balance)
-
-    async def _quote(self, model: str, seconds: int) -> Quote | None:
-        cached = self._quotes.get((model, seconds))
-        if cached and self._now() - cached[0] < QUOTE_LIFE:
-            return cached[1]
-        if self._given is None:
-            return None
-        try:
-            quote = await self._given.client.quote(model, _sample(model, seconds).fields())
-        except AvmError as error:
-            logger.warning("no quote for %s: %s", model, error.message)
-            return None
-        if quote is not None:
-            self._quotes[model, seconds] = (self._now(), quote)
-        return quote
+        submission = self._upstream.submission
+        reservation = await submission.start(request, max_credits=max_credits, caller=caller)
+        await submission.answer(reservation.job.id, SUBMIT_PATIENCE)
+        return await self._found(await self._current(reservation.job), deduplicated=reservation.duplicate)
 
     # --- wait and look ---
 
@@ -391,7 +175,7 @@ class Service:
         """
         end = anyio.current_time() + seconds
         job = found.job
-        while not _settled(job) and anyio.current_time() < end:
+        while not job.final and anyio.current_time() < end:
             with anyio.move_on_at(end):
                 if beat is not None:
                     await beat(job, await self._upstream.watcher.progress(job))
@@ -402,7 +186,7 @@ class Service:
             while job.film == "wanted" and job.film_error is None:
                 await self._change(job)
                 job = await self._current(job)
-        await self._answer(job.id, 0)
+        await self._upstream.submission.answer(job.id, 0)
         return await self._found(job, deduplicated=found.deduplicated, notes=found.notes)
 
     async def _change(self, job: Job) -> None:
@@ -586,18 +370,6 @@ def bare_id(given: str) -> str:
     return text
 
 
-def replace_task(error: AvmError, task_id: str) -> AvmError:
-    """Return the error with the id it must not be shown without (P2)."""
-    error.task_id = task_id
-    error.charged = "unknown"
-    error.next_step = "call {get_task} later. Do not repeat the paid call for this video."
-    return error
-
-
-def _settled(job: Job) -> bool:
-    return job.final
-
-
 def _not_final(status: str) -> str:
     """A row is adopted as unfinished and then observed, so that one place decides what an end brings with it."""
     return SUBMITTED if status in FINAL else status
@@ -629,25 +401,6 @@ def _position(cursor: str) -> tuple[float, str]:
 def _why_not(job: Job) -> str:
     state = {"PROGRESS": "is being made and can no longer be stopped", COMPLETED: "is ready", "FAILED": "has failed"}
     return f"Not cancelled: task {job.public_id} {state.get(job.status, f'is {job.status}')}."
-
-
-def _at_most(price: Price) -> str:
-    return "" if price.basis == "quote" else "up to "
-
-
-def _sample(model: str, seconds: int) -> VideoRequest:
-    """Return a request that costs the same: a quote does not depend on the words, and never reads the picture."""
-    known = catalog.MODELS[model]
-    image = ImageInput("https://aivideomaker.ai/picture.png", "", "") if known.takes_image else None
-    prompts = ("A film",) * (seconds // catalog.SEGMENT_SECONDS if model == "lv" else 1)
-    return VideoRequest(model, seconds, prompts, None if known.takes_image else "16:9", image)
-
-
-def _cheapest(balance: int) -> str | None:
-    """Return what the balance would still buy."""
-    offers = [(catalog.estimate(m.name, m.durations[0]), m) for m in catalog.MODELS.values()]
-    price, model = min(offers, key=lambda offer: offer[0])
-    return f"A {model.durations[0]} s {model.name} costs about {price}" if price <= balance else None
 
 
 def _offered(account: Account, known: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

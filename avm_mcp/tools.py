@@ -212,8 +212,8 @@ class Desk:
     async def _quote_video(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         service = self._backend.service
         seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
-        price = await service.price(given["model"], seconds)
-        left = await service.left_today()
+        price = await service.prices.of(given["model"], seconds)
+        left = await service.prices.left_today()
         values: dict[str, Any] = {
             "model": given["model"],
             "seconds": seconds,
@@ -230,7 +230,7 @@ class Desk:
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         service, backend = self._backend.service, self._backend
         funds = await service.funds()
-        caps = service.caps
+        caps = service.prices.caps
         inputs = list(backend.input_folders) if backend.paths_allowed else []
         values: dict[str, Any] = {
             "balance": funds.balance,

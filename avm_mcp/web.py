@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from avm_mcp.config import LOOPBACK
 from avm_mcp.errors import AvmError, BadSetting
-from avm_mcp.server import Runtime, build_server
+from avm_mcp.runtime import Runtime
+from avm_mcp.server import build_server
 
 MAX_BODY = 16_000_000
 """Bytes of one request: a picture of 10 MB as a data URI fits."""
@@ -36,7 +37,7 @@ def build_app(runtime: Runtime, *, host: str = "127.0.0.1", port: int | None = N
     @server.custom_route("/readyz", methods=["GET"])
     async def readyz(_request: Request) -> Response:
         try:
-            await runtime.service.left_today()
+            await runtime.service.prices.left_today()
             durable = runtime.journal.durable
         except AvmError as error:
             return JSONResponse({"ok": False, "why": error.message}, status_code=503)

@@ -6,17 +6,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 from mcp import Client
-from mcp.types import CallToolResult
+from mcp.server import MCPServer
+from mcp.shared.memory import create_client_server_memory_streams
+from mcp.types import CallToolResult, Implementation
 
 from avm_mcp.config import Settings
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
-from avm_mcp.server import Runtime, build_server
+from avm_mcp.runtime import Runtime
+from avm_mcp.server import build_server
 from tests.clock import VirtualWall
 from tests.transport import Link, StreamingASGITransport
 
 KEY = "ak_0123456789abcdef"
 BASE = "http://127.0.0.1:9"
+
+
+LEGACY, MODERN = "legacy", "2026-07-28"
+
+
+@asynccontextmanager
+async def piped(server: MCPServer[Any]) -> AsyncGenerator[Any]:
+    """A transport to a server that ends, as a process would, when the client leaves."""
+    low = server._lowlevel_server
+    async with (
+        create_client_server_memory_streams() as (theirs, ours),
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(low.run, *ours, low.create_initialization_options())
+        yield theirs
+        await theirs[1].aclose()
 
 
 @dataclass
@@ -63,9 +83,13 @@ class House:
         )
 
     @asynccontextmanager
-    async def client(self, *, mode: str = "auto", **more: Any) -> AsyncGenerator[Client]:
-        """An MCP client in the same process, at one protocol era."""
-        async with Client(build_server(self.runtime(**more)), mode=mode) as client:
+    async def client(
+        self, *, mode: str = LEGACY, name: str | None = None, runtime: Runtime | None = None, **more: Any
+    ) -> AsyncGenerator[Client]:
+        """An MCP client and its own server process, as over stdio: JSON-RPC both ways, at one protocol revision."""
+        server = build_server(runtime or self.runtime(**more))
+        info = Implementation(name=name, version="1") if name else None
+        async with Client(piped(server), mode=mode, client_info=info) as client:
             yield client
 
 

@@ -3,7 +3,7 @@
 from avm_mcp.media.defaults import default_input_folders
 from avm_mcp.media.failures import FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
 from avm_mcp.media.films import MAX_FILM_BYTES, SavedFilm, save_film
-from avm_mcp.media.hops import Resolver
+from avm_mcp.media.hops import Resolver, look_up
 from avm_mcp.media.names import film_name
 from avm_mcp.media.partials import film_present
 from avm_mcp.media.pictures import MAX_PICTURE_BYTES, Picture, Ratio, matches_shape, read_picture
@@ -25,6 +25,7 @@ __all__ = [
     "default_input_folders",
     "film_name",
     "film_present",
+    "look_up",
     "matches_shape",
     "read_picture",
     "save_film",

@@ -1,11 +1,13 @@
 """The main job over MCP: ask, see progress, find the film on the disk."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.house import fields, text
+from tests.house import LEGACY, MODERN, fields, text
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
 async def test_a_film_is_made_saved_and_told_with_its_path(house, mode):
     """P3, P4. The main job, at both protocol eras."""
     seen = []
@@ -18,13 +20,11 @@ async def test_a_film_is_made_saved_and_told_with_its_path(house, mode):
             "text_to_video", {"prompt": "a red kite over the sea", "wait_seconds": 1200}, progress_callback=progress
         )
     told = fields(result)
-    print(text(result))
-    print(told)
     assert not result.is_error
     assert told["status"] == "COMPLETED"
-    assert open(told["file"], "rb").read(8)[4:] == b"ftyp"
+    assert Path(told["file"]).read_bytes()[4:8] == b"ftyp"
     assert told["file"] in text(result)
     assert told["video_url"] in text(result)
     assert [p for p, _, _ in seen] == sorted({p for p, _, _ in seen})
-    assert told["task_id"] in seen[1][2]
+    assert told["task_id"] in seen[0][2]
     assert house.sandbox.posts == 1

@@ -556,3 +556,33 @@ async def test_a_test_can_finish_fail_and_forget_tasks(box: Box) -> None:
         assert (await client.get(f"/api/v1/tasks/{ids[2]}")).status_code == 404
         assert app.sandbox.balance("ak_1") == 1000 - 30
         assert app.sandbox.unfinished() == []
+
+
+async def test_an_enormous_body_is_413(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avm_mcp.sandbox.app.LARGEST_BODY", 100)
+    async with box() as (client, app):
+        assert (await submit(client, "t2v", {**T2V, "prompt": "x" * 200})).status_code == 413
+        assert app.sandbox.tasks() == []
+
+
+async def test_a_server_may_announce_its_life(box: Box) -> None:
+    async with box() as (_, app):
+        said: list[str] = []
+        told = iter(["lifespan.startup", "lifespan.shutdown"])
+
+        async def receive() -> dict[str, Any]:
+            return {"type": next(told)}
+
+        async def send(message: Any) -> None:
+            said.append(message["type"])
+
+        await app({"type": "lifespan"}, receive, send)
+        assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_the_package_has_only_the_names_it_says() -> None:
+    from avm_mcp import sandbox
+
+    assert all(getattr(sandbox, name) for name in sandbox.__all__)
+    with pytest.raises(AttributeError):
+        _ = sandbox.nothing

@@ -106,7 +106,7 @@ async def test_the_host_draws_a_film_once(monkeypatch: pytest.MonkeyPatch) -> No
         return render(asked, fps=4)
 
     monkeypatch.setattr(filmhost, "_render", draw)
-    app = build_sandbox(SandboxOptions(film_scale=0.2))
+    app = build_sandbox(SandboxOptions(film_scale=0.2, durations={"t2v": 60.0}))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://box") as client:
         body = {"prompt": "x", "aspectRatio": "1:1", "duration": "5"}
         films = []

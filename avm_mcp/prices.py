@@ -1,0 +1,132 @@
+"""What a film costs, and whether that may be spent (P8)."""
+
+import logging
+from collections.abc import Callable
+
+from avm_mcp import catalog
+from avm_mcp.client import AvmClient
+from avm_mcp.config import Settings
+from avm_mcp.errors import AvmError, BudgetExceeded
+from avm_mcp.journal import Journal
+from avm_mcp.models import ImageInput, Price, Quote, VideoRequest
+
+logger = logging.getLogger(__name__)
+
+QUOTE_LIFE = 600.0
+"""Seconds that a quoted price is used again."""
+
+
+class Prices:
+    """Prices and caps of one account.
+
+    Args:
+        settings: The caps.
+        journal: Knows what was spent today.
+        client: Asked for quotes; None without a key.
+        account: Fingerprint of key and base URL.
+        now: Wall clock, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        client: AvmClient | None,
+        *,
+        account: str,
+        now: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._client = client
+        self._account = account
+        self._now = now
+        self._quotes: dict[tuple[str, int], tuple[float, Quote]] = {}
+
+    @property
+    def caps(self) -> dict[str, int]:
+        """Return the caps that are set, by what they count."""
+        named = {"per_call": self._settings.AVM_MAX_CREDITS_PER_CALL, "per_day": self._settings.AVM_MAX_CREDITS_PER_DAY}
+        return {name: cap for name, cap in named.items() if cap is not None}
+
+    async def left_today(self) -> int | None:
+        """Return the credits that the daily cap still allows; None without one."""
+        cap = self._settings.AVM_MAX_CREDITS_PER_DAY
+        if cap is None:
+            return None
+        return max(0, cap - await self._journal.spent_today(self._account, self._now()))
+
+    def call_cap(self, max_credits: int | None) -> int | None:
+        caps = [cap for cap in (max_credits, self._settings.AVM_MAX_CREDITS_PER_CALL) if cap is not None]
+        return min(caps) if caps else None
+
+    def day_cap(self, price: Price) -> int | None:
+        cap = self._settings.AVM_MAX_CREDITS_PER_DAY
+        if cap is not None and not self._journal.durable:
+            raise BudgetExceeded(
+                f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and without a writable state folder"
+                f" what was spent today cannot be known (this costs {price.credits} credits).",
+                field="AVM_STATE_DIR",
+                next_step="tell the user to set AVM_STATE_DIR to a folder that can be written.",
+            )
+        return cap
+
+    async def checked(self, request: VideoRequest, max_credits: int | None) -> Price:
+        """Return what the request costs; a question is spent on it only where a cap could bite."""
+        cap = self.call_cap(max_credits)
+        if cap is None and self._settings.AVM_MAX_CREDITS_PER_DAY is None:
+            return Price(catalog.estimate(request.model, request.seconds), "estimate")
+        price = await self.of(request.model, request.seconds)
+        if cap is not None and price.credits > cap:
+            named = "max_credits" if cap == max_credits else "AVM_MAX_CREDITS_PER_CALL"
+            raise BudgetExceeded(
+                f"Not started, nothing charged: this costs {_at_most(price)}{price.credits} credits,"
+                f" and {named} is {cap}.",
+                field=named,
+                allowed=f"{price.credits} or more for this film",
+                next_step=f"tell the user the price; if they agree, repeat the call with max_credits={price.credits}."
+                if named == "max_credits"
+                else "tell the user the price and the cap; only the user can raise AVM_MAX_CREDITS_PER_CALL.",
+            )
+        return price
+
+    async def of(self, model: str, seconds: int) -> Price:
+        """Return the API's quote, or where it gives none the highest formula known. Starts nothing."""
+        quote = await self._quote(model, seconds)
+        if quote is None:
+            return Price(catalog.estimate(model, seconds), "estimate")
+        return Price(quote.credits, "quote", quote.usd_per_credit, quote.balance)
+
+    async def _quote(self, model: str, seconds: int) -> Quote | None:
+        cached = self._quotes.get((model, seconds))
+        if cached and self._now() - cached[0] < QUOTE_LIFE:
+            return cached[1]
+        if self._client is None:
+            return None
+        try:
+            quote = await self._client.quote(model, _sample(model, seconds).fields())
+        except AvmError as error:
+            logger.warning("no quote for %s: %s", model, error.message)
+            return None
+        if quote is not None:
+            self._quotes[model, seconds] = (self._now(), quote)
+        return quote
+
+
+def _at_most(price: Price) -> str:
+    return "" if price.basis == "quote" else "up to "
+
+
+def _sample(model: str, seconds: int) -> VideoRequest:
+    """Return a request that costs the same: a quote does not depend on the words, and never reads the picture."""
+    known = catalog.MODELS[model]
+    image = ImageInput("https://aivideomaker.ai/picture.png", "", "") if known.takes_image else None
+    prompts = ("A film",) * (seconds // catalog.SEGMENT_SECONDS if model == "lv" else 1)
+    return VideoRequest(model, seconds, prompts, None if known.takes_image else "16:9", image)
+
+
+def affordable(balance: int) -> str | None:
+    """Return in words what a balance would still buy; None where that is nothing."""
+    offers = [(catalog.estimate(m.name, m.durations[0]), m) for m in catalog.MODELS.values()]
+    price, model = min(offers, key=lambda offer: offer[0])
+    return f"A {model.durations[0]} s {model.name} costs about {price}" if price <= balance else None

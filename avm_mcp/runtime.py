@@ -1,0 +1,206 @@
+"""The runtime: what outlives every call, put together once per process. No MCP."""
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+import httpx2
+from anyio.abc import TaskGroup
+
+from avm_mcp import __version__
+from avm_mcp.archive import Archive
+from avm_mcp.client import AvmClient
+from avm_mcp.config import Settings
+from avm_mcp.journal import Journal, open_journal
+from avm_mcp.media import Resolver, default_input_folders, look_up
+from avm_mcp.pacing import MAX_RETRY_AFTER
+from avm_mcp.prices import Prices
+from avm_mcp.report import Place
+from avm_mcp.service import Service, Upstream
+from avm_mcp.submission import Submission
+from avm_mcp.watcher import Watcher
+
+logger = logging.getLogger(__name__)
+
+
+class Runtime:
+    """Everything that lives as long as the process: journal, client, watcher, archive, service.
+
+    Args:
+        settings: What was set.
+        now: The one wall clock.
+        transport, film_transport: How HTTP leaves; the network when left out.
+        resolver: How the file host's name is looked up; the system's way when left out.
+        paths_allowed: False where callers are on another machine: then pictures come by link only.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: Callable[[], float] = time.time,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        film_transport: httpx2.AsyncBaseTransport | None = None,
+        resolver: Resolver = look_up,
+        paths_allowed: bool = True,
+    ) -> None:
+        self.settings = settings
+        self.paths_allowed = paths_allowed
+        self._now = now
+        self._transport = transport
+        self._film_transport = film_transport
+        self._resolver = resolver
+        self._stack = AsyncExitStack()
+        self._service: Service | None = None
+        self._journal: Journal | None = None
+
+    @property
+    def service(self) -> Service:
+        assert self._service is not None, "the runtime has not been entered"
+        return self._service
+
+    @property
+    def journal(self) -> Journal:
+        assert self._journal is not None, "the runtime has not been entered"
+        return self._journal
+
+    @property
+    def place(self) -> Place:
+        return Place(None if self.settings.AVM_SAVE == "off" else self.settings.AVM_OUTPUT_DIR)
+
+    @property
+    def input_folders(self) -> Sequence[Path]:
+        if self.settings.AVM_INPUT_DIRS is not None:
+            return self.settings.AVM_INPUT_DIRS
+        return default_input_folders(_home(), _cwd())
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.__aexit__(*sys.exc_info())
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def _start(self) -> None:
+        settings = self.settings
+        self._journal = journal = await open_journal(settings.AVM_STATE_DIR, now=self._now(), save=settings.AVM_SAVE)
+        self._stack.callback(journal.close)
+        if journal.warning:
+            logger.warning("%s", journal.warning)
+        base_url = settings.AVM_BASE_URL
+        if settings.sandboxed:
+            base_url = await self._stack.enter_async_context(_embedded_sandbox(settings.AVM_SANDBOX_SPEED))
+        group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._stack.callback(group.cancel_scope.cancel)
+        account = fingerprint(settings.api_key or "", base_url)
+        if settings.api_key is None:
+            prices = Prices(settings, journal, None, account=account, now=self._now)
+            self._service = Service(journal, prices, None, account=account, now=self._now)
+            return
+        client = await self._client(settings.api_key, base_url, journal)
+        prices = Prices(settings, journal, client, account=account, now=self._now)
+        upstream = await self._upstream(client, prices, base_url, account, group)
+        group.start_soon(upstream.watcher.run)
+        group.start_soon(upstream.archive.run)
+        self._service = Service(journal, prices, upstream, account=account, now=self._now)
+        await self._service.recover()
+
+    async def _client(self, key: str, base_url: str, journal: Journal) -> AvmClient:
+        settings = self.settings
+        egress = settings.AVM_EGRESS_ID
+        http = await self._stack.enter_async_context(_pool(self._transport))
+
+        async def allowance() -> None:
+            # Other processes take from the same bucket, so the answer is only true for the moment.
+            while (wait := await journal.take_token(egress, self._now())) > 0:  # noqa: ASYNC110
+                await anyio.sleep(wait)
+
+        async def closed(seconds: float) -> None:
+            await journal.close_bucket(egress, self._now() + min(seconds, MAX_RETRY_AFTER))
+
+        return AvmClient(
+            base_url,
+            key,
+            http,
+            allowance=allowance,
+            closed=closed,
+            now=self._now,
+            user_agent=settings.AVM_USER_AGENT or f"avm-mcp/{__version__}",
+            submit_timeout=settings.AVM_SUBMIT_TIMEOUT,
+            read_timeout=settings.AVM_READ_TIMEOUT,
+            connect_timeout=settings.AVM_CONNECT_TIMEOUT,
+        )
+
+    async def _upstream(
+        self, client: AvmClient, prices: Prices, base_url: str, account: str, group: TaskGroup
+    ) -> Upstream:
+        settings, journal = self.settings, self.journal
+        films = await self._stack.enter_async_context(_pool(self._film_transport or self._transport))
+        holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+        watcher = Watcher(
+            journal, client, account=account, holder=holder, now=self._now, finished=lambda _job: archive.nudge()
+        )
+        archive = Archive(
+            journal,
+            client,
+            films,
+            folder=settings.AVM_OUTPUT_DIR,
+            base_url=base_url,
+            account=account,
+            now=self._now,
+            changed=watcher.publish,
+            resolver=self._resolver,
+        )
+        submission = Submission(settings, journal, client, watcher, prices, account=account, group=group, now=self._now)
+        return Upstream(client, watcher, archive, submission)
+
+
+def fingerprint(key: str, base_url: str) -> str:
+    """Return the name of an account in the state: it tells keys apart and cannot be turned back into one."""
+    return hmac.new(key.encode(), base_url.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _pool(transport: httpx2.AsyncBaseTransport | None) -> httpx2.AsyncClient:
+    """Return a connection pool. Redirects are never followed by it: the key, and private hosts, are at stake."""
+    return httpx2.AsyncClient(transport=transport, follow_redirects=False, limits=httpx2.Limits(max_connections=20))
+
+
+@asynccontextmanager
+async def _embedded_sandbox(speed: float) -> AsyncGenerator[str]:
+    from avm_mcp.sandbox import SandboxOptions
+    from avm_mcp.sandbox.server import running
+
+    # Its tasks die with it, so each start gets ids of its own.
+    options = SandboxOptions(speed=speed, seed=secrets.randbits(48))
+    async with running(options) as base_url:
+        yield base_url
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _cwd() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # the folder was deleted
+        return None
