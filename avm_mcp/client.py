@@ -99,7 +99,6 @@ class Answer:
     status: int
     headers: httpx2.Headers
     data: Any
-    received_at: float
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -157,6 +156,8 @@ class AvmClient:
         self._read_timeout = httpx2.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self.sandbox_speed: float | None = None
+        self.clock_skew: float | None = None
+        """Seconds that the service's clock is ahead of ours, by the `Date` of its last answer; None before one."""
 
     # --- the seven endpoints ---
 
@@ -318,7 +319,9 @@ class AvmClient:
         speed = response.headers.get(SANDBOX_HEADER)
         if speed is not None:
             self.sandbox_speed = _positive(speed)
-        return Answer(response.status_code, response.headers, _parsed(bytes(parts)), self._now())
+        if (date := pacing.http_date(response.headers.get("Date"))) is not None:
+            self.clock_skew = date - self._now()
+        return Answer(response.status_code, response.headers, _parsed(bytes(parts)))
 
     def _error(self, answer: Answer) -> AvmError:
         """Turn a refusal into its leaf of the tree: by code, then HTTP status, then words."""

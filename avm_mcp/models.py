@@ -163,6 +163,10 @@ class Job:
     film_path: str | None = None
     film_size: int | None = None
     film_error: str | None = None
+    max_credits: int | None = None
+    resends: int = 0
+    searches: int = 0
+    searched_since: float | None = None
 
     @property
     def final(self) -> bool:

@@ -40,12 +40,17 @@ def retry_after(header: str | None, now: float) -> float | None:
     text = header.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    when = http_date(text)
+    return None if when is None else max(0.0, when - now)
+
+
+def http_date(header: str | None) -> float | None:
+    """Return the seconds since 1970 that an HTTP date means; None where it is absent or unreadable."""
     try:
-        when = parsedate_to_datetime(text)
+        when = parsedate_to_datetime(header or "")
     except (ValueError, TypeError, OverflowError):
         return None
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, aware.timestamp() - now)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def nothing_happened(status: int, enveloped: bool) -> bool:

@@ -151,7 +151,7 @@ def error_fields(error: AvmError, face: Face) -> dict[str, Any]:
         "task_id": error.task_id,
         "retry_after": error.retry_after,
         "field": error.field,
-        "allowed": error.allowed,
+        "allowed": _allowed(error),
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -159,11 +159,24 @@ def error_fields(error: AvmError, face: Face) -> dict[str, Any]:
 def error_text(error: AvmError, face: Face) -> str:
     """Return the same as text, since half of the hosts show only that."""
     lines = [error.message]
-    if error.allowed is not None and str(error.allowed) not in error.message:
-        lines.append(f"Allowed for {error.field}: {error.allowed}")
+    allowed = _allowed(error)
+    if allowed is not None and allowed not in error.message:
+        lines.append(f"Allowed for {error.field}: {allowed}")
     if error.task_id is not None and error.task_id not in error.message:
         lines.append(f"Task {error.task_id}.")
+    if error.retry_after is not None:
+        lines.append(f"Wait {spoken(error.retry_after)} before the next try.")
     return "\n".join([*lines, f"Next: {face.say(error.next_step, id=error.task_id or '…')}"])
+
+
+def _allowed(error: AvmError) -> str | None:
+    """Return what the field accepts as one text: lists of folders or values are read by people too."""
+    allowed = error.allowed
+    if allowed is None or isinstance(allowed, str):
+        return allowed
+    if isinstance(allowed, Mapping):
+        return ", ".join(f"{name}: {value}" for name, value in allowed.items())
+    return ", ".join(allowed)
 
 
 class Report:
@@ -440,6 +453,54 @@ def funds_text(funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequ
         *funds.notes,
     ]
     return "\n".join([*lines, "Next: nothing to do."])
+
+
+NOT_LISTED = frozenset({"message", "next_step", "poll_after_seconds", "normalized", "notes", "error"})
+"""Fields of a task that a list of tasks leaves out."""
+
+
+def listing_fields(listing: Listing, face: Face, place: Place) -> dict[str, Any]:
+    """Return a page of tasks as data."""
+    tasks = [
+        {name: value for name, value in Report(found, face, place).fields().items() if name not in NOT_LISTED}
+        for found in listing.found
+    ]
+    return {"tasks": tasks} | _given(next_cursor=listing.next_cursor, notes=list(listing.notes) or None)
+
+
+def price_fields(model: str, seconds: int, price: Price, cap_left: int | None) -> dict[str, Any]:
+    """Return a price as data."""
+    return _given(
+        model=model,
+        seconds=seconds,
+        credits=price.credits,
+        usd=round(price.credits * price.usd_per_credit, 2) if price.usd_per_credit is not None else None,
+        basis=price.basis,
+        balance=price.balance,
+        affordable=price.balance >= price.credits if price.balance is not None else None,
+        cap_left=cap_left,
+    )
+
+
+def funds_fields(
+    funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], *, account: str | None, sandbox: bool
+) -> dict[str, Any]:
+    """Return an account as data; `account` is the fingerprint of its key."""
+    return _given(
+        balance=funds.balance,
+        spent_today=funds.spent_today,
+        caps=dict(caps),
+        models=list(funds.models),
+        input_folders=[str(folder) for folder in inputs],
+        output_folder=str(place.folder) if place.folder else None,
+        key_fingerprint=account,
+        sandbox=sandbox,
+        notes=list(funds.notes) or None,
+    )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _clipped(text: str, limit: int = PROMPT_SHOWN) -> str:

@@ -1,6 +1,7 @@
 """From checked arguments to the request: the picture is read, and its shape compared with what was asked for."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from avm_mcp import catalog
@@ -8,6 +9,7 @@ from avm_mcp.arguments import KEEP_SHAPE, Arguments
 from avm_mcp.errors import InvalidInput
 from avm_mcp.media import Picture, matches_shape, read_picture
 from avm_mcp.models import ImageInput, VideoRequest
+from avm_mcp.service import Found
 
 
 def video_request(
@@ -39,6 +41,17 @@ def video_request(
     _same_shape(picture, given["aspect_ratio"])
     prompts = (given["prompt"],) if given["prompt"] else ()
     return VideoRequest(given["model"], given["duration"], prompts, None, image, given["take"]), picture
+
+
+def noted(found: Found, picture: Picture | None, given: Arguments) -> Found:
+    """Add what the caller of a paid tool should be told besides."""
+    notes = list(found.notes)
+    if given["take"] > 1 and not found.deduplicated:
+        notes.append(f"This made ONE video (take {given['take']}); call again for the others.")
+    wanted = given.values.get("aspect_ratio")
+    if picture is not None and picture.source == "url" and wanted not in (None, KEEP_SHAPE):
+        notes.append("The picture behind a link cannot be measured here; the video keeps its shape.")
+    return replace(found, notes=tuple(notes))
 
 
 def _same_shape(picture: Picture, wanted: str) -> None:

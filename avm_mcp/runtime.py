@@ -25,6 +25,7 @@ from avm_mcp.journal import Journal, open_journal
 from avm_mcp.media import Resolver, default_input_folders, look_up
 from avm_mcp.pacing import MAX_RETRY_AFTER
 from avm_mcp.prices import Prices
+from avm_mcp.recovery import Recovery
 from avm_mcp.report import Place
 from avm_mcp.service import Service, Upstream
 from avm_mcp.submission import Submission
@@ -63,6 +64,8 @@ class Runtime:
         self._stack = AsyncExitStack()
         self._service: Service | None = None
         self._journal: Journal | None = None
+        self.client: AvmClient | None = None
+        """The API, where there is a key and the runtime was entered."""
 
     @property
     def service(self) -> Service:
@@ -113,11 +116,12 @@ class Runtime:
             prices = Prices(settings, journal, None, account=account, now=self._now)
             self._service = Service(journal, prices, None, account=account, now=self._now)
             return
-        client = await self._client(settings.api_key, base_url, journal)
+        self.client = client = await self._client(settings.api_key, base_url, journal)
         prices = Prices(settings, journal, client, account=account, now=self._now)
         upstream = await self._upstream(client, prices, base_url, account, group)
         group.start_soon(upstream.watcher.run)
         group.start_soon(upstream.archive.run)
+        group.start_soon(upstream.recovery.run)
         self._service = Service(journal, prices, upstream, account=account, now=self._now)
         await self._service.recover()
 
@@ -167,8 +171,11 @@ class Runtime:
             changed=watcher.publish,
             resolver=self._resolver,
         )
-        submission = Submission(settings, journal, client, watcher, prices, account=account, group=group, now=self._now)
-        return Upstream(client, watcher, archive, submission)
+        recovery = Recovery(journal, client, watcher, account=account, holder=holder, now=self._now)
+        submission = Submission(
+            settings, journal, client, watcher, recovery, prices, account=account, group=group, now=self._now
+        )
+        return Upstream(client, watcher, archive, recovery, submission)
 
 
 def fingerprint(key: str, base_url: str) -> str:

@@ -7,7 +7,6 @@ caller that hangs up takes nothing with it.
 import base64
 import json
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,16 +29,15 @@ from avm_mcp.media import film_present
 from avm_mcp.models import (
     CANCEL,
     COMPLETED,
-    FINAL,
     NOT_CREATED,
-    SUBMITTED,
     SUBMITTING,
+    UNKNOWN,
     Account,
     Job,
-    TaskSnapshot,
     VideoRequest,
 )
 from avm_mcp.prices import Prices
+from avm_mcp.recovery import Recovery, job_of, unfinished
 from avm_mcp.submission import Submission
 from avm_mcp.watcher import Progress, Watcher
 
@@ -103,6 +101,7 @@ class Upstream:
     client: AvmClient
     watcher: Watcher
     archive: Archive
+    recovery: Recovery
     submission: Submission
 
 
@@ -160,7 +159,10 @@ class Service:
         """
         submission = self._upstream.submission
         reservation = await submission.start(request, max_credits=max_credits, caller=caller)
-        await submission.answer(reservation.job.id, SUBMIT_PATIENCE)
+        with anyio.move_on_after(SUBMIT_PATIENCE):
+            await submission.answer(reservation.job.id, SUBMIT_PATIENCE)
+            while not reservation.duplicate and (job := await self._current(reservation.job)).status == UNKNOWN:
+                await self._change(job)  # recovery looks at once, and often finds it
         return await self._found(await self._current(reservation.job), deduplicated=reservation.duplicate)
 
     # --- wait and look ---
@@ -224,33 +226,10 @@ class Service:
             seen = await self._upstream.client.task(task_id)
         except TaskNotFound as error:
             raise TaskNotFound(f"No task {task_id} under this key.", field="task_id", task_id=task_id) from error
-        job = await self._journal.adopt(replace(self._foreign(seen), status=_not_final(seen.status)), self._now())
-        return await self._journal.observed(self.account, seen, self._now()) or job
-
-    def _foreign(self, seen: TaskSnapshot) -> Job:
-        """Return the row of a task that was not made here."""
-        key = f"foreign-{self.account}-{seen.id}"
-        finished = seen.completed_at.timestamp() if seen.completed_at else None
-        return Job(
-            id=f"sub_{secrets.token_hex(6)}",
-            account=self.account,
-            caller="",
-            identity=key,
-            idempotency_key=key,
-            model=seen.model,
-            seconds=seen.seconds,
-            prompt=seen.prompt,
-            status=seen.status,
-            created_at=seen.created_at.timestamp() if seen.created_at else self._now(),
-            mine=False,
-            task_id=seen.id,
-            completed_at=finished,
-            credits_charged=seen.credits_charged,
-            credits_refunded=seen.credits_refunded,
-            video_url=seen.video_url,
-            film="off" if seen.status == COMPLETED else "none",
-            expires_at=finished + 24 * 3600 if finished and seen.status == COMPLETED else None,
+        job = await self._journal.adopt(
+            replace(job_of(seen, self.account, self._now()), status=unfinished(seen.status)), self._now()
         )
+        return await self._journal.observed(self.account, seen, self._now()) or job
 
     async def _noticed(self, job: Job) -> Job:
         """A film that was moved or deleted since it was saved is said to be so; the row keeps where it was."""
@@ -284,7 +263,7 @@ class Service:
         rows: dict[str, Job] = {}
         for seen in listed:
             job = await self._journal.observed(self.account, seen, self._now())
-            rows[seen.id] = job or self._foreign(seen)
+            rows[seen.id] = job or job_of(seen, self.account, self._now())
             if job is not None:
                 self._upstream.watcher.publish(job)
         for job in await self._journal.newest(self.account, LISTED):
@@ -368,11 +347,6 @@ def bare_id(given: str) -> str:
             "task_id is not an id.", field="task_id", allowed="an id as a paid call or list_tasks returned it"
         )
     return text
-
-
-def _not_final(status: str) -> str:
-    """A row is adopted as unfinished and then observed, so that one place decides what an end brings with it."""
-    return SUBMITTED if status in FINAL else status
 
 
 def _matches(job: Job, status: str | None) -> bool:

@@ -4,21 +4,24 @@ Nothing here depends on the caller staying: once the intent is written, the requ
 comes of it is written down whether or not anybody still listens.
 """
 
+import itertools
 import json
 import logging
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
 
 from avm_mcp.client import AvmClient
 from avm_mcp.config import Settings
-from avm_mcp.errors import AvmError, InsufficientCredits, Internal, SubmissionUnknown
+from avm_mcp.errors import AvmError, InsufficientCredits, Internal, StateUnavailable, SubmissionUnknown
 from avm_mcp.journal import Journal, Limits, Reservation
-from avm_mcp.models import SUBMITTING, Job, Price, VideoRequest
+from avm_mcp.models import NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price, VideoRequest
 from avm_mcp.prices import Prices, affordable
+from avm_mcp.recovery import Recovery
 from avm_mcp.watcher import Watcher
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,13 @@ PULSE_LIFE = 15.0
 
 LAST_ANSWERS = 10.0
 """Seconds that a process which is asked to end gives to paid requests that wait for their answer."""
+
+
+WRITE_GAP = 5.0
+"""Seconds between tries to write an outcome that the disk refused."""
+
+REMEMBERED = 100
+"""Answers that are kept for callers which come for them late."""
 
 
 @dataclass(slots=True)
@@ -47,6 +57,7 @@ class Submission:
         journal: Where the intent is written first.
         client: Sends it.
         watcher: Told what came of it.
+        recovery: Told of lost answers.
         prices: What it may cost.
         account: Fingerprint of key and base URL.
         group: The runtime's task group.
@@ -59,6 +70,7 @@ class Submission:
         journal: Journal,
         client: AvmClient,
         watcher: Watcher,
+        recovery: Recovery,
         prices: Prices,
         *,
         account: str,
@@ -69,6 +81,7 @@ class Submission:
         self._journal = journal
         self._client = client
         self._watcher = watcher
+        self._recovery = recovery
         self._prices = prices
         self._account = account
         self._group = group
@@ -82,19 +95,19 @@ class Submission:
             AvmError: Refused here, before anything was sent.
         """
         price = await self._prices.checked(request, max_credits)
-        draft = self._draft(request, price, caller)
-        shown = dict(request.fields())
-        if request.image is not None and request.image.value.startswith("data:"):
-            shown["image"] = f"data:sha256={request.image.digest}"
-        limits = Limits(self._prices.day_cap(price), self._settings.AVM_DEDUPE_MINUTES * 60)
+        draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
+        window = self._settings.AVM_DEDUPE_MINUTES * 60
+        rows = await self._recovery.recent(window)
         body = request.body()
         reservation = await self._journal.reserve(
-            draft, body=body, input_json=json.dumps(shown, ensure_ascii=False), limits=limits
+            draft, body=body, input_json=_without_bytes(request), limits=Limits(self._prices.day_cap(price), window)
         )
+        if not reservation.duplicate and rows and (known := await self._recovery.claim(draft, rows)) is not None:
+            reservation = Reservation(known, duplicate=True)
         if not reservation.duplicate:
             # No await between the row and this line: from here on the runtime sends, whoever goes away.
-            sending = self._sending[draft.id] = _Sending()
-            self._group.start_soon(self._send, draft, body, self._prices.call_cap(max_credits), sending)
+            self._sending[draft.id] = _Sending()
+            self._group.start_soon(self._send, draft, body)
         self._watcher.publish(reservation.job)
         return reservation
 
@@ -133,47 +146,65 @@ class Submission:
             credits_basis=price.basis,
         )
 
-    async def _send(self, job: Job, body: bytes, cap: int | None, sending: _Sending) -> None:
+    async def _send(self, job: Job, body: bytes) -> None:
         """Send the paid request and write down what came of it, whatever happens to the caller meanwhile."""
-        written: Job | None = None
+        sending = self._sending[job.id]
         with anyio.CancelScope(shield=True) as last_answers:
             async with anyio.create_task_group() as pulse:
                 pulse.start_soon(self._keep_pulse, job.id, last_answers)
                 try:
-                    written = await self._settled(job, body, cap, sending)
+                    await self._settle(job, body, sending)
+                except Exception:
+                    logger.exception("%s: sending failed", job.id)
+                    sending.refusal = Internal(
+                        "Sending the request failed inside avm-mcp.", task_id=job.id, charged="unknown"
+                    )
                 finally:
                     pulse.cancel_scope.cancel()
-        self._sending.pop(job.id, None)
         sending.answered.set()
-        if written is not None:
-            self._watcher.publish(written)
+        for old in [job_id for job_id, known in self._sending.items() if known.answered.is_set()][:-REMEMBERED]:
+            del self._sending[old]
+
+    async def _settle(self, job: Job, body: bytes, sending: _Sending) -> None:
+        try:
+            answer = await self._client.generate(
+                job.model, body, idempotency_key=job.idempotency_key, max_credits=job.max_credits
+            )
+        except SubmissionUnknown as lost:
+            logger.warning("%s: %s", job.id, lost.message)
+            shown = replace(job, status=UNKNOWN, error_code=lost.code, error_text=lost.message)
+            await self._write(shown, partial(self._journal.unknown, job.id, lost.message, self._now()))
+            self._recovery.nudge()
+        except AvmError as refusal:
+            shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
+            await self._write(shown, partial(self._journal.refused, job.id, refusal.code, refusal.message, self._now()))
+            sending.refusal = await self._explained(refusal, job)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._journal.unknown(job.id, "The process ended before the answer came.", self._now())
+            raise
+        else:
+            shown = replace(job, task_id=answer.task_id, status=answer.status, credits_charged=answer.credits_charged)
+            await self._write(shown, partial(self._journal.accepted, job.id, answer))
             self._watcher.nudge()
 
-    async def _settled(self, job: Job, body: bytes, cap: int | None, sending: _Sending) -> Job | None:
-        """Return the row after the answer; None where even that could not be written."""
-        try:
+    async def _write(self, shown: Job, write: Callable[[], Awaitable[Job]]) -> None:
+        """Write the outcome, and tell it. Where the disk refuses, it is told at once and written as soon as it can be.
+
+        If the process ends before that, the row still says SUBMITTING, and recovery finds out what came of it.
+        """
+        for attempt in itertools.count(1):
             try:
-                answer = await self._client.generate(
-                    job.model, body, idempotency_key=job.idempotency_key, max_credits=cap
-                )
-            except SubmissionUnknown as lost:
-                logger.warning("%s: %s", job.id, lost.message)
-                return await self._journal.unknown(job.id, lost.message, self._now())
-            except AvmError as refusal:
-                sending.refusal = await self._explained(refusal, job)
-                return await self._journal.refused(job.id, refusal.code, refusal.message, self._now())
-            except anyio.get_cancelled_exc_class():
-                with anyio.CancelScope(shield=True):
-                    await self._journal.unknown(job.id, "The process ended before the answer came.", self._now())
-                raise
-            return await self._journal.accepted(job.id, answer)
-        except AvmError as unwritten:  # the disk filled up meanwhile: the row still says SUBMITTING, and is found so
-            logger.exception("%s: the answer could not be written", job.id)
-            sending.refusal = sending.refusal or _with_id(unwritten, job.id)
-        except Exception:
-            logger.exception("%s: sending failed", job.id)
-            sending.refusal = Internal("Sending the request failed inside avm-mcp.", task_id=job.id, charged="unknown")
-        return None
+                self._watcher.publish(await write())
+            except StateUnavailable as error:
+                logger.error("%s (%s): %s", shown.id, shown.task_id, error.message)  # noqa: TRY400 - no traceback
+                self._watcher.publish(shown)
+                self._sending[shown.id].answered.set()
+                if self._group.cancel_scope.cancel_called:
+                    return
+                await anyio.sleep(min(WRITE_GAP, attempt))
+            else:
+                return
 
     async def _keep_pulse(self, job_id: str, last_answers: anyio.CancelScope) -> None:
         """Say in the row that the answer is still being waited for; end the wait some time after the runtime ended."""
@@ -204,9 +235,9 @@ class Submission:
         return InsufficientCredits(f"Not started, nothing charged: {price}, {has}".rstrip(".") + ".")
 
 
-def _with_id(error: AvmError, task_id: str) -> AvmError:
-    """Return the error with the id it must not be shown without (P2)."""
-    error.task_id = task_id
-    error.charged = "unknown"
-    error.next_step = "call {get_task} later. Do not repeat the paid call for this video."
-    return error
+def _without_bytes(request: VideoRequest) -> str:
+    """Return the fields that are sent, as JSON; a picture's bytes are named by their digest."""
+    shown = request.fields()
+    if request.image is not None and request.image.value.startswith("data:"):
+        shown["image"] = f"data:sha256={request.image.digest}"
+    return json.dumps(shown, ensure_ascii=False)

@@ -20,10 +20,9 @@ from mcp.types import CallToolResult, ResourceLink, TextContent, ToolAnnotations
 from avm_mcp import arguments, report
 from avm_mcp.arguments import Arguments
 from avm_mcp.errors import AvmError, Internal
-from avm_mcp.media import Picture
 from avm_mcp.models import COMPLETED, Job
 from avm_mcp.report import MODEL_FACE, Place, Report
-from avm_mcp.requests import video_request
+from avm_mcp.requests import noted, video_request
 from avm_mcp.service import Beat, Found, Service
 from avm_mcp.watcher import Progress
 
@@ -186,7 +185,7 @@ class Desk:
         )
         found = await backend.service.submit(request, max_credits=given["max_credits"])
         found = await self._waited(found, call, call.wait(given["wait_seconds"], paid=True))
-        return self._told(_noted(found, request.take, picture, given), given, fresh=True)
+        return self._told(noted(found, picture, given), given, fresh=True)
 
     async def _get_task(self, given: Arguments, call: Call) -> CallToolResult:
         found = await self._backend.service.find(given["task_id"])
@@ -197,13 +196,7 @@ class Desk:
 
     async def _list_tasks(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002 - one signature
         listing = await self._backend.service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
-        tasks = [
-            {name: value for name, value in self._report(found, given).fields().items() if name in LISTED_FIELDS}
-            for found in listing.found
-        ]
-        values: dict[str, Any] = {"tasks": tasks}
-        values |= {"next_cursor": listing.next_cursor} if listing.next_cursor else {}
-        values |= {"notes": list(listing.notes)} if listing.notes else {}
+        values = report.listing_fields(listing, MODEL_FACE, self._backend.place)
         return _said(report.listing_text(listing, MODEL_FACE), values)
 
     async def _cancel_task(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
@@ -213,18 +206,7 @@ class Desk:
         service = self._backend.service
         seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
         price = await service.prices.of(given["model"], seconds)
-        left = await service.prices.left_today()
-        values: dict[str, Any] = {
-            "model": given["model"],
-            "seconds": seconds,
-            "credits": price.credits,
-            "usd": round(price.credits * price.usd_per_credit, 2) if price.usd_per_credit is not None else None,
-            "basis": price.basis,
-            "balance": price.balance,
-            "affordable": price.balance >= price.credits if price.balance is not None else None,
-            "cap_left": left,
-        }
-        shown = {name: value for name, value in values.items() if value is not None}
+        shown = report.price_fields(given["model"], seconds, price, await service.prices.left_today())
         return _said(report.price_text(given["model"], seconds, price), shown)
 
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
@@ -232,18 +214,8 @@ class Desk:
         funds = await service.funds()
         caps = service.prices.caps
         inputs = list(backend.input_folders) if backend.paths_allowed else []
-        values: dict[str, Any] = {
-            "balance": funds.balance,
-            "spent_today": funds.spent_today,
-            "caps": caps,
-            "models": list(funds.models),
-            "input_folders": [str(folder) for folder in inputs],
-            "output_folder": str(backend.place.folder) if backend.place.folder else None,
-            "key_fingerprint": service.account if service.configured else None,
-            "sandbox": service.sandboxed,
-            "notes": list(funds.notes) or None,
-        }
-        shown = {name: value for name, value in values.items() if value is not None}
+        account = service.account if service.configured else None
+        shown = report.funds_fields(funds, backend.place, caps, inputs, account=account, sandbox=service.sandboxed)
         return _said(report.funds_text(funds, backend.place, caps, inputs), shown)
 
     # --- pieces ---
@@ -273,17 +245,6 @@ class Desk:
         told = self._report(found, given, **how)
         links: list[Any] = [_link(found.job, told)] if found.job.status == COMPLETED and told.link else []
         return _said(told.text(), told.fields(), links)
-
-
-def _noted(found: Found, take: int, picture: Picture | None, given: Arguments) -> Found:
-    """Add what a paid call should be told besides."""
-    notes = list(found.notes)
-    if take > 1 and not found.deduplicated:
-        notes.append(f"This made ONE video (take {take}); call again for the others.")
-    wanted = given.values.get("aspect_ratio")
-    if picture is not None and picture.source == "url" and wanted not in (None, arguments.KEEP_SHAPE):
-        notes.append("The picture behind a link cannot be measured here; the video keeps its shape.")
-    return Found(found.job, found.progress, found.deduplicated, tuple(notes))
 
 
 def _said(text: str, values: dict[str, Any], links: Sequence[Any] = ()) -> CallToolResult:
@@ -332,6 +293,7 @@ _ERROR = _object(
     task_id=_TEXT,
     retry_after=_NUMBER,
     field=_TEXT,
+    allowed=_TEXT,
 )
 _TASK: dict[str, Any] = {
     "task_id": _TEXT,
@@ -355,7 +317,7 @@ _TASK: dict[str, Any] = {
     "normalized": {"type": "object"},
     "notes": _TEXTS,
 }
-LISTED_FIELDS = frozenset(_TASK) - {"message", "next_step", "poll_after_seconds", "normalized", "notes"}
+LISTED_FIELDS = frozenset(_TASK) - report.NOT_LISTED
 
 # No field is required: every output schema must admit {"error": {…}} alone, since some hosts validate errors too.
 _TASK_OUTPUT = _object(**_TASK, error=_ERROR)

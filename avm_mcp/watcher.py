@@ -153,7 +153,6 @@ class Watcher:
 
     async def _turn(self) -> None:
         """Do what is due, or wait until something is."""
-        await self._give_up_on_the_dead()
         jobs = await self._journal.in_flight(self._account)
         if not jobs:
             await self._follow()
@@ -173,13 +172,6 @@ class Watcher:
             await self._pause(min(wait, LEASE / 3))
         else:
             await self._look(jobs)
-
-    async def _give_up_on_the_dead(self) -> None:
-        """A row that says SUBMITTING, and whose process no longer says that it waits, lost its answer."""
-        for job in await self._journal.unanswered(self._account, self._now()):
-            if job.error_code is None:
-                text = "The process that sent the request ended before the answer came."
-                self.publish(await self._journal.unknown(job.id, text, self._now()))
 
     async def _follow(self) -> None:
         """Bring the board up to what other processes wrote."""

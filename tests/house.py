@@ -13,8 +13,8 @@ from mcp.shared.memory import create_client_server_memory_streams
 from mcp.types import CallToolResult, Implementation
 
 from avm_mcp.config import Settings
-from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.runtime import Runtime
+from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.server import build_server
 from tests.clock import VirtualWall
 from tests.transport import Link, StreamingASGITransport
@@ -81,6 +81,13 @@ class House:
             film_transport=StreamingASGITransport(self.app, link=link),
             paths_allowed=paths_allowed,
         )
+
+    async def grown_up(self) -> "House":
+        """A state that was begun long ago, so that its guard needs no look at the service's list."""
+        async with self.runtime():
+            pass
+        self.wall.skew += 2 * 24 * 3600
+        return self
 
     @asynccontextmanager
     async def client(

@@ -8,11 +8,11 @@ from typing import Literal
 
 from avm_mcp.errors import StateUnavailable
 from avm_mcp.journal.driver import Driver
-from avm_mcp.journal.jobs import Jobs, Limits, Reservation
+from avm_mcp.journal.jobs import FILE_LIFE, Jobs, Limits, Reservation
 from avm_mcp.journal.shared import Shared
 from avm_mcp.journal.sqlite import SqliteDriver
 
-__all__ = ["Journal", "Limits", "Reservation", "open_journal"]
+__all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "open_journal"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,16 +23,31 @@ class Journal(Jobs, Shared):
     """The journal, over any driver."""
 
     def __init__(
-        self, driver: Driver, *, save: Literal["mine", "all", "off"] = "mine", warning: str | None = None
+        self,
+        driver: Driver,
+        *,
+        save: Literal["mine", "all", "off"] = "mine",
+        warning: str | None = None,
+        born: float = 0.0,
+        damaged: bool = False,
     ) -> None:
         self._driver = driver
         self.save = save
         self.warning = warning
+        self.born = born
+        """When it was begun: what was started before, it cannot know."""
+        self.damaged = damaged
+        """Whether it replaces one that had to be set aside just now."""
 
     @property
     def durable(self) -> bool:
         """Return whether what is written outlives the process."""
         return self._driver.durable
+
+    @property
+    def mode(self) -> str:
+        """Return how the database makes writes safe, in its own word."""
+        return self._driver.journal_mode
 
     def close(self) -> None:
         self._driver.close()
@@ -49,6 +64,7 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
     """
     path = folder / FILE_NAME
     warning: str | None = None
+    damaged = False
     try:
         driver = await _started(path, now)
     except sqlite3.DatabaseError as damage:
@@ -58,6 +74,7 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
             if part.exists():
                 part.rename(aside.with_name(aside.name + suffix))
         warning = f"The journal was damaged ({damage}); it is kept as {aside}, and a new one was started."
+        damaged = True
         driver = await _started(path, now)
     except StateUnavailable as refusal:
         if refusal.field == "version":
@@ -67,7 +84,8 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
             " only through list_tasks, and a daily cap refuses every paid call."
         )
         driver = await _started(None, now)
-    return Journal(driver, save=save, warning=warning)
+    born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
+    return Journal(driver, save=save, warning=warning, born=born, damaged=damaged)
 
 
 async def _started(path: Path | None, now: float) -> SqliteDriver:
@@ -75,6 +93,8 @@ async def _started(path: Path | None, now: float) -> SqliteDriver:
     try:
         await driver.start()
         await _migrate(driver, now)
+        async with driver.writing() as tx:
+            await tx.run("INSERT INTO facts (name, value) VALUES ('born', ?) ON CONFLICT DO NOTHING", now)
     except BaseException:
         driver.close()
         raise

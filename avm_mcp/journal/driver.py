@@ -26,6 +26,9 @@ class Driver(Protocol):
     durable: bool
     """False where the state is lost with the process."""
 
+    journal_mode: str
+    """How writes are made safe, in the database's own word; for people who look for trouble."""
+
     def writing(self) -> AbstractAsyncContextManager[Transaction]: ...
     async def rows(self, sql: str, *values: object) -> list[Row]: ...
     async def script(self, number: int, sql: str, now: float) -> None:

@@ -151,6 +151,45 @@ class Jobs:
             )
             return await _one(tx, job_id)
 
+    # --- lost answers ---
+
+    async def sent_fields(self, job_id: str) -> str:
+        """Return the fields that were sent, as JSON; a picture's bytes stand as `data:sha256=…`."""
+        found = await self._driver.rows("SELECT input FROM jobs WHERE id = ?", job_id)
+        return str(found[0]["input"])
+
+    async def resending(self, job_id: str, most: int, answer_by: float) -> bytes | None:
+        """Note that a lost request is sent again, and return its exact bytes; None where that may not be done."""
+        async with self._driver.writing() as tx:
+            changed = await tx.run(
+                "UPDATE jobs SET resends = resends + 1, answer_by = ? WHERE id = ? AND status = ? AND resends < ?"
+                " AND task_id IS NULL AND body IS NOT NULL",
+                *(answer_by, job_id, UNKNOWN, most),
+            )
+            if not changed:
+                return None
+            return bytes((await tx.rows("SELECT body FROM jobs WHERE id = ?", job_id))[0]["body"])
+
+    async def not_found(self, job_id: str, now: float) -> Job:
+        """Note that a good list did not show the task of a lost answer."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE jobs SET searches = searches + 1, searched_since = COALESCE(searched_since, ?)"
+                " WHERE id = ? AND status = ?",
+                *(now, job_id, UNKNOWN),
+            )
+            return await _one(tx, job_id)
+
+    async def claimed(self, account: str) -> set[str]:
+        """Return the ids of all tasks that a row has."""
+        found = await self._driver.rows("SELECT task_id FROM jobs WHERE account = ? AND task_id IS NOT NULL", account)
+        return {str(row["task_id"]) for row in found}
+
+    async def pictures_sent(self, account: str) -> set[str]:
+        """Return the picture links that were sent as links, which a data URI's row can therefore not show."""
+        found = await self._driver.rows("SELECT DISTINCT image FROM jobs WHERE account = ? AND mine = 1", account)
+        return {str(row["image"]) for row in found if row["image"]}
+
     # --- what the upstream shows ---
 
     async def observed(self, account: str, seen: TaskSnapshot, now: float) -> Job | None:

@@ -33,12 +33,22 @@ CREATE TABLE jobs (
   film             TEXT NOT NULL,
   film_path        TEXT,
   film_size        BIGINT,
-  film_error       TEXT
+  film_error       TEXT,
+  max_credits      INTEGER,                    -- the cap that was sent along, for a resend
+  resends          INTEGER NOT NULL DEFAULT 0, -- how often a lost request was sent again, with the same key and bytes
+  searches         INTEGER NOT NULL DEFAULT 0, -- good lists in which the task of a lost answer was not found
+  searched_since   DOUBLE PRECISION            -- when the first of them was read
 );
 CREATE UNIQUE INDEX jobs_one_live_row_per_request ON jobs (account, caller, identity) WHERE live = 1;
 CREATE UNIQUE INDEX jobs_one_row_per_task ON jobs (account, task_id) WHERE task_id IS NOT NULL;
 CREATE INDEX jobs_by_time ON jobs (account, created_at);
 CREATE INDEX jobs_by_day ON jobs (account, day);
+
+-- When this journal was begun: a younger one than the guard's window cannot know what was started before.
+CREATE TABLE facts (
+  name  TEXT PRIMARY KEY,
+  value DOUBLE PRECISION NOT NULL
+);
 
 -- How long finished films took, for the cadence and the progress of the next ones.
 CREATE TABLE durations (

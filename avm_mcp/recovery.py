@@ -1,0 +1,319 @@
+"""Lost answers: was the film started or not? Looked for until it is known, and never guessed (P1, P2).
+
+A paid request whose answer was lost is compared with the upstream's own list of tasks:
+
+1. A row that carries our idempotency key is ours; one that carries another key never is. Without keys, a row of the
+   same model and input, made after our send and claimed by no other job, is ours if it is the only such one.
+2. If there is none, and this upstream is known to keep the keys it is sent, the same bytes are sent again with the
+   same key: it answers with the first task or makes the first one. At most three times.
+3. Otherwise it stays unclear, and is looked for again and again. That it never came to be is said only after
+   several good lists over a long enough time; a list is good if it reaches back to before our send.
+"""
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import anyio
+
+from avm_mcp.client import AvmClient
+from avm_mcp.errors import AvmError, SubmissionUnknown
+from avm_mcp.journal import FILE_LIFE, Journal
+from avm_mcp.models import (
+    CANCEL,
+    COMPLETED,
+    FAILED,
+    FINAL,
+    NOT_CREATED,
+    SUBMITTED,
+    UNKNOWN,
+    Accepted,
+    Job,
+    TaskSnapshot,
+)
+from avm_mcp.watcher import Watcher
+
+logger = logging.getLogger(__name__)
+
+MOST_RESENDS = 3
+RESEND_WITHIN = 1800.0
+"""Seconds after the first send: how long an upstream keeps a key is not documented, so it is taken as short."""
+
+GOOD_LISTS = 3
+GOOD_SECONDS = 600.0
+"""How many good lists, over how many seconds, must not show a task before it is said never to have come to be."""
+
+CLOCK_SLACK = 3.0
+"""Seconds: the `Date` header that tells the upstream's clock has whole seconds, and comes some time after."""
+
+LATE = 180.0
+"""Seconds after the last sign of a send during which its task may still be made: a request can hang on its way."""
+
+FIRST_GAP, LONGEST_GAP = 5.0, 300.0
+GIVE_UP = 24 * 3600.0
+"""Seconds between looks, doubling from the first to the longest; and when looking ends: the film would be gone."""
+
+DAY = 24 * 3600.0
+
+LEASE = 30.0
+"""Seconds: among the processes of a state, one looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What is known of a request whose answer was lost, in terms of the upstream's list."""
+
+    job: Job
+    fields: Mapping[str, Any]
+    pictures: frozenset[str]
+    earliest: float
+    latest: float
+
+    def is_row(self, row: TaskSnapshot) -> bool:
+        """Return whether this row may be what was sent; by key alone where it has one."""
+        if row.idempotency_key is not None:
+            return row.idempotency_key == self.job.idempotency_key
+        created = row.created_at.timestamp() if row.created_at else None
+        if created is None or not self.earliest <= created <= self.latest:
+            return False
+        return row.model == self.job.model and all(self._same(name, row.input) for name in self.fields)
+
+    def _same(self, name: str, shown: Mapping[str, Any]) -> bool:
+        ours, theirs = self.fields[name], shown.get(name)
+        if name == "image" and str(ours).startswith("data:"):
+            # The upstream stores the bytes and shows a link of its own: any that we have not sent as a link.
+            return isinstance(theirs, str) and theirs not in self.pictures
+        return theirs is not None and _plain(ours) == _plain(theirs)
+
+
+def _plain(value: object) -> object:
+    """Return a field's value without what an upstream may change in it: white space, and 5 for "5"."""
+    if isinstance(value, list):
+        return [_plain(item) for item in cast("list[object]", value)]
+    return " ".join(str(value).split())
+
+
+def match(sent: Sent, rows: Sequence[TaskSnapshot], claimed: set[str]) -> TaskSnapshot | None:
+    """Return the one row that is the lost task; None where there is none, or more than one without a key."""
+    free = [row for row in rows if row.id not in claimed and sent.is_row(row)]
+    keyed = [row for row in free if row.idempotency_key is not None]
+    if keyed:
+        return keyed[0]
+    return free[0] if len(free) == 1 else None
+
+
+class Recovery:
+    """Finds out what became of the lost answers of one account.
+
+    Args:
+        journal: Knows what was sent.
+        client: Asks the upstream.
+        watcher: Told what was found.
+        account: Fingerprint of key and base URL.
+        holder: Name of this process among those that share the state.
+        now: Wall clock, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        client: AvmClient,
+        watcher: Watcher,
+        *,
+        account: str,
+        holder: str,
+        now: Callable[[], float],
+    ) -> None:
+        self._journal = journal
+        self._client = client
+        self._watcher = watcher
+        self._account = account
+        self._holder = holder
+        self._now = now
+        self._nudged = anyio.Event()
+
+    def nudge(self) -> None:
+        """Tell the loop that an answer was lost."""
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        gap = FIRST_GAP
+        while True:
+            open_jobs = False
+            try:
+                await self.rebuild()
+                open_jobs = await self.look()
+            except AvmError as error:
+                open_jobs = True
+                logger.warning("looking for lost answers: %s", error.message)
+            except Exception:
+                open_jobs = True
+                logger.exception("looking for lost answers failed; going on")
+            with anyio.move_on_after(gap if open_jobs else None):
+                await self._nudged.wait()
+                gap = FIRST_GAP
+            gap = min(LONGEST_GAP, gap * 2)
+            self._nudged = anyio.Event()
+
+    async def look(self) -> bool:
+        """Look once for every lost answer; return whether one is still open."""
+        now = self._now()
+        jobs = await self._journal.unanswered(self._account, now)
+        jobs = [job for job in jobs if now - job.created_at < GIVE_UP]
+        if not jobs:
+            return False
+        if not await self._journal.lease(f"recover:{self._account}", self._holder, now, LEASE):
+            return True
+        for job in jobs:
+            if job.status != UNKNOWN:
+                text = "The process that sent the request ended before the answer came."
+                self._watcher.publish(await self._journal.unknown(job.id, text, now))
+        rows = await self._client.tasks()
+        settled = [await self._settle(job, rows) for job in jobs]
+        return not all(settled)
+
+    # --- a journal that cannot know what was started before ---
+
+    async def recent(self, window: float) -> list[TaskSnapshot]:
+        """Return the upstream's tasks where the journal is too young for the guard: within `window` of its birth.
+
+        Without this a request that was paid before the journal was lost, or in memory of another process, would be
+        paid again.
+        """
+        if self._journal.durable and self._now() - self._journal.born > window:
+            return []
+        earliest = self._now() + (self._client.clock_skew or 0.0) - window
+        rows = await self._client.tasks()
+        return [row for row in rows if row.created_at and row.created_at.timestamp() > earliest]
+
+    async def claim(self, job: Job, rows: Sequence[TaskSnapshot]) -> Job | None:
+        """Give a request that is about to be sent the task that the same request has made already, if there is one."""
+        if job.take > 1:
+            return None
+        sent = replace(await self._sent(job), earliest=float("-inf"))
+        claimed = await self._journal.claimed(self._account)
+        for row in rows:
+            keyless = row.model_copy(update={"idempotency_key": None})
+            if row.id not in claimed and row.status not in (FAILED, CANCEL) and sent.is_row(keyless):
+                return await self._adopt(job, row)
+        return None
+
+    async def rebuild(self) -> None:
+        """After a damaged journal was set aside: take the day's tasks over, with what they cost, and save their films.
+
+        Which of them were started here is not known without their keys, so all count, for the cap's sake.
+        """
+        if not self._journal.damaged:
+            return
+        now = self._now()
+        for row in await self._client.tasks():
+            if row.created_at and now - row.created_at.timestamp() < DAY:
+                job = replace(job_of(row, self._account, now), mine=True)
+                await self._journal.adopt(replace(job, status=unfinished(job.status)), now)
+                await self._journal.observed(self._account, row, now)
+        self._journal.damaged = False
+        self._watcher.nudge()
+
+    # --- one lost answer ---
+
+    async def _settle(self, job: Job, rows: Sequence[TaskSnapshot]) -> bool:
+        """Decide about one job by one list; return whether it is decided."""
+        sent = await self._sent(job)
+        row = match(sent, rows, await self._journal.claimed(self._account))
+        if row is not None:
+            await self._adopt(job, row)
+            return True
+        if any(other.idempotency_key is not None for other in rows) and await self._resent(job):
+            return True
+        if any(row.idempotency_key is None and sent.is_row(row) for row in rows) or not self._reaches(sent, rows):
+            return False
+        job = await self._journal.not_found(job.id, self._now())
+        if job.searches < GOOD_LISTS or self._now() - (job.searched_since or 0.0) < GOOD_SECONDS:
+            return False
+        text = "The service's answer was lost, and its list of tasks shows that no task was made."
+        self._watcher.publish(await self._journal.refused(job.id, NOT_CREATED, text, self._now()))
+        return True
+
+    async def _sent(self, job: Job) -> Sent:
+        skew = self._client.clock_skew or 0.0
+        last_sign = job.answer_by if job.answer_by is not None else job.created_at
+        return Sent(
+            job=job,
+            fields=json.loads(await self._journal.sent_fields(job.id)),
+            pictures=frozenset(await self._journal.pictures_sent(self._account)),
+            earliest=job.created_at + skew - CLOCK_SLACK,
+            latest=last_sign + skew + LATE,
+        )
+
+    def _reaches(self, sent: Sent, rows: Sequence[TaskSnapshot]) -> bool:
+        """Return whether a list would show the task if there were one: it holds an older task, or nothing at all."""
+        return not rows or any(row.created_at and row.created_at.timestamp() < sent.earliest for row in rows)
+
+    async def _resent(self, job: Job) -> bool:
+        """Send the same bytes with the same key again, where that may be done; return whether it was answered."""
+        now = self._now()
+        if now - job.created_at > RESEND_WITHIN:
+            return False
+        body = await self._journal.resending(job.id, MOST_RESENDS, now + LEASE)
+        if body is None:
+            return False
+        logger.warning("%s: sending the same request again with the same key", job.id)
+        try:
+            answer = await self._client.generate(
+                job.model, body, idempotency_key=job.idempotency_key, max_credits=job.max_credits
+            )
+        except SubmissionUnknown as lost:
+            logger.warning("%s: %s", job.id, lost.message)
+            return False
+        except AvmError as refusal:
+            # The first send may have come through all the same, so this refusal proves nothing about it.
+            logger.warning("%s: refused on resend: %s", job.id, refusal.message)
+            return False
+        self._watcher.publish(await self._journal.accepted(job.id, answer))
+        self._watcher.nudge()
+        return True
+
+    async def _adopt(self, job: Job, row: TaskSnapshot) -> Job:
+        """Give the job its task, and tell it. If this is cut short, the next look finds it again."""
+        answer = Accepted(taskId=row.id, status=row.status, creditsCharged=row.credits_charged)
+        found = await self._journal.accepted(job.id, answer)
+        found = await self._journal.observed(self._account, row, self._now()) or found
+        logger.warning("%s: found: it is task %s", job.id, row.id)
+        self._watcher.publish(found)
+        self._watcher.nudge()
+        return found
+
+
+def job_of(row: TaskSnapshot, account: str, now: float) -> Job:
+    """Return the row of a task that was not started from this journal."""
+    key = f"foreign-{account}-{row.id}"
+    finished = row.completed_at.timestamp() if row.completed_at else None
+    return Job(
+        id=f"sub_{secrets.token_hex(6)}",
+        account=account,
+        caller="",
+        identity=key,
+        idempotency_key=key,
+        model=row.model,
+        seconds=row.seconds,
+        prompt=row.prompt,
+        status=row.status,
+        created_at=row.created_at.timestamp() if row.created_at else now,
+        mine=False,
+        task_id=row.id,
+        completed_at=finished,
+        credits_charged=row.credits_charged,
+        credits_refunded=row.credits_refunded,
+        video_url=row.video_url,
+        film="off" if row.status == COMPLETED else "none",
+        expires_at=finished + FILE_LIFE if finished and row.status == COMPLETED else None,
+    )
+
+
+def unfinished(status: str) -> str:
+    """A row is adopted as unfinished and then observed, so that one place decides what an end brings with it."""
+    return SUBMITTED if status in FINAL else status

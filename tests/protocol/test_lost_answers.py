@@ -1,0 +1,160 @@
+"""P1, P2: a paid request whose answer was lost is found again, never paid twice, never guessed about."""
+
+import anyio
+import pytest
+
+from avm_mcp.sandbox import faults
+from tests.house import error, fields
+
+CALL = {"prompt": "a fox in the snow", "wait_seconds": 0}
+
+
+async def until(client, task_id, *words, seconds=3600):
+    """Look as a patient model would, and return the first result with one of these statuses."""
+    with anyio.fail_after(seconds):
+        while True:
+            result = await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 40})
+            if fields(result).get("status") in words:
+                return fields(result)
+
+
+@pytest.mark.parametrize("profile", ["live", "seed"])
+@pytest.mark.parametrize(
+    "fault", [faults.drop(after=True), faults.http_error(502, after=True), faults.cut(), faults.cut_json()]
+)
+async def test_an_answer_lost_after_the_charge_is_found_within_the_call(house, profile, fault):
+    """P1: one task, one charge, although the answer never came."""
+    house.sandbox.change(profile=profile)
+    house.sandbox.faults.next("generate", fault)
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", CALL))
+        assert told["status"] == "SUBMITTED", told
+        assert told["task_id"] == house.sandbox.tasks()[0].id
+    assert house.sandbox.posts == 1
+    assert len(house.sandbox.entries("charge")) == 1
+
+
+async def test_without_keys_two_equal_candidates_are_none(house):
+    """P1: with two tasks that both fit, taking either would be a guess."""
+    await house.grown_up()
+    house.sandbox.change(honours_idempotency=False)
+    async with house.client() as client:
+        house.sandbox.faults.next("generate", faults.drop(after=True))
+        house.sandbox.faults.next("list", faults.http_error(500), count=4)
+        first = fields(await client.call_tool("text_to_video", CALL))
+        assert first["status"] == "UNKNOWN"
+        assert first["error"]["code"] == "SUBMISSION_UNKNOWN"
+        house.sandbox.faults.next("generate", faults.drop(after=True))
+        second = fields(await client.call_tool("text_to_video", CALL | {"take": 2}))
+        again = fields(await client.call_tool("text_to_video", CALL))
+        assert second["status"] == again["status"] == "UNKNOWN"
+        assert again["task_id"] == first["task_id"]
+        await anyio.sleep(3600)
+        assert fields(await client.call_tool("get_task", {"task_id": first["task_id"]}))["status"] == "UNKNOWN"
+    assert house.sandbox.posts == 2
+
+
+async def test_where_keys_are_kept_a_request_that_never_arrived_is_sent_again_with_the_same_key(house):
+    """P1: the same bytes and key, so that a first one that did arrive would be answered instead of made again."""
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        house.sandbox.faults.next("generate", faults.drop())
+        told = fields(await client.call_tool("text_to_video", CALL))
+        told = await until(client, told["task_id"], "COMPLETED")
+    sent = [seen for seen in house.sandbox.requests if seen.endpoint == "generate"][1:]
+    assert len({(seen.idempotency_key, seen.body_sha256) for seen in sent}) == 1
+    assert len(house.sandbox.entries("charge")) == 2
+    assert told["file"]
+
+
+async def test_without_keys_it_is_never_sent_again_and_said_never_created_after_ten_minutes_of_good_lists(house):
+    """P1: NOT_CREATED needs three good lists over ten minutes; then repeating is safe, and is allowed."""
+    house.sandbox.change(honours_idempotency=False)
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        await anyio.sleep(60)
+        house.sandbox.faults.next("generate", faults.drop())
+        started = anyio.current_time()
+        told = fields(await client.call_tool("text_to_video", CALL))
+        assert told["status"] == "UNKNOWN"
+        told = await until(client, told["task_id"], "NOT_CREATED")
+        assert anyio.current_time() - started >= 600
+        assert "never created" in told["message"]
+        assert house.sandbox.posts == 2
+        again = fields(await client.call_tool("text_to_video", CALL))
+        assert again["status"] == "SUBMITTED"
+    assert house.sandbox.posts == 3
+
+
+async def test_a_list_that_is_cut_before_the_send_proves_nothing(house):
+    """P1: with five newer tasks in a list of five, the lost one may be just beyond its end."""
+    await house.grown_up()
+    house.sandbox.change(honours_idempotency=False, list_cap=2)
+    async with house.client() as client:
+        house.sandbox.faults.next("generate", faults.drop(after=True))
+        house.sandbox.faults.next("list", faults.http_error(500), count=4)
+        told = fields(await client.call_tool("text_to_video", CALL))
+        for number in range(3):
+            await client.call_tool("text_to_video", {"prompt": f"another {number}", "wait_seconds": 0})
+        await anyio.sleep(7200)
+        assert fields(await client.call_tool("get_task", {"task_id": told["task_id"]}))["status"] == "UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"clock_skew_seconds": 300},
+        {"clock_skew_seconds": -300},
+        {"stores_other_bytes": True},
+        {"list_delay_seconds": 45},
+    ],
+)
+@pytest.mark.parametrize("keys", [True, False])
+async def test_an_odd_upstream_is_still_understood(house, options, keys):
+    """P1: a clock five minutes off, an input stored in other words, a list that lags."""
+    house.sandbox.change(honours_idempotency=keys, **options)
+    house.sandbox.faults.next("generate", faults.drop(after=True))
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", CALL))
+        told = await until(client, told["task_id"], "COMPLETED")
+        assert told["file"]
+    assert len(house.sandbox.entries("charge")) == 1
+
+
+async def test_a_request_that_dies_with_its_process_is_found_by_the_next(house):
+    """P2: the row was written before the request, so the next process looks for it."""
+    house.sandbox.faults.next("generate", faults.hang(30, after=True))
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", CALL))
+        assert told["status"] == "SUBMITTING"
+    async with house.client() as client:
+        told = await until(client, told["task_id"], "COMPLETED")
+    assert house.sandbox.posts == 1
+
+
+async def test_a_new_state_looks_at_the_list_before_it_pays(house, tmp_path):
+    """P1: a state that was lost cannot guard, so in its first hour the service's own list does."""
+    async with house.client() as client:
+        first = fields(await client.call_tool("text_to_video", CALL))
+    async with house.client(AVM_STATE_DIR=str(tmp_path / "another")) as client:
+        again = fields(await client.call_tool("text_to_video", CALL))
+        assert again["task_id"] == first["task_id"]
+        assert again["deduplicated"] is True
+    assert house.sandbox.posts == 1
+
+
+async def test_a_damaged_state_is_set_aside_and_its_tasks_and_spending_are_rebuilt(house, caplog):
+    """P2, P8: nothing is deleted, the day's spending is known again, and films are saved."""
+    async with house.client() as client:
+        first = fields(await client.call_tool("text_to_video", CALL))
+    for part in house.state.glob("journal.db*"):
+        part.write_bytes(b"this is no database" * 400)
+    async with house.client(AVM_MAX_CREDITS_PER_DAY="20") as client:
+        await anyio.sleep(1)
+        assert len(list(house.state.glob("*damaged*"))) >= 1
+        assert "damaged" in caplog.text
+        refused = error(await client.call_tool("text_to_video", {"prompt": "one more"}))
+        assert refused["code"] == "BUDGET_EXCEEDED"
+        told = await until(client, first["task_id"], "COMPLETED")
+        assert told["file"]
+    assert house.sandbox.posts == 1
