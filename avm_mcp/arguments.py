@@ -205,39 +205,45 @@ _SYNONYMS: Mapping[str, Mapping[str, str]] = {
     "model": {"long_video": "lv", "text_to_video": "t2v", "image_to_video": "i2v"},
 }  # fmt: skip
 
-_WISHES: Mapping[str, str] = {
-    "n": "one call makes one video; for another version repeat the call with take=2",
-    "count": "one call makes one video; for another version repeat the call with take=2",
-    "num_videos": "one call makes one video; for another version repeat the call with take=2",
-    "seed": "no model takes a seed; take=2 makes another version",
-    "negative_prompt": "no model takes one; say in the prompt what to show instead",
-    "image_url": "the parameter is called image",
-    "image_path": "the parameter is called image",
-    "first_frame": "the parameter is called image",
-    "last_frame": "no model here takes a last frame",
-    "url": "the parameter is called image",
-    "text": "the parameter is called prompt",
-    "seconds": "the parameter is called duration",
-    "length": "the parameter is called duration",
-    "ratio": "the parameter is called aspect_ratio",
-    "resolution": "the model decides it: t2v and i2v make about 720p, t2v_v3 and i2v_v3 about 1080p",
-    "quality": "the model decides it: t2v_v3 and i2v_v3 are sharper",
-    "size": "say aspect_ratio instead; the model decides the resolution",
-    "fps": "no model takes a frame rate",
-    "audio": "the service adds its own sound; no model here takes one",
-    "wait": "the parameter is called wait_seconds",
-    "timeout": "the parameter is called wait_seconds",
-    "budget": "the parameter is called max_credits",
-    "id": "the parameter is called task_id",
-    "webhook": "not needed: get_task waits for the end",
-    "video": "a finished video cannot be extended or edited; image_to_video starts from a picture",
+_WISHES: Mapping[str, tuple[str, str]] = {
+    "n": ("take", "one call makes one video; for another version repeat the call with take=2"),
+    "count": ("take", "one call makes one video; for another version repeat the call with take=2"),
+    "num_videos": ("take", "one call makes one video; for another version repeat the call with take=2"),
+    "seed": ("take", "no model takes a seed; take=2 makes another version"),
+    "negative_prompt": ("take", "no model takes one; say in the prompt what to show instead"),
+    "image_url": ("image", "the parameter is called image"),
+    "image_path": ("image", "the parameter is called image"),
+    "first_frame": ("image", "the parameter is called image"),
+    "last_frame": ("take", "no model here takes a last frame"),
+    "url": ("image", "the parameter is called image"),
+    "text": ("prompt", "the parameter is called prompt"),
+    "seconds": ("duration", "the parameter is called duration"),
+    "length": ("duration", "the parameter is called duration"),
+    "ratio": ("aspect_ratio", "the parameter is called aspect_ratio"),
+    "resolution": ("model", "the model decides it: t2v and i2v make about 720p, t2v_v3 and i2v_v3 about 1080p"),
+    "quality": ("model", "the model decides it: t2v_v3 and i2v_v3 are sharper"),
+    "size": ("aspect_ratio", "say aspect_ratio instead; the model decides the resolution"),
+    "fps": ("take", "no model takes a frame rate"),
+    "audio": ("take", "the service adds its own sound; no model here takes one"),
+    "wait": ("wait_seconds", "the parameter is called wait_seconds"),
+    "timeout": ("wait_seconds", "the parameter is called wait_seconds"),
+    "budget": ("max_credits", "the parameter is called max_credits"),
+    "id": ("task_id", "the parameter is called task_id"),
+    "webhook": ("take", "not needed: get_task waits for the end"),
+    "video": ("take", "a finished video cannot be extended or edited; image_to_video starts from a picture"),
 }
+"""What to say to a known wish, and the parameter a tool must have for that to be an answer."""
+
+_PICTURE_WISHES = ("image", "image_url", "image_path", "first_frame")
 _WISHES_OF: Mapping[tuple[str, str], str] = {
     ("long_video", "duration"): "its length is five seconds for each prompt; give more prompts for a longer video",
     ("long_video", "prompt"): "the parameter is called prompts: one for each five seconds",
     ("long_video", "aspect_ratio"): "the video keeps the picture's shape",
     ("long_video", "model"): "there is one model for long videos",
-    ("text_to_video", "image"): "use image_to_video to start from a picture",
+    **{("text_to_video", name): "use image_to_video to start from a picture" for name in _PICTURE_WISHES},
+    ("long_video", "text"): "the parameter is called prompts: one for each five seconds",
+    ("long_video", "seconds"): "its length is five seconds for each prompt; give more prompts for a longer video",
+    ("long_video", "length"): "its length is five seconds for each prompt; give more prompts for a longer video",
     ("text_to_video", "prompts"): "use long_video for several prompts, or put everything into prompt",
     ("image_to_video", "prompts"): "use long_video for several prompts, or put everything into prompt",
 }
@@ -297,7 +303,8 @@ def _same(raw: object, value: object) -> bool:
 
 
 def _unknown(tool: str, name: str, known: list[str]) -> InvalidInput:
-    wish = _WISHES_OF.get((tool, name)) or _WISHES.get(name)
+    needs, said = _WISHES.get(name, ("", ""))
+    wish = _WISHES_OF.get((tool, name)) or (said if needs in known else None)
     near = difflib.get_close_matches(name, known, 1)
     if wish is not None:
         hint = f": {wish}"
@@ -305,8 +312,10 @@ def _unknown(tool: str, name: str, known: list[str]) -> InvalidInput:
         hint = f"; did you mean {near[0]}?"
     else:
         hint = ""
+    takes = ", ".join(known) or "no parameters"
+    end = "" if hint.endswith("?") else "."
     return InvalidInput(
-        f"{tool} has no parameter {quoted(name, 40)}{hint}.", field=name[:40], allowed=", ".join(known) or "nothing"
+        f"{tool} has no parameter {quoted(name, 40)}{hint}{end} It takes: {takes}.", field=name[:40], allowed=takes
     )
 
 
@@ -330,7 +339,7 @@ def _text(parameter: Parameter, raw: object) -> str:
     text = raw.strip()
     if parameter.name.startswith("prompt") and len(text) > catalog.MAX_PROMPT_CHARS:
         raise InvalidInput(
-            f"{parameter.name} has {len(text)} characters; at most {catalog.MAX_PROMPT_CHARS} are sent.",
+            f"{parameter.name} has {len(text)} characters; at most {catalog.MAX_PROMPT_CHARS} are allowed.",
             field=parameter.name,
             allowed=f"at most {catalog.MAX_PROMPT_CHARS} characters",
         )
@@ -372,7 +381,9 @@ def _whole(parameter: Parameter, raw: object) -> int:
         number = int(match[1]) if match else None
     allowed = _either(parameter.numbers) if parameter.numbers else _range(parameter)
     if number is None:
-        raise InvalidInput(f"{name} {quoted(raw, 60)} is not a whole number.", field=name, allowed=allowed)
+        raise InvalidInput(
+            f"{name} {quoted(raw, 60)} is not a whole number; allowed: {allowed}.", field=name, allowed=allowed
+        )
     low, high = parameter.low, parameter.high
     if not parameter.numbers and ((low is not None and number < low) or (high is not None and number > high)):
         raise InvalidInput(f"{name} is {number}; allowed: {allowed}.", field=name, allowed=allowed)
@@ -380,7 +391,8 @@ def _whole(parameter: Parameter, raw: object) -> int:
 
 
 def _range(parameter: Parameter) -> str:
-    return f"{parameter.low} to {parameter.high}" if parameter.high is not None else f"{parameter.low} or more"
+    numbers = f"{parameter.low} to {parameter.high}" if parameter.high is not None else f"{parameter.low} or more"
+    return numbers if parameter.required else f"{numbers}, or leave it out"
 
 
 def _prompts(parameter: Parameter, raw: object) -> list[str]:

@@ -66,6 +66,9 @@ class Settings(BaseModel):
     AVM_MAX_CREDITS_PER_DAY: Credits | None = Field(
         default=None, description="Refuse a film that would take the credits of this UTC day above this."
     )
+    AVM_CONFIRM_ABOVE: Credits = Field(
+        default=200, description="A film that costs more credits needs a person's yes. A nudge; the caps are the lock."
+    )
     AVM_DEDUPE_MINUTES: Annotated[float, Field(ge=0, le=1440)] = Field(
         default=60, description="How long after completion the same request returns the same film."
     )

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 SUBMITTING = "SUBMITTING"  # sent, no answer yet
 UNKNOWN = "UNKNOWN"  # the answer was lost; being looked for
@@ -202,6 +212,20 @@ class _Wire(BaseModel):
             return cls.model_validate(data)
         except ValidationError:
             return None
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _one_odd_field_hides_nothing(
+        cls, value: object, read: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> object:
+        """A field that may be left out, and is of no documented kind, counts as left out: the id must not be lost."""
+        try:
+            return read(value)
+        except ValidationError:
+            field = cls.model_fields[str(info.field_name)]
+            if field.is_required():
+                raise
+            return field.get_default(call_default_factory=True)
 
 
 class Accepted(_Wire):

@@ -72,10 +72,16 @@ class Prices:
         return cap
 
     async def checked(self, request: VideoRequest, max_credits: int | None) -> Price:
-        """Return what the request costs; a question is spent on it only where a cap could bite."""
+        """Return what the request costs; a round trip is spent on it only where a cap or a question could bite.
+
+        Raises:
+            BudgetExceeded: It costs more than the caller or the settings allow.
+        """
         cap = self.call_cap(max_credits)
-        if cap is None and self._settings.AVM_MAX_CREDITS_PER_DAY is None:
-            return Price(catalog.estimate(request.model, request.seconds), "estimate")
+        estimate = catalog.estimate(request.model, request.seconds)
+        capped = cap is not None or self._settings.AVM_MAX_CREDITS_PER_DAY is not None
+        if not capped and not self.needs_yes(estimate):
+            return Price(estimate, "estimate")
         price = await self.of(request.model, request.seconds)
         if cap is not None and price.credits > cap:
             named = "max_credits" if cap == max_credits else "AVM_MAX_CREDITS_PER_CALL"
@@ -89,6 +95,10 @@ class Prices:
                 else "tell the user the price and the cap; only the user can raise AVM_MAX_CREDITS_PER_CALL.",
             )
         return price
+
+    def needs_yes(self, amount: int) -> bool:
+        """Return whether so many credits need a person's yes."""
+        return amount > self._settings.AVM_CONFIRM_ABOVE
 
     async def of(self, model: str, seconds: int) -> Price:
         """Return the API's quote, or where it gives none the highest formula known. Starts nothing."""

@@ -12,7 +12,18 @@ from typing import Any
 
 from avm_mcp import catalog
 from avm_mcp.errors import AvmError, quoted
-from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTED, SUBMITTING, UNKNOWN, Job, Price
+from avm_mcp.models import (
+    CANCEL,
+    COMPLETED,
+    FAILED,
+    NOT_CREATED,
+    SUBMITTED,
+    SUBMITTING,
+    UNKNOWN,
+    Job,
+    Price,
+    VideoRequest,
+)
 from avm_mcp.service import Found, Funds, Listing
 
 PROMPT_SHOWN = 200
@@ -160,7 +171,7 @@ def error_text(error: AvmError, face: Face) -> str:
     """Return the same as text, since half of the hosts show only that."""
     lines = [error.message]
     allowed = _allowed(error)
-    if allowed is not None and allowed not in error.message:
+    if allowed is not None and not (allowed in error.message and str(error.field) in error.message):
         lines.append(f"Allowed for {error.field}: {allowed}")
     if error.task_id is not None and error.task_id not in error.message:
         lines.append(f"Task {error.task_id}.")
@@ -439,6 +450,14 @@ def price_text(model: str, seconds: int, price: Price) -> str:
         f"A {seconds} s {model} costs {amount} ({source}).{balance} Nothing was started.\n"
         "Next: tell the user the price, and start the video if they agree."
     )
+
+
+def question_text(request: VideoRequest, price: Price) -> str:
+    """Return what a person is asked before a dear film."""
+    certain = price.basis == "quote"
+    amount = money(price.credits, certain=certain, dollars=certain)
+    what = f"{request.seconds} s, {request.model}"
+    return f'Start this video ({what}) for {amount}? "{_clipped(request.prompt, 120)}"'
 
 
 def funds_text(funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path]) -> str:

@@ -34,6 +34,7 @@ from avm_mcp.models import (
     UNKNOWN,
     Account,
     Job,
+    Price,
     VideoRequest,
 )
 from avm_mcp.prices import Prices
@@ -148,7 +149,20 @@ class Service:
 
     # --- start ---
 
-    async def submit(self, request: VideoRequest, *, max_credits: int | None = None, caller: str = "") -> Found:
+    async def question(
+        self, request: VideoRequest, *, max_credits: int | None = None, caller: str = ""
+    ) -> Price | None:
+        """Return the price that a person should be asked about before `submit`; None where none needs to be."""
+        return await self._upstream.submission.question(request, max_credits=max_credits, caller=caller)
+
+    async def submit(
+        self,
+        request: VideoRequest,
+        *,
+        max_credits: int | None = None,
+        caller: str = "",
+        consent: bool | None = None,
+    ) -> Found:
         """Start a film, or return the one that the same request has started already.
 
         Returns within about three seconds. A request that is still waiting for its answer goes on, and its job says
@@ -158,7 +172,7 @@ class Service:
             AvmError: Any leaf; nothing was charged, unless the error says otherwise.
         """
         submission = self._upstream.submission
-        reservation = await submission.start(request, max_credits=max_credits, caller=caller)
+        reservation = await submission.start(request, max_credits=max_credits, caller=caller, consent=consent)
         with anyio.move_on_after(SUBMIT_PATIENCE):
             await submission.answer(reservation.job.id, SUBMIT_PATIENCE)
             while not reservation.duplicate and (job := await self._current(reservation.job)).status == UNKNOWN:

@@ -17,7 +17,14 @@ from anyio.abc import TaskGroup
 
 from avm_mcp.client import AvmClient
 from avm_mcp.config import Settings
-from avm_mcp.errors import AvmError, InsufficientCredits, Internal, StateUnavailable, SubmissionUnknown
+from avm_mcp.errors import (
+    AvmError,
+    ConfirmationRequired,
+    InsufficientCredits,
+    Internal,
+    StateUnavailable,
+    SubmissionUnknown,
+)
 from avm_mcp.journal import Journal, Limits, Reservation
 from avm_mcp.models import NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price, VideoRequest
 from avm_mcp.prices import Prices, affordable
@@ -33,6 +40,9 @@ PULSE_LIFE = 15.0
 LAST_ANSWERS = 10.0
 """Seconds that a process which is asked to end gives to paid requests that wait for their answer."""
 
+
+CONFIRM_WITHIN = 900.0
+"""Seconds after a refusal for want of a yes during which naming the price counts as one."""
 
 WRITE_GAP = 5.0
 """Seconds between tries to write an outcome that the disk refused."""
@@ -88,16 +98,29 @@ class Submission:
         self._now = now
         self._sending: dict[str, _Sending] = {}
 
-    async def start(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Reservation:
+    async def start(
+        self, request: VideoRequest, *, max_credits: int | None, caller: str, consent: bool | None = None
+    ) -> Reservation:
         """Write the intent and begin to send it, or return the job that the same request has started already.
+
+        Args:
+            request: What is wanted.
+            max_credits: The caller's own cap.
+            caller: Whose budget and whose duplicates.
+            consent: A person's answer to the price; None where nobody was asked.
 
         Raises:
             AvmError: Refused here, before anything was sent.
         """
+        window = self._settings.AVM_DEDUPE_MINUTES * 60
+        same = await self._journal.live(self._account, caller, request.identity(), self._now() - window)
+        if same is not None:
+            self._watcher.publish(same)
+            return Reservation(same, duplicate=True)
         price = await self._prices.checked(request, max_credits)
         draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
-        window = self._settings.AVM_DEDUPE_MINUTES * 60
         rows = await self._recovery.recent(window)
+        await self._require_yes(draft, price, max_credits, consent)
         body = request.body()
         reservation = await self._journal.reserve(
             draft, body=body, input_json=_without_bytes(request), limits=Limits(self._prices.day_cap(price), window)
@@ -110,6 +133,41 @@ class Submission:
             self._group.start_soon(self._send, draft, body)
         self._watcher.publish(reservation.job)
         return reservation
+
+    async def question(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Price | None:
+        """Return the price that a person should be asked about before this request; None where none needs to be."""
+        window = self._settings.AVM_DEDUPE_MINUTES * 60
+        if await self._journal.live(self._account, caller, request.identity(), self._now() - window) is not None:
+            return None
+        price = await self._prices.checked(request, max_credits)
+        if not self._prices.needs_yes(price.credits):
+            return None
+        return None if await self._named(self._draft(request, price, caller), max_credits) else price
+
+    async def _named(self, draft: Job, max_credits: int | None) -> bool:
+        """Return whether the price was named after exactly this request had been refused for want of a yes.
+
+        A habitual `max_credits` does not pass by itself.
+        """
+        enough = max_credits is not None and max_credits >= (draft.credits_quoted or 0)
+        return enough and await self._journal.asked(draft, CONFIRM_WITHIN)
+
+    async def _require_yes(self, draft: Job, price: Price, max_credits: int | None, consent: bool | None) -> None:
+        if consent or not self._prices.needs_yes(price.credits) or await self._named(draft, max_credits):
+            return
+        await self._journal.ask(draft)
+        usd = f" (${price.credits / 100:.2f})" if price.basis == "quote" else ""
+        least = self._settings.AVM_CONFIRM_ABOVE
+        said = " The user was asked and did not agree." if consent is False else ""
+        raise ConfirmationRequired(
+            f"Not started: this costs {price.credits} credits{usd}, above the {least} that need a yes.{said}",
+            field="max_credits",
+            allowed=f"{price.credits} or more, after the user agreed",
+            next_step=f"ask the user. If they agree, repeat the same call with max_credits={price.credits}."
+            if consent is None
+            else f"accept the answer. Only if the user changes their mind, repeat the same call with "
+            f"max_credits={price.credits}.",
+        )
 
     async def answer(self, job_id: str, seconds: float) -> None:
         """Wait for the answer to a request that this process sends.

@@ -151,6 +151,35 @@ class Jobs:
             )
             return await _one(tx, job_id)
 
+    async def live(self, account: str, caller: str, identity: str, since: float) -> Job | None:
+        """Return the job that the same request has started and that still stands for it."""
+        found = await self._driver.rows(
+            f"{_SELECT} WHERE account = ? AND caller = ? AND identity = ? AND live = 1"
+            " AND (status <> ? OR settled_at > ?)",
+            *(account, caller, identity, COMPLETED, since),
+        )
+        return _job(found[0]) if found else None
+
+    # --- what needs a yes ---
+
+    async def ask(self, draft: Job) -> None:
+        """Note that exactly this request was refused at its price, for want of a yes."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "INSERT INTO questions (account, caller, identity, credits, asked_at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (account, caller, identity) DO UPDATE SET credits = excluded.credits,"
+                " asked_at = excluded.asked_at",
+                *(draft.account, draft.caller, draft.identity, draft.credits_quoted, draft.created_at),
+            )
+
+    async def asked(self, draft: Job, within: float) -> bool:
+        """Return whether exactly this request was refused so, at this price or a higher one, `within` seconds ago."""
+        found = await self._driver.rows(
+            "SELECT credits FROM questions WHERE account = ? AND caller = ? AND identity = ? AND asked_at > ?",
+            *(draft.account, draft.caller, draft.identity, draft.created_at - within),
+        )
+        return bool(found) and int(found[0]["credits"]) >= (draft.credits_quoted or 0)
+
     # --- lost answers ---
 
     async def sent_fields(self, job_id: str) -> str:

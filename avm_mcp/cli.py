@@ -1,1 +1,0 @@
-"""The terminal face; the only module that prints."""

@@ -1,0 +1,8 @@
+"""The MCP face: eight tools over the service.
+
+Arguments are checked by `arguments`, not by the SDK, whose messages name no next step.
+"""
+
+from avm_mcp.tools.desk import Backend, Desk
+
+__all__ = ["Backend", "Desk"]

@@ -1,0 +1,134 @@
+"""One tool call: who asks, how long to wait for it, what to tell meanwhile, and how to ask a person."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mcp.server.mcpserver import Context
+from mcp.types import (
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequiredResult,
+)
+from pydantic import BaseModel, Field
+
+from avm_mcp import report
+from avm_mcp.models import Job
+from avm_mcp.service import Beat
+from avm_mcp.watcher import Progress
+
+TOKEN_WAIT = 45
+"""Seconds. The shortest limit of a host that asks for progress is 60 s, and progress does not extend it."""
+
+BRIEF_WAIT = 3
+"""Seconds. The shortest limit of any host that was measured is 5 s."""
+
+MODERN = "2026-07-28"
+"""From this revision on a question travels in the result of the call, not beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """How a host that names itself cuts calls, in seconds; measured with real hosts of November 2026."""
+
+    longest: int | None
+    get_task: int
+
+
+HOSTS: Mapping[str, Host] = {
+    # Over stdio it cuts at 5 s whether it asked for progress or not.
+    "google-adk": Host(longest=3, get_task=1),
+    # No limit that a wait comes near over stdio; a call over 2 minutes is moved to the background.
+    "claude-code": Host(longest=None, get_task=110),
+}
+
+
+class Consent(BaseModel):
+    """What a person is asked before a dear film."""
+
+    start: bool = Field(title="Start this video", description="Yes starts it and spends the credits.")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call: who asks, whether progress is wanted, and how long to wait."""
+
+    context: Context[Any, Any]
+
+    @property
+    def wants_progress(self) -> bool:
+        meta = self.context.request_context.meta
+        return bool(meta) and meta.get("progress_token") is not None
+
+    @property
+    def host(self) -> Host | None:
+        params = self.context.session.client_params
+        return HOSTS.get(params.client_info.name) if params is not None else None
+
+    def wait(self, asked: int | None, *, paid: bool) -> int:
+        """Return how long to wait: what was asked for, or what the host is known or likely to allow."""
+        host = self.host
+        if asked is not None:
+            return asked if host is None or host.longest is None else min(asked, host.longest)
+        if host is not None and host.longest is not None:
+            return 0 if paid else host.get_task
+        if paid:
+            return TOKEN_WAIT if self.wants_progress else 0
+        if host is not None:
+            return host.get_task
+        return TOKEN_WAIT if self.wants_progress else BRIEF_WAIT
+
+    @property
+    def can_ask(self) -> bool:
+        """Return whether the host has said that it can put a question to a person, and there is a way to it."""
+        capabilities = self.context.client_capabilities
+        elicitation = capabilities.elicitation if capabilities is not None else None
+        if elicitation is None or (elicitation.form is None and elicitation.url is not None):
+            return False
+        return self._modern or self.context.session.can_send_request
+
+    @property
+    def _modern(self) -> bool:
+        return (self.context.protocol_version or "") >= MODERN
+
+    async def consent(self, question: str, key: str) -> bool | InputRequiredResult:
+        """Return a person's answer; at 2026-07-28 the first round returns the question instead.
+
+        Args:
+            question: What to ask.
+            key: Names the question, so that an answer to another one is not taken for this one's.
+        """
+        if not self._modern:
+            said = await self.context.elicit(question, Consent)
+            return said.action == "accept" and said.data.start
+        given = (self.context.input_responses or {}).get(key)
+        if isinstance(given, ElicitResult):
+            return given.action == "accept" and bool((given.content or {}).get("start"))
+        schema = Consent.model_json_schema()
+        form = ElicitRequestFormParams(message=question, requested_schema=schema)
+        return InputRequiredResult(input_requests={key: ElicitRequest(params=form)})
+
+    def beat(self) -> Beat | None:
+        """Return what reports progress; None where nobody asked for it."""
+        return _Reporter(self.context) if self.wants_progress else None
+
+
+class _Reporter:
+    """Progress notifications: strictly increasing, 100 only at the end, the task's id from the first one on."""
+
+    def __init__(self, context: Context[Any, Any]) -> None:
+        self._context = context
+        self._last = 0.0
+
+    async def __call__(self, job: Job, progress: Progress) -> None:
+        # Where experience says no more than before, a sliver of what is left keeps the number rising.
+        percent = 100.0 if job.final else max(progress.percent, self._last + (99.9 - self._last) * 0.002)
+        if percent <= self._last:
+            return
+        self._last = percent
+        elapsed, typical = report.spoken(progress.elapsed), report.spoken(progress.typical)
+        word = report.WORDS.get(job.status, "being made")
+        tail = ", taking longer than usual" if progress.overdue else ""
+        message = f"Task {job.public_id}: {word}, {elapsed} of usually {typical}{tail}"
+        await self._context.report_progress(round(percent, 3), 100, message[:199])

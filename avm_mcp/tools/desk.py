@@ -1,0 +1,197 @@
+"""The eight tools: read arguments, wait as the host allows, and say what is true.
+
+This is the one place where an error becomes a result for a model.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.types import CallToolResult, InputRequiredResult, ResourceLink, TextContent
+
+from avm_mcp import arguments, report
+from avm_mcp.arguments import Arguments
+from avm_mcp.errors import AvmError, Internal
+from avm_mcp.models import COMPLETED, Job
+from avm_mcp.report import MODEL_FACE, Place, Report
+from avm_mcp.requests import noted, video_request
+from avm_mcp.service import Found, Service
+from avm_mcp.tools.calls import BRIEF_WAIT, Call
+from avm_mcp.tools.published import PUBLISHED
+
+logger = logging.getLogger(__name__)
+
+LOOKS, LOOKS_WINDOW = 3, 60.0
+"""A look at one unfinished task that is the third within this many seconds is told to stop."""
+
+
+class Backend(Protocol):
+    """What the tools need of the runtime."""
+
+    @property
+    def service(self) -> Service: ...
+    @property
+    def place(self) -> Place: ...
+    @property
+    def input_folders(self) -> Sequence[Path]: ...
+    @property
+    def paths_allowed(self) -> bool: ...
+
+
+Handler = Callable[[Arguments, Call], Awaitable[CallToolResult | InputRequiredResult]]
+
+
+class CheckedTool(Tool):
+    """A tool whose arguments are checked by us, and whose errors are results."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002 - the SDK's signature
+        return await self.fn(self.name, arguments, context)
+
+
+class Desk:
+    """The eight tools."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._looks: dict[str, deque[float]] = {}
+        self._handlers: Mapping[str, Handler] = {
+            "text_to_video": self._paid,
+            "image_to_video": self._paid,
+            "long_video": self._paid,
+            "get_task": self._get_task,
+            "list_tasks": self._list_tasks,
+            "cancel_task": self._cancel_task,
+            "quote_video": self._quote_video,
+            "get_account": self._get_account,
+        }
+
+    def tools(self) -> list[Tool]:
+        """Return the tools as the SDK registers them."""
+        return [self._tool(name) for name in self._handlers]
+
+    def _tool(self, name: str) -> Tool:
+        published = PUBLISHED[name]
+        return CheckedTool(
+            fn=self._answer,
+            name=name,
+            title=published.title,
+            description=published.description,
+            parameters=arguments.input_schema(name),
+            fn_metadata=FuncMetadata(arg_model=ArgModelBase, output_schema=published.output),
+            is_async=True,
+            context_kwarg=None,
+            annotations=published.annotations,
+        )
+
+    async def _answer(
+        self, name: str, given: Mapping[str, Any], context: Context[Any, Any]
+    ) -> CallToolResult | InputRequiredResult:
+        """Run one call. Whatever goes wrong becomes a result that says so; only a cancellation passes."""
+        try:
+            return await self._handlers[name](arguments.read(name, given), Call(context))
+        except AvmError as error:
+            return _refused(error)
+        except Exception:
+            logger.exception("%s failed", name)
+            return _refused(Internal(f"{name} failed inside avm-mcp; the log on stderr says why."))
+
+    # --- the tools ---
+
+    async def _paid(self, given: Arguments, call: Call) -> CallToolResult | InputRequiredResult:
+        backend = self._backend
+        request, picture = video_request(
+            given.tool, given, folders=backend.input_folders, paths_allowed=backend.paths_allowed
+        )
+        consent: bool | None = None
+        cap = given["max_credits"]
+        if call.can_ask and (price := await backend.service.question(request, max_credits=cap)) is not None:
+            answer = await call.consent(report.question_text(request, price), f"consent-{price.credits}")
+            if isinstance(answer, InputRequiredResult):
+                return answer
+            consent = answer
+        found = await backend.service.submit(request, max_credits=cap, consent=consent)
+        found = await self._waited(found, call, call.wait(given["wait_seconds"], paid=True))
+        return self._told(noted(found, picture, given), given, fresh=True)
+
+    async def _get_task(self, given: Arguments, call: Call) -> CallToolResult:
+        found = await self._backend.service.find(given["task_id"])
+        seconds = call.wait(given["wait_seconds"], paid=False)
+        slow_down = not found.job.final and not call.wants_progress and self._too_often(found.job.id, seconds)
+        found = await self._waited(found, call, max(seconds, BRIEF_WAIT) if slow_down else seconds)
+        return self._told(found, given, slow_down=slow_down)
+
+    async def _list_tasks(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002 - one signature
+        listing = await self._backend.service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
+        values = report.listing_fields(listing, MODEL_FACE, self._backend.place)
+        return _said(report.listing_text(listing, MODEL_FACE), values)
+
+    async def _cancel_task(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
+        return self._told(await self._backend.service.cancel(given["task_id"]), given)
+
+    async def _quote_video(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
+        service = self._backend.service
+        seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
+        price = await service.prices.of(given["model"], seconds)
+        shown = report.price_fields(given["model"], seconds, price, await service.prices.left_today())
+        return _said(report.price_text(given["model"], seconds, price), shown)
+
+    async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
+        service, backend = self._backend.service, self._backend
+        funds = await service.funds()
+        caps = service.prices.caps
+        inputs = list(backend.input_folders) if backend.paths_allowed else []
+        account = service.account if service.configured else None
+        shown = report.funds_fields(funds, backend.place, caps, inputs, account=account, sandbox=service.sandboxed)
+        return _said(report.funds_text(funds, backend.place, caps, inputs), shown)
+
+    # --- pieces ---
+
+    async def _waited(self, found: Found, call: Call, seconds: int) -> Found:
+        beat = call.beat()
+        if seconds <= 0 and not found.job.final:
+            return found
+        found = await self._backend.service.wait(found, seconds, beat)
+        if beat is not None and found.job.final:
+            await beat(found.job, found.progress)
+        return found
+
+    def _too_often(self, job_id: str, seconds: int) -> bool:
+        """Return whether this is the third brief look within a minute; longer waits are what is wanted."""
+        if seconds > 4 * BRIEF_WAIT:
+            return False
+        now = anyio.current_time()
+        looks = self._looks.setdefault(job_id, deque(maxlen=LOOKS))
+        looks.append(now)
+        return len(looks) == LOOKS and now - looks[0] < LOOKS_WINDOW
+
+    def _report(self, found: Found, given: Arguments, **how: bool) -> Report:
+        return Report(found, MODEL_FACE, self._backend.place, normalized=given.normalized, **how)
+
+    def _told(self, found: Found, given: Arguments, **how: bool) -> CallToolResult:
+        told = self._report(found, given, **how)
+        links: list[Any] = [_link(found.job, told)] if found.job.status == COMPLETED and told.link else []
+        return _said(told.text(), told.fields(), links)
+
+
+def _said(text: str, values: dict[str, Any], links: Sequence[Any] = ()) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=text), *links], structured_content=values)
+
+
+def _refused(error: AvmError) -> CallToolResult:
+    return CallToolResult(
+        content=[TextContent(type="text", text=report.error_text(error, MODEL_FACE))],
+        structured_content={"error": report.error_fields(error, MODEL_FACE)},
+        is_error=True,
+    )
+
+
+def _link(job: Job, told: Report) -> ResourceLink:
+    uri = Path(told.file).as_uri() if told.file else str(told.link)
+    name = Path(told.file).name if told.file else f"{job.public_id}.mp4"
+    return ResourceLink(type="resource_link", uri=uri, name=name, mime_type="video/mp4", size=job.film_size)

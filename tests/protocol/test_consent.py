@@ -1,0 +1,72 @@
+"""P8: a dear film needs a person's yes; the question is a nudge, the caps are the lock."""
+
+import pytest
+from mcp import Client
+from mcp.types import ElicitResult
+
+from avm_mcp.server import build_server
+from tests.house import LEGACY, MODERN, error, fields, piped
+
+DEAR = {"image": "https://example.com/a.png", "prompts": ["dawn", "noon", "dusk"], "wait_seconds": 0}
+
+
+async def test_a_host_that_cannot_ask_must_name_the_price_after_a_refusal(house):
+    """A habitual max_credits does not pass by itself; the same request with the price does, within 15 minutes."""
+    async with house.client() as client:
+        habitual = error(await client.call_tool("long_video", DEAR | {"max_credits": 1000}))
+        assert habitual["code"] == "CONFIRMATION_REQUIRED"
+        assert "max_credits=225" in habitual["next_step"]
+        other = error(await client.call_tool("long_video", DEAR | {"max_credits": 225, "prompts": ["a", "b", "c"]}))
+        assert other["code"] == "CONFIRMATION_REQUIRED"
+        assert house.sandbox.posts == 0
+        told = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
+        assert told["status"] == "SUBMITTED"
+        again = fields(await client.call_tool("long_video", DEAR))
+        assert again["deduplicated"], "a film that runs needs no second yes"
+    assert house.sandbox.posts == 1
+
+
+async def test_the_yes_of_a_refusal_runs_out_after_fifteen_minutes(house):
+    async with house.client() as client:
+        assert error(await client.call_tool("long_video", DEAR))["code"] == "CONFIRMATION_REQUIRED"
+        house.wall.skew += 901
+        late = error(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
+        assert late["code"] == "CONFIRMATION_REQUIRED"
+    assert house.sandbox.posts == 0
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize(
+    ("action", "content", "posts"),
+    [("accept", {"start": True}, 1), ("accept", {"start": False}, 0), ("decline", None, 0), ("cancel", None, 0)],
+)
+async def test_a_host_that_can_ask_is_asked_once_at_both_eras(house, mode, action, content, posts):
+    """A client that always declines gets a clear answer, not a lock-out."""
+    asked = []
+
+    async def answer(_context, params):
+        asked.append(params.message)
+        return ElicitResult(action=action, content=content)
+
+    async with Client(piped(build_server(house.runtime())), mode=mode, elicitation_callback=answer) as client:
+        result = await client.call_tool("long_video", DEAR)
+        assert len(asked) == 1
+        assert "225 credits" in asked[0]
+        if posts:
+            assert fields(result)["status"] == "SUBMITTED"
+        else:
+            refused = error(result)
+            assert refused["code"] == "CONFIRMATION_REQUIRED"
+            assert "did not agree" in refused["message"]
+            told = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
+            assert told["status"] == "SUBMITTED"
+    assert house.sandbox.posts == 1
+
+
+async def test_a_cheap_film_asks_nobody(house):
+    async def answer(_context, _params):
+        raise AssertionError("asked")
+
+    async with Client(piped(build_server(house.runtime())), mode=LEGACY, elicitation_callback=answer) as client:
+        told = fields(await client.call_tool("text_to_video", {"prompt": "a leaf", "wait_seconds": 0}))
+    assert told["status"] == "SUBMITTED"
