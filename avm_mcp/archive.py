@@ -44,6 +44,7 @@ class Archive:
         now: Wall clock, seconds since 1970.
         changed: Called with each job whose film changed.
         resolver: How host names of the file host are looked up; the system's way when left out.
+        notice: Shows a saved film to the user, by title and message; None where that is not wanted.
     """
 
     def __init__(
@@ -58,16 +59,18 @@ class Archive:
         now: Callable[[], float],
         changed: Callable[[Job], None],
         resolver: Resolver = look_up,
+        notice: Callable[[str, str], None] | None = None,
     ) -> None:
         self._journal = journal
         self._client = client
         self._http = http
-        self._folder = folder
+        self.folder = folder
         self._base_url = base_url
         self._account = account
         self._now = now
         self._changed = changed
         self._resolver = resolver
+        self._notice = notice
         self._nudged = anyio.Event()
         self._busy: set[str] = set()
         self._tries: dict[str, int] = {}
@@ -120,21 +123,34 @@ class Archive:
         if job.video_url is None:
             await self._find_url(job)
             return
-        name = film_name(datetime.fromtimestamp(job.created_at, UTC), job.prompt, job.public_id)
         try:
-            saved = await save_film(
-                job.video_url,
-                folder=self._folder,
-                name=name,
-                http=self._http,
-                base_url=self._base_url,
-                resolver=self._resolver,
-            )
+            path = await self.fetch(job, self.folder)
         except FilmError as error:
             await self._failed(job, error)
             return
         self._due.pop(job.id, None)
+        if self._notice is not None:
+            self._notice("Your video is ready", str(path))
+
+    async def fetch(self, job: Job, folder: Path) -> Path:
+        """Save a finished film into `folder` now, and return where it is.
+
+        Raises:
+            FilmError: It cannot be saved; what happened, and whether another try can help, is in it.
+        """
+        if job.video_url is None:
+            raise FilmGone("the service gave no link to the film")
+        name = film_name(datetime.fromtimestamp(job.created_at, UTC), job.prompt, job.public_id)
+        saved = await save_film(
+            job.video_url,
+            folder=folder,
+            name=name,
+            http=self._http,
+            base_url=self._base_url,
+            resolver=self._resolver,
+        )
         self._changed(await self._journal.film(job.id, "saved", path=str(saved.path), size=saved.size, error=None))
+        return saved.path
 
     async def _find_url(self, job: Job) -> None:
         """COMPLETED without a link: the service may add it later, so it is asked for again for a while."""

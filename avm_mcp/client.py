@@ -10,6 +10,7 @@ import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import quote as percent_encode
@@ -172,7 +173,7 @@ class AvmClient:
     async def quote(self, model: str, fields: Mapping[str, Any]) -> Quote | None:
         """Return the price of a request; None where this generation of the API has no such endpoint. Starts nothing."""
         try:
-            answer = await self._ask("quote", "POST", f"/quote/{percent_encode(model, safe='')}", _json(fields))
+            answer = await self._ask("quote", "POST", f"/quote/{_segment(model)}", _json(fields))
         except TaskNotFound:
             return None
         return self._expect(Quote.read(answer.data), "quote", answer)
@@ -189,7 +190,7 @@ class AvmClient:
         headers = {"Idempotency-Key": idempotency_key, "Content-Type": "application/json"}
         if max_credits is not None:
             headers["X-Max-Credits"] = str(max_credits)
-        path = f"/generate/{percent_encode(model, safe='')}"
+        path = f"/generate/{_segment(model)}"
         for attempt in range(1, pacing.RETRIES + 1):
             try:
                 return await self._generate_once(path, body, headers)
@@ -218,7 +219,7 @@ class AvmClient:
             return accepted
         refused_in_200 = answer.status < 300  # an envelope without a task id: a refusal, as on the seed page
         if refused_in_200 or pacing.nothing_happened(answer.status, envelope is not None):
-            raise self._error(answer)
+            raise self._error("generate", answer)
         raise SubmissionUnknown(f"The service answered HTTP {answer.status} to the paid request.")
 
     async def tasks(self) -> list[TaskSnapshot]:
@@ -236,12 +237,12 @@ class AvmClient:
         Raises:
             TaskNotFound: The API does not show it to this key.
         """
-        answer = await self._ask("task", "GET", f"/tasks/{percent_encode(task_id, safe='')}")
+        answer = await self._ask("task", "GET", f"/tasks/{_segment(task_id)}")
         return self._expect(TaskSnapshot.read(answer.data), "task", answer)
 
     async def status(self, task_id: str) -> str:
         """Return the status of one task, without its output."""
-        answer = await self._ask("status", "GET", f"/tasks/{percent_encode(task_id, safe='')}/status")
+        answer = await self._ask("status", "GET", f"/tasks/{_segment(task_id)}/status")
         return self._expect(TaskStatus.read(answer.data), "status", answer).status
 
     async def cancel(self, task_id: str) -> None:
@@ -251,11 +252,11 @@ class AvmClient:
             NotCancellable: Refused; the caller should read the task to learn why.
             TaskNotFound: The API does not show it to this key.
         """
-        answer = await self._retried("cancel", "PUT", f"/tasks/{percent_encode(task_id, safe='')}/cancel", None)
+        answer = await self._retried("cancel", "PUT", f"/tasks/{_segment(task_id)}/cancel", None)
         if answer.status < 300 and answer.fields.get("status") == "CANCEL":
             return
         if answer.status in (401, 403, 404, 429):
-            raise self._error(answer)
+            raise self._error("cancel", answer)
         raise NotCancellable(f"The service did not cancel task {task_id} (HTTP {answer.status}).", task_id=task_id)
 
     # --- how a request is sent, repeated and read ---
@@ -264,7 +265,7 @@ class AvmClient:
         """Ask something that may be asked again, and return its 2xx answer."""
         answer = await self._retried(endpoint, method, path, body)
         if answer.status >= 300 or answer.envelope is not None:
-            raise self._error(answer)
+            raise self._error(endpoint, answer)
         if answer.data is None:
             raise self._unexpected(endpoint, answer)
         return answer
@@ -282,11 +283,11 @@ class AvmClient:
                 error = UpstreamUnavailable(f"The service could not be reached ({_kind(failure)}).")
             else:
                 if answer.status == 429:
-                    error = self._error(answer)
+                    error = self._error(endpoint, answer)
                     if endpoint in QUESTIONS:
                         await self._closed(min(error.retry_after or 5.0, pacing.MAX_RETRY_AFTER))
                 elif answer.status >= 500 or (answer.status < 300 and answer.data is None):
-                    error = self._unexpected(endpoint, answer) if answer.status < 300 else self._error(answer)
+                    error = self._unexpected(endpoint, answer) if answer.status < 300 else self._error(endpoint, answer)
                 else:
                     return answer
             pause = self._pause(attempt, error)
@@ -309,13 +310,19 @@ class AvmClient:
     ) -> Answer:
         """Send one request and read its answer, whose size is bounded."""
         async with self._http.stream(
-            method, self._base + path, content=body, headers={**self._headers, **headers}, timeout=timeout
+            method,
+            self._base + path,
+            content=body,
+            headers={**self._headers, **headers},
+            timeout=timeout,
+            follow_redirects=False,  # whatever the pool says: the key would go along
         ) as response:
             parts = bytearray()
-            async for chunk in response.aiter_bytes():
-                parts += chunk
-                if len(parts) > MAX_ANSWER_BYTES:
-                    raise httpx2.DecodingError("the answer is too long", request=response.request)
+            async with aclosing(response.aiter_bytes()) as chunks:
+                async for chunk in chunks:
+                    parts += chunk
+                    if len(parts) > MAX_ANSWER_BYTES:
+                        raise httpx2.DecodingError("the answer is too long", request=response.request)
         speed = response.headers.get(SANDBOX_HEADER)
         if speed is not None:
             self.sandbox_speed = _positive(speed)
@@ -323,13 +330,15 @@ class AvmClient:
             self.clock_skew = date - self._now()
         return Answer(response.status_code, response.headers, _parsed(bytes(parts)))
 
-    def _error(self, answer: Answer) -> AvmError:
+    def _error(self, endpoint: Endpoint, answer: Answer) -> AvmError:
         """Turn a refusal into its leaf of the tree: by code, then HTTP status, then words."""
         envelope = answer.envelope or ErrorEnvelope(status="FAILED")
         said = envelope.message or envelope.error or ""
         leaf = BY_CODE.get(envelope.error_code or "") or BY_STATUS.get(answer.status)
         if leaf is None or (answer.status == 400 and not envelope.error_code):
             leaf = next((found for words, found in BY_WORDS.items() if words in said.lower()), leaf)
+        if leaf is TaskNotFound and endpoint in ("generate", "list"):
+            leaf = None  # no task was named, so this 404 is about the address
         if leaf is None and answer.status >= 500:
             return UpstreamUnavailable(f"The service answered HTTP {answer.status}{_saying(said)}.")
         if leaf is None:
@@ -348,6 +357,11 @@ class AvmClient:
         if value is None:
             raise self._unexpected(endpoint, answer)
         return value
+
+
+def _segment(text: str) -> str:
+    """Return `text` as one segment of a path; a URL's reader would resolve `.` and `..`, so dots alone are encoded."""
+    return percent_encode(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:

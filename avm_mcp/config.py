@@ -76,6 +76,11 @@ class Settings(BaseModel):
         default="mine",
         description="Which finished films are saved: those started here, all of this key that are looked at, or none.",
     )
+    AVM_KEEPER: Literal["on", "off"] = Field(
+        default="on",
+        description="Whether a small process goes on watching and saving after the host has ended ours.",
+    )
+    AVM_NOTIFY: Literal["on", "off"] = Field(default="off", description="A desktop notice when a film has been saved.")
     AVM_CONNECT_TIMEOUT: Seconds = Field(default=10, description="Seconds to reach the API.")
     AVM_READ_TIMEOUT: Seconds = Field(default=30, description="Seconds for the API to answer a question.")
     AVM_SUBMIT_TIMEOUT: Seconds = Field(default=90, description="Seconds for the API to answer a paid request.")
@@ -167,6 +172,20 @@ class Settings(BaseModel):
             raise BadSetting(
                 f"{name} cannot be used: allowed is {_allowed(first['type'], allowed)}.", field=name
             ) from None
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment for a process of ours that goes on with these settings, wherever they came from.
+
+    The key is in it, and nowhere else: a command line can be read by every user of a machine.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in {*Settings.model_fields, *ALIASES}}
+    given = settings.model_dump(exclude_none=True)
+    if settings.api_key is not None:
+        given["AVM_API_KEY"] = settings.api_key
+    if settings.AVM_INPUT_DIRS is not None:
+        given["AVM_INPUT_DIRS"] = os.pathsep.join(map(str, settings.AVM_INPUT_DIRS))
+    return inherited | {name: str(value) for name, value in given.items()} | {"AVM_KEEPER": "off"}
 
 
 def _allowed(kind: str, message: str) -> str:

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable
 
+import anyio
+
 from avm_mcp import catalog
 from avm_mcp.client import AvmClient
 from avm_mcp.config import Settings
@@ -14,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 QUOTE_LIFE = 600.0
 """Seconds that a quoted price is used again."""
+
+QUOTE_PATIENCE = 1.5
+"""Seconds that a submit waits for a quote; then the highest known formula counts (P4, P8)."""
 
 
 class Prices:
@@ -82,7 +87,9 @@ class Prices:
         capped = cap is not None or self._settings.AVM_MAX_CREDITS_PER_DAY is not None
         if not capped and not self.needs_yes(estimate):
             return Price(estimate, "estimate")
-        price = await self.of(request.model, request.seconds)
+        price = Price(estimate, "estimate")
+        with anyio.move_on_after(QUOTE_PATIENCE):
+            price = await self.of(request.model, request.seconds)
         if cap is not None and price.credits > cap:
             named = "max_credits" if cap == max_credits else "AVM_MAX_CREDITS_PER_CALL"
             raise BudgetExceeded(

@@ -52,6 +52,7 @@ class Face:
     another: str
     again: str
     stays: str
+    stops: str
 
     def say(self, template: str, **values: object) -> str:
         """Fill a next step with this face's calls."""
@@ -84,6 +85,7 @@ MODEL_FACE = Face(
     another="For another version, repeat the call with take={take}",
     again="Do not call {tool} again for this video",
     stays=" by itself, even if this chat is closed",
+    stops="; for that this server must be running: get_task finds it again",
 )
 SHELL_FACE = Face(
     get_task="avm get {id}",
@@ -91,7 +93,8 @@ SHELL_FACE = Face(
     quote="avm quote",
     another="For another version, repeat the command with --take {take}",
     again="Do not run avm {command} again for this video",
-    stays=" when it is fetched; `avm get` fetches it",
+    stays=" by itself, in the background",
+    stops="; for that run avm get, which waits for it",
 )
 
 
@@ -321,7 +324,8 @@ class Report:
     def _saving(self) -> str:
         if self._place.folder is None:
             return "Its link lives 24 hours; nothing is saved here."
-        return f"It will be saved in {self._place.folder}{self._face.stays}."
+        how = self._face.stays if self._place.goes_on else self._face.stops
+        return f"It will be saved in {self._place.folder}{how}."
 
     def _being_sent(self) -> list[str]:
         return [

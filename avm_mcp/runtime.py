@@ -17,11 +17,12 @@ import anyio
 import httpx2
 from anyio.abc import TaskGroup
 
-from avm_mcp import __version__
+from avm_mcp import __version__, keeper, notice
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.config import Settings
 from avm_mcp.journal import Journal, open_journal
+from avm_mcp.keeper import Keeper
 from avm_mcp.media import Resolver, default_input_folders, look_up
 from avm_mcp.pacing import MAX_RETRY_AFTER
 from avm_mcp.prices import Prices
@@ -78,8 +79,19 @@ class Runtime:
         return self._journal
 
     @property
+    def now(self) -> Callable[[], float]:
+        return self._now
+
+    @property
     def place(self) -> Place:
-        return Place(None if self.settings.AVM_SAVE == "off" else self.settings.AVM_OUTPUT_DIR)
+        if self.settings.AVM_SAVE == "off":
+            return Place(None)
+        return Place(self.settings.AVM_OUTPUT_DIR, goes_on=self._journal is not None and self._keeps)
+
+    @property
+    def _keeps(self) -> bool:
+        """Return whether a keeper goes on when this process ends; over HTTP the service itself goes on."""
+        return self.paths_allowed and keeper.possible(self.settings, self.journal)
 
     @property
     def input_folders(self) -> Sequence[Path]:
@@ -170,12 +182,14 @@ class Runtime:
             now=self._now,
             changed=watcher.publish,
             resolver=self._resolver,
+            notice=notice.show if settings.AVM_NOTIFY == "on" else None,
         )
         recovery = Recovery(journal, client, watcher, account=account, holder=holder, now=self._now)
+        kept = Keeper(settings, journal, account=account, now=self._now) if self._keeps else None
         submission = Submission(
-            settings, journal, client, watcher, recovery, prices, account=account, group=group, now=self._now
+            settings, journal, client, watcher, recovery, prices, kept, account=account, group=group, now=self._now
         )
-        return Upstream(client, watcher, archive, recovery, submission)
+        return Upstream(client, watcher, archive, recovery, submission, kept)
 
 
 def fingerprint(key: str, base_url: str) -> str:

@@ -23,9 +23,11 @@ from avm_mcp.errors import (
     NotCancellable,
     NotConfigured,
     TaskNotFound,
+    UpstreamUnavailable,
 )
 from avm_mcp.journal import Journal
-from avm_mcp.media import film_present
+from avm_mcp.keeper import Keeper, lease_name
+from avm_mcp.media import FilmError, film_present
 from avm_mcp.models import (
     CANCEL,
     COMPLETED,
@@ -104,6 +106,7 @@ class Upstream:
     archive: Archive
     recovery: Recovery
     submission: Submission
+    keeper: Keeper | None = None
 
 
 class Service:
@@ -143,6 +146,15 @@ class Service:
         return self._given is not None
 
     @property
+    def trouble(self) -> AvmError | None:
+        """Return why the last look at the service failed; None after one that succeeded."""
+        return self._given.watcher.trouble if self._given is not None else None
+
+    async def keeper_alive(self) -> bool:
+        """Return whether a keeper of this account is at work."""
+        return await self._journal.holder(lease_name(self.account), self._now()) is not None
+
+    @property
     def sandboxed(self) -> bool:
         """Return whether films are placeholders: from the embedded sandbox, or one that says so in its answers."""
         return self._given is not None and self._given.client.sandbox_speed is not None
@@ -171,9 +183,9 @@ class Service:
         Raises:
             AvmError: Any leaf; nothing was charged, unless the error says otherwise.
         """
-        submission = self._upstream.submission
+        submission, began = self._upstream.submission, anyio.current_time()
         reservation = await submission.start(request, max_credits=max_credits, caller=caller, consent=consent)
-        with anyio.move_on_after(SUBMIT_PATIENCE):
+        with anyio.move_on_at(began + SUBMIT_PATIENCE):
             await submission.answer(reservation.job.id, SUBMIT_PATIENCE)
             while not reservation.duplicate and (job := await self._current(reservation.job)).status == UNKNOWN:
                 await self._change(job)  # recovery looks at once, and often finds it
@@ -202,7 +214,8 @@ class Service:
             while job.film == "wanted" and job.film_error is None:
                 await self._change(job)
                 job = await self._current(job)
-        await self._upstream.submission.answer(job.id, 0)
+        # A refusal is told as the error it is, however late it came; what explains it may still be asked for.
+        await self._upstream.submission.answer(job.id, SUBMIT_PATIENCE if job.status == NOT_CREATED else 0)
         return await self._found(job, deduplicated=found.deduplicated, notes=found.notes)
 
     async def _change(self, job: Job) -> None:
@@ -262,6 +275,33 @@ class Service:
             said.append(f"The saved file was {job.film_error}: {job.film_path}")
         progress = await self._upstream.watcher.progress(job)
         return Found(job, progress, deduplicated, tuple(dict.fromkeys(said)))
+
+    async def save(self, given: str, folder: Path | None = None) -> Found:
+        """Save a finished film now: one that was not saved, was lost, or should lie somewhere else too.
+
+        Raises:
+            UpstreamUnavailable: It could not be fetched just now.
+            TaskNotFound: There is no film, or its link is dead.
+        """
+        found = await self.find(given)
+        if found.job.status != COMPLETED:
+            raise TaskNotFound(
+                f"Task {found.job.public_id} has no film: it is {found.job.status}.",
+                task_id=found.job.public_id,
+                charged=found.job.charged,
+                next_step="call {get_task} and wait for the end." if not found.job.final else "nothing to do.",
+            )
+        try:
+            await self._upstream.archive.fetch(found.job, folder or self._upstream.archive.folder)
+        except FilmError as error:
+            leaf = UpstreamUnavailable if error.retryable else TaskNotFound
+            raise leaf(
+                f"The film of task {found.job.public_id} could not be saved: {error.message}.",
+                task_id=found.job.public_id,
+                charged=found.job.charged,
+                next_step="try again in a minute." if error.retryable else "tell the user that the film is gone.",
+            ) from error
+        return await self._found(await self._current(found.job))
 
     # --- list, cancel, account ---
 
@@ -342,9 +382,13 @@ class Service:
     async def recover(self) -> None:
         """Put what was left unfinished on the board, so that it is watched and saved again (P2, P3)."""
         upstream = self._upstream
+        left = False
         for job in await self._journal.newest(self.account, LISTED):
             if not job.final or job.film == "wanted":
                 upstream.watcher.publish(job)
+                left = True
+        if left and upstream.keeper is not None:
+            await upstream.keeper.ensure()
         upstream.watcher.nudge()
         upstream.archive.nudge()
 

@@ -26,6 +26,7 @@ from avm_mcp.errors import (
     SubmissionUnknown,
 )
 from avm_mcp.journal import Journal, Limits, Reservation
+from avm_mcp.keeper import Keeper
 from avm_mcp.models import NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price, VideoRequest
 from avm_mcp.prices import Prices, affordable
 from avm_mcp.recovery import Recovery
@@ -69,6 +70,7 @@ class Submission:
         watcher: Told what came of it.
         recovery: Told of lost answers.
         prices: What it may cost.
+        keeper: Started once a job is under way; None where there can be none.
         account: Fingerprint of key and base URL.
         group: The runtime's task group.
         now: Wall clock, seconds since 1970.
@@ -82,6 +84,7 @@ class Submission:
         watcher: Watcher,
         recovery: Recovery,
         prices: Prices,
+        keeper: Keeper | None,
         *,
         account: str,
         group: TaskGroup,
@@ -93,6 +96,7 @@ class Submission:
         self._watcher = watcher
         self._recovery = recovery
         self._prices = prices
+        self._keeper = keeper
         self._account = account
         self._group = group
         self._now = now
@@ -233,6 +237,8 @@ class Submission:
             shown = replace(job, status=UNKNOWN, error_code=lost.code, error_text=lost.message)
             await self._write(shown, partial(self._journal.unknown, job.id, lost.message, self._now()))
             self._recovery.nudge()
+            if self._keeper is not None:
+                await self._keeper.ensure()
         except AvmError as refusal:
             shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
             await self._write(shown, partial(self._journal.refused, job.id, refusal.code, refusal.message, self._now()))
@@ -245,6 +251,8 @@ class Submission:
             shown = replace(job, task_id=answer.task_id, status=answer.status, credits_charged=answer.credits_charged)
             await self._write(shown, partial(self._journal.accepted, job.id, answer))
             self._watcher.nudge()
+            if self._keeper is not None:
+                await self._keeper.ensure()
 
     async def _write(self, shown: Job, write: Callable[[], Awaitable[Job]]) -> None:
         """Write the outcome, and tell it. Where the disk refuses, it is told at once and written as soon as it can be.

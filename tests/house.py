@@ -67,6 +67,7 @@ class House:
             "AVM_STATE_DIR": str(self.state),
             "AVM_OUTPUT_DIR": str(self.films),
             "AVM_INPUT_DIRS": str(self.pictures),
+            "AVM_KEEPER": "off",
             **self.environ,
             **more,
         }

@@ -305,6 +305,15 @@ class Jobs:
             "task_id IS NULL AND (status = ? OR (status = ? AND answer_by < ?))", account, UNKNOWN, SUBMITTING, now
         )
 
+    async def unfinished(self, account: str, since: float) -> bool:
+        """Return whether a job since then still has to be watched, found, or saved."""
+        found = await self._driver.rows(
+            f"SELECT count(*) AS n FROM jobs WHERE (status NOT IN ({_FINAL_WORDS}) OR film = 'wanted')"  # noqa: S608
+            " AND account = ? AND created_at > ?",
+            *(account, since),
+        )
+        return int(found[0]["n"]) > 0
+
     async def films_wanted(self, account: str) -> list[Job]:
         return await self._where("film = 'wanted'", account)
 

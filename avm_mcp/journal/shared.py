@@ -58,3 +58,8 @@ class Shared:
     async def release(self, name: str, holder: str) -> None:
         async with self._driver.writing() as tx:
             await tx.run("DELETE FROM leases WHERE name = ? AND holder = ?", name, holder)
+
+    async def holder(self, name: str, now: float) -> str | None:
+        """Return who holds a lease; None where nobody does."""
+        found = await self._driver.rows("SELECT holder FROM leases WHERE name = ? AND until >= ?", name, now)
+        return str(found[0]["holder"]) if found else None

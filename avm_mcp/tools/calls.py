@@ -37,8 +37,8 @@ class Host:
 
 
 HOSTS: Mapping[str, Host] = {
-    # Over stdio it cuts at 5 s whether it asked for progress or not.
-    "google-adk": Host(longest=3, get_task=1),
+    # Over stdio it cuts at 5 s whether it asked for progress or not; a film on its way to the disk doubles a wait.
+    "google-adk": Host(longest=2, get_task=1),
     # No limit that a wait comes near over stdio; a call over 2 minutes is moved to the background.
     "claude-code": Host(longest=None, get_task=110),
 }
@@ -70,7 +70,9 @@ class Call:
         """Return how long to wait: what was asked for, or what the host is known or likely to allow."""
         host = self.host
         if asked is not None:
-            return asked if host is None or host.longest is None else min(asked, host.longest)
+            if host is None or host.longest is None:
+                return asked
+            return 0 if paid else min(asked, host.longest)  # the submit itself may have taken all there is
         if host is not None and host.longest is not None:
             return 0 if paid else host.get_task
         if paid:
