@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: all demo test test-fast check fix bench clean
+.PHONY: docs all demo test test-fast hosts check fix bench clean
 all: check test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -24,6 +24,10 @@ test: $(STAMP)        ## every test, with branch coverage
 test-fast: $(STAMP)   ## only the tests in virtual time
 	$(BIN)/pytest -m 'not process'
 
+hosts: $(STAMP)       ## real MCP hosts and frameworks against the real server; installs them under .hosts/
+	$(PYTHON) tests/hosts/install.py
+	AVM_HOSTS=1 $(BIN)/pytest tests/hosts
+
 check: $(STAMP)       ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -33,8 +37,11 @@ fix: $(STAMP)         ## what can be mended by a machine
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(STAMP)        ## the tables of the README, from the code
+	$(BIN)/python -m tests.docs
+
 bench: $(STAMP)       ## ratios, measured in one run; prints, never asserts
 	$(BIN)/python -m tests.bench
 
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis .hosts

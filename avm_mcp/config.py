@@ -53,7 +53,7 @@ class Settings(BaseModel):
     )
     AVM_INPUT_DIRS: tuple[Path, ...] | None = Field(
         default=None,
-        description=f"Folders that pictures may be read from, separated by `{os.pathsep}`. "
+        description="Folders that pictures may be read from, separated by `:` (`;` on Windows). "
         "Default: Pictures, Downloads, Desktop, Videos and the working folder.",
     )
     AVM_STATE_DIR: Path = Field(
