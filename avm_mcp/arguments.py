@@ -21,6 +21,8 @@ MAX_WAIT = 3600
 MAX_TAKE = 1000
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
+ENOUGH = 10**9
+"""What a number without an upper bound is cut to: more means the same, and would not fit into the journal."""
 
 _NOTHING = frozenset({"", "null", "none", "undefined", "nil"})
 """Words that models send where they mean to leave something out."""
@@ -315,7 +317,9 @@ def _unknown(tool: str, name: str, known: list[str]) -> InvalidInput:
     takes = ", ".join(known) or "no parameters"
     end = "" if hint.endswith("?") else "."
     return InvalidInput(
-        f"{tool} has no parameter {quoted(name, 40)}{hint}{end} It takes: {takes}.", field=name[:40], allowed=takes
+        f"{tool} has no parameter {quoted(name, 40)}{hint}{end} It takes: {takes}.",
+        field=name[:40] if _is_unicode(name) else "?",
+        allowed=takes,
     )
 
 
@@ -337,6 +341,12 @@ def _text(parameter: Parameter, raw: object) -> str:
     if not isinstance(raw, str):
         raise InvalidInput(f"{parameter.name} is not text.", field=parameter.name, allowed="one string")
     text = raw.strip()
+    if not _is_unicode(text):
+        raise InvalidInput(
+            f"{parameter.name} is not text: it holds halves of characters (lone surrogates).",
+            field=parameter.name,
+            allowed="one string of Unicode characters",
+        )
     if parameter.name.startswith("prompt") and len(text) > catalog.MAX_PROMPT_CHARS:
         raise InvalidInput(
             f"{parameter.name} has {len(text)} characters; at most {catalog.MAX_PROMPT_CHARS} are allowed.",
@@ -344,6 +354,15 @@ def _text(parameter: Parameter, raw: object) -> str:
             allowed=f"at most {catalog.MAX_PROMPT_CHARS} characters",
         )
     return text
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether `text` can be sent at all; JSON and command lines may hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _word(parameter: Parameter, raw: object) -> str:
@@ -386,8 +405,9 @@ def _whole(parameter: Parameter, raw: object) -> int:
         )
     low, high = parameter.low, parameter.high
     if not parameter.numbers and ((low is not None and number < low) or (high is not None and number > high)):
-        raise InvalidInput(f"{name} is {number}; allowed: {allowed}.", field=name, allowed=allowed)
-    return number
+        shown = number if abs(number) <= ENOUGH else "far out of range"
+        raise InvalidInput(f"{name} is {shown}; allowed: {allowed}.", field=name, allowed=allowed)
+    return number if parameter.numbers or high is not None else min(number, ENOUGH)
 
 
 def _range(parameter: Parameter) -> str:
@@ -403,7 +423,7 @@ def _prompts(parameter: Parameter, raw: object) -> list[str]:
         if raw.strip().startswith("["):
             try:
                 items = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 items = [raw]
     if not isinstance(items, list | tuple):
         raise InvalidInput(f"{name} is not a list.", field=name, allowed="a list of 1 to 6 strings")
@@ -457,5 +477,5 @@ def _agree_on_quote(values: dict[str, Any]) -> None:
     else:
         if values["segments"] is not None:
             raise InvalidInput("segments is only for lv.", field="segments", allowed="duration for other models")
-        values["duration"] = values["duration"] or 5
+        values["duration"] = 5 if values["duration"] is None else values["duration"]
         _agree_on_length(catalog.MODELS[values["model"]].tool, values["model"], values["duration"])

@@ -51,6 +51,9 @@ NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, ht
 MAX_ANSWER_BYTES = 64_000_000
 """A longer answer is not read: the longest known one is the list of all tasks."""
 
+SHORTEST_SECRET = 8
+"""Characters; a shorter key, such as the sandbox's, is a word that answers may hold by chance."""
+
 SANDBOX_HEADER = "X-AVM-Sandbox-Speed"
 """Our sandbox says in this header how many times faster than the real API it runs; the real API has no such header."""
 
@@ -149,6 +152,7 @@ class AvmClient:
     ) -> None:
         self._base = base_url.rstrip("/") + "/api/v1"
         self._http = http
+        self._key = api_key
         self._headers = {"key": api_key, "User-Agent": user_agent, "Accept": "application/json"}
         self._allowance = allowance
         self._closed = closed
@@ -323,6 +327,8 @@ class AvmClient:
                     parts += chunk
                     if len(parts) > MAX_ANSWER_BYTES:
                         raise httpx2.DecodingError("the answer is too long", request=response.request)
+        if len(self._key) >= SHORTEST_SECRET:  # should the service ever send the key back, it ends here (P5)
+            parts = parts.replace(self._key.encode(), b"[key]")
         speed = response.headers.get(SANDBOX_HEADER)
         if speed is not None:
             self.sandbox_speed = _positive(speed)

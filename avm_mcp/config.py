@@ -25,12 +25,22 @@ ALIASES: Mapping[str, str] = {"AIVIDEO_API_KEY": "AVM_API_KEY"}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+NO_HOME = Path(os.path.abspath(os.sep), "nonexistent", "avm-mcp")  # noqa: PTH100 - the root, on any system
+"""What stands for a folder of a user who has no home: nothing is there, and whoever needs it says so."""
+
+
 def _default_state_dir() -> Path:
-    return platformdirs.user_state_path("avm-mcp")
+    try:
+        return platformdirs.user_state_path("avm-mcp")
+    except RuntimeError:  # no HOME, and the system does not know this user: a container under any number
+        return NO_HOME
 
 
 def _default_output_dir() -> Path:
-    return platformdirs.user_videos_path()
+    try:
+        return platformdirs.user_videos_path()
+    except RuntimeError:
+        return NO_HOME
 
 
 Credits = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -107,16 +117,21 @@ class Settings(BaseModel):
     @field_validator("AVM_BASE_URL")
     @classmethod
     def _safe_origin(cls, value: str) -> str:
-        parts = urlsplit(value)
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:  # a bracket that is not closed, a port that is none
+            parts, port = urlsplit(""), 0
         secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-        if not secure or not parts.hostname or parts.username or parts.query or parts.fragment:
+        plain = re.fullmatch(r"[\x21-\x7e]+", value) and "@" not in parts.netloc and port != 0
+        if not secure or not plain or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("an https URL, or http on 127.0.0.1, without user, query or fragment")
         return value.rstrip("/")
 
     @field_validator("AVM_INPUT_DIRS", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(p for p in value.split(os.pathsep) if p.strip()) if isinstance(value, str) else value
+        return tuple(p.strip() for p in value.split(os.pathsep) if p.strip()) if isinstance(value, str) else value
 
     @field_validator("AVM_OUTPUT_DIR", "AVM_STATE_DIR", "AVM_INPUT_DIRS")
     @classmethod
@@ -159,15 +174,17 @@ class Settings(BaseModel):
         """
         given = os.environ if environ is None else environ
         values: dict[str, Any] = {}
+        written: dict[str, str] = {}  # under which name the user wrote it
         for name in (*cls.model_fields, *ALIASES):
             text = given.get(name, "").strip()
             if text and not re.fullmatch(r"\$\{[^}]*\}", text):
                 values.setdefault(ALIASES.get(name, name), text)
+                written.setdefault(ALIASES.get(name, name), name)
         try:
             return cls(**values)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            name = str(first["loc"][0])
+            name = written[str(first["loc"][0])]
             allowed = first["msg"].removeprefix("Value error, ")
             raise BadSetting(
                 f"{name} cannot be used: allowed is {_allowed(first['type'], allowed)}.", field=name
@@ -193,4 +210,5 @@ def _allowed(kind: str, message: str) -> str:
     if kind == "value_error":
         return message
     plain = message.removeprefix("Input should be ").split(", unable to parse")[0]
+    plain = plain.removeprefix("String should have ")
     return "a whole number" if kind.startswith("int_") else re.sub(r"^a valid ", "a ", plain)

@@ -63,22 +63,22 @@ class Durations:
         return high
 
     def expected_total(self, elapsed: float) -> float:
-        """Return the median total time of those films that are not finished after `elapsed` seconds."""
-        alive = 1 - self.share_done(elapsed)
-        if alive < 1e-6:
-            return elapsed * 1.1
-        target = self.share_done(elapsed) + alive / 2
-        low, high = max(elapsed, 1e-3), max(elapsed, self.typical) * 20
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.share_done(middle) < target else (low, middle)
-        return high
+        """Return the median total time of those usual films that are not finished after `elapsed` seconds.
+
+        The tail is left out: with it, the expectation would leap just when the usual films are done, and progress
+        would go back. A film that late is told as overdue instead.
+        """
+        if elapsed <= 0:
+            return self.typical
+        # 1 - cdf would be rounding alone, far out.
+        alive = 0.5 * math.erfc((math.log(elapsed) - self.mu) / (self.sigma * math.sqrt(2)))
+        if alive < 1e-300:
+            return elapsed
+        return max(elapsed, math.exp(self.mu - self.sigma * _STANDARD.inv_cdf(alive / 2)))
 
     def percent(self, elapsed: float) -> float:
-        """Return how much of the whole time has passed, 0 to 99, as far as experience can tell."""
-        if elapsed <= 0:
-            return 0.0
-        return min(99.0, 100 * elapsed / self.expected_total(elapsed))
+        """Return how much of the whole time has passed, 0 to 99, as far as experience can tell; it never goes back."""
+        return min(99.0, 100 * max(0.0, elapsed) / self.expected_total(elapsed))
 
     def overdue(self, elapsed: float) -> bool:
         """Return whether nine of ten films would be finished by now."""

@@ -15,6 +15,12 @@ BUCKET_CAPACITY = 10.0
 BUCKET_REFILL = 0.75
 """Tokens a second: 10 + 60 × 0.75 = 55 in any minute, below the API's 60 a minute and IP address."""
 
+OUT_OF_ORDER = 10.0
+"""Seconds by which one process's reading of the clock may be older than another's that was served before it."""
+
+SHORTEST_WAIT = 0.01
+"""Seconds; less than this may be lost in the rounding of a date, and would be asked for again and again."""
+
 NOTHING_HAPPENED_WITHOUT_ENVELOPE = frozenset(
     {301, 302, 307, 308, 401, 403, 404, 405, 407, 411, 413, 414, 415, 421, 431, 451}
 )
@@ -82,16 +88,20 @@ class Bucket:
 def take(bucket: Bucket, now: float) -> tuple[Bucket, float]:
     """Return the bucket after one question was asked for, and the seconds to wait before asking again (0: granted).
 
-    A wall clock that jumped back refills nothing and closes for no longer than a 429 may.
+    A process reads the clock before it waits for the lock, so readings come out of order: an older one must not set
+    `filled_at` back, or the same seconds would refill twice. A wall clock that really jumped back refills nothing and
+    closes for no longer than a 429 may.
     """
-    gained = max(0.0, now - bucket.filled_at) * BUCKET_REFILL
+    jumped = bucket.filled_at - now > OUT_OF_ORDER
+    filled_at = now + OUT_OF_ORDER if jumped else max(now, bucket.filled_at)
+    gained = 0.0 if jumped else (filled_at - bucket.filled_at) * BUCKET_REFILL
     tokens = min(BUCKET_CAPACITY, bucket.tokens + gained)
-    closed = bucket.closed_until if bucket.closed_until - now <= MAX_RETRY_AFTER else 0.0
-    current = Bucket(tokens, now, closed)
+    closed = bucket.closed_until if bucket.closed_until - now <= MAX_RETRY_AFTER + OUT_OF_ORDER else 0.0
+    current = Bucket(tokens, filled_at, closed)
     if closed > now:
         return current, closed - now
     if tokens < 1.0:
-        return current, (1.0 - tokens) / BUCKET_REFILL
+        return current, max(SHORTEST_WAIT, (1.0 - tokens) / BUCKET_REFILL)
     return replace(current, tokens=tokens - 1.0), 0.0
 
 

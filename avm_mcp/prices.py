@@ -120,11 +120,12 @@ class Prices:
             return cached[1]
         if self._client is None:
             return None
-        try:
-            quote = await self._client.quote(model, _sample(model, seconds).fields())
-        except AvmError as error:
-            logger.warning("no quote for %s: %s", model, error.message)
-            return None
+        quote: Quote | None = None
+        with anyio.move_on_after(QUOTE_PATIENCE):
+            try:
+                quote = await self._client.quote(model, _sample(model, seconds).fields())
+            except AvmError as error:
+                logger.warning("no quote for %s: %s", model, error.message)
         if quote is not None:
             self._quotes[model, seconds] = (self._now(), quote)
         return quote

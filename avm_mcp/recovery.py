@@ -56,6 +56,10 @@ FIRST_GAP, LONGEST_GAP = 5.0, 300.0
 GIVE_UP = 24 * 3600.0
 """Seconds between looks, doubling from the first to the longest; and when looking ends: the film would be gone."""
 
+IDLE_GAP = 15.0
+"""Seconds between two readings of the journal while no answer is lost: the process that waits for one may die, also
+one that was about to be looked for when this one started."""
+
 DAY = 24 * 3600.0
 
 LEASE = 30.0
@@ -153,10 +157,10 @@ class Recovery:
             except Exception:
                 open_jobs = True
                 logger.exception("looking for lost answers failed; going on")
-            with anyio.move_on_after(gap if open_jobs else None):
+            with anyio.move_on_after(gap if open_jobs else IDLE_GAP):
                 await self._nudged.wait()
-                gap = FIRST_GAP
-            gap = min(LONGEST_GAP, gap * 2)
+                open_jobs = False
+            gap = min(LONGEST_GAP, gap * 2) if open_jobs else FIRST_GAP
             self._nudged = anyio.Event()
 
     async def look(self) -> bool:

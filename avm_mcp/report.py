@@ -48,6 +48,7 @@ class Face:
 
     get_task: str
     list_tasks: str
+    get_account: str
     quote: str
     another: str
     again: str
@@ -60,6 +61,7 @@ class Face:
             "get_task": self.get_task.format(**{"id": "…", **values}),
             "list_tasks": self.list_tasks,
             "quote": self.quote,
+            "get_account": self.get_account,
         }
         return _Lenient.fill(template, {**calls, **values})
 
@@ -81,6 +83,7 @@ class _Lenient(dict[str, object]):
 MODEL_FACE = Face(
     get_task='get_task(task_id="{id}")',
     list_tasks="list_tasks",
+    get_account="get_account",
     quote="quote_video",
     another="For another version, repeat the call with take={take}",
     again="Do not call {tool} again for this video",
@@ -90,6 +93,7 @@ MODEL_FACE = Face(
 SHELL_FACE = Face(
     get_task="avm get {id}",
     list_tasks="avm list",
+    get_account="avm account",
     quote="avm quote",
     another="For another version, repeat the command with --take {take}",
     again="Do not run avm {command} again for this video",
@@ -180,7 +184,10 @@ def error_text(error: AvmError, face: Face) -> str:
         lines.append(f"Task {error.task_id}.")
     if error.retry_after is not None:
         lines.append(f"Wait {spoken(error.retry_after)} before the next try.")
-    return "\n".join([*lines, f"Next: {face.say(error.next_step, id=error.task_id or '…')}"])
+    step = face.say(error.next_step, id=error.task_id or "…")
+    if error.charged == "no" and error.task_id is None and "nothing" not in f"{error.message} {step}".lower():
+        lines.append("Nothing was started or charged.")
+    return "\n".join([*lines, f"Next: {step}"])
 
 
 def _allowed(error: AvmError) -> str | None:
@@ -304,10 +311,14 @@ class Report:
         lines = situations.get(self.job.status, self._running)()
         if self.found.deduplicated:
             ago = about(self.found.progress.elapsed)
+            if self.job.status in (SUBMITTING, UNKNOWN):  # what the first call cost is not known yet
+                return [f"This call sent nothing: the same request was made {ago} ago.", *lines]
             same = (
                 f"No new video was started and nothing was charged: this is task {self.job.public_id} from {ago} ago."
             )
-            lines = [same, *lines[:-1], lines[-1].rstrip(".") + f". {self._another(different=True)}."]
+            *lines, step = lines
+            known = f" {self._another()}."  # a film that is ready says already how to get another
+            lines = [same, *lines, f"{step.removesuffix(known)} {self._another(different=True)}."]
         return lines
 
     def _get(self) -> str:
@@ -383,24 +394,29 @@ class Report:
         if self.file:
             lines.append(f"File: {self.file}")
         elif self.job.film == "wanted":
-            why = f" ({self.job.film_error}; it is tried again)" if self.job.film_error else ""
-            lines.append(f"The file is still being saved{why}.")
+            why = (self.job.film_error or "").rstrip(".")
+            lines.append(f"The file is still being saved{f' ({why}; it is tried again)' if why else ''}.")
         elif self.job.film == "lost":
-            lines.append(f"The file could not be saved: {self.job.film_error}.")
+            lines.append(f"The file could not be saved: {(self.job.film_error or 'unknown').rstrip('.')}.")
         if self.link:
             until = datetime.fromtimestamp(self.job.expires_at or 0, UTC).strftime("%Y-%m-%d %H:%M UTC")
             lines.append(f"Link (public, anyone with it can watch, until {until}): {self.link}")
         if not self.file and not self.link:
-            lines.append("The service gave no link to it.")
+            lines.append("There is no link to it.")
         both = "the file path and the link" if self.file and self.link else "the file path" if self.file else "the link"
         if self.job.film == "lost":
             return [*lines, f"tell the user what happened to the file. {self._another()}."]
+        if not self.file and not self.link:
+            later = f"call {self._get()} in a minute" if self.job.film == "wanted" else "tell the user that it is gone"
+            return [*lines, f"{later}. {self._another()}."]
         return [*lines, f"give the user {both} exactly as written. {self._another()}."]
 
     def _failed(self) -> list[str]:
         job = self.job
         if job.credits_charged is not None and job.credits_refunded == job.credits_charged:
             back = f"all {money(job.credits_charged, dollars=False)} came back"
+        elif job.credits_charged is None:
+            back = "the service refunds failed videos, without showing it"
         else:
             back = "the service refunds failed videos; not seen yet"
         said = f" The service said: {quoted(job.error_text)}." if job.error_text else ""
@@ -434,14 +450,17 @@ def listing_text(listing: Listing, face: Face) -> str:
     for found in listing.found:
         job = found.job
         where = ""
-        if job.status == COMPLETED:
-            where = f" File: {job.film_path}" if job.film == "saved" else f" Link: {job.video_url}"
+        if job.status == COMPLETED and job.film == "saved" and job.film_error is None:
+            where = f" File: {job.film_path}"
+        elif job.status == COMPLETED and job.video_url:
+            where = f" Link: {job.video_url}"
         word = WORDS.get(job.status, "being made")
         about_it = f"{job.model}, {job.seconds} s" if job.seconds else job.model
-        what = f"{about_it}, {stamp(job.created_at)}.{where} {_clipped(job.prompt, 60)}"
-        lines.append(f"{job.public_id}: {word} ({job.status}), {what}".rstrip())
+        what = f"{about_it}, {stamp(job.created_at)}, {quoted(_clipped(job.prompt, 60))}.{where}"
+        lines.append(f"{job.public_id}: {word} ({job.status}), {what}")
     more = f" More: cursor={listing.next_cursor}." if listing.next_cursor else ""
-    return "\n".join([*lines, face.say("Next: call {get_task} for one of them.", id="<task_id>") + more])
+    first = listing.found[0].job.public_id
+    return "\n".join([*lines, face.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
 
 
 def price_text(model: str, seconds: int, price: Price) -> str:
@@ -450,10 +469,15 @@ def price_text(model: str, seconds: int, price: Price) -> str:
     amount = money(price.credits, certain=certain, dollars=certain)
     source = "the service's quote" if certain else "the highest price known; the service gives no quote"
     balance = "" if price.balance is None else f" The balance is {price.balance}."
-    return (
-        f"A {seconds} s {model} costs {amount} ({source}).{balance} Nothing was started.\n"
-        "Next: tell the user the price, and start the video if they agree."
+    short = price.balance is not None and price.balance < price.credits
+    step = (
+        "tell the user the price and the balance; credits can be added at https://aivideomaker.ai."
+        if short
+        else "tell the user the price, and start the video if they agree."
     )
+    parts = seconds // catalog.SEGMENT_SECONDS if model == "lv" else 0
+    what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
+    return f"A {what} costs {amount} ({source}).{balance} Nothing was started.\nNext: {step}"
 
 
 def question_text(request: VideoRequest, price: Price) -> str:

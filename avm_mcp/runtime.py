@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -20,7 +21,7 @@ from anyio.abc import TaskGroup
 from avm_mcp import __version__, keeper, notice
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
-from avm_mcp.config import Settings
+from avm_mcp.config import LOOPBACK, Settings
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
 from avm_mcp.media import Resolver, default_input_folders, look_up
@@ -140,7 +141,7 @@ class Runtime:
     async def _client(self, key: str, base_url: str, journal: Journal) -> AvmClient:
         settings = self.settings
         egress = settings.AVM_EGRESS_ID
-        http = await self._stack.enter_async_context(_pool(self._transport))
+        http = await self._stack.enter_async_context(_pool(self._transport, base_url))
 
         async def allowance() -> None:
             # Other processes take from the same bucket, so the answer is only true for the moment.
@@ -167,7 +168,7 @@ class Runtime:
         self, client: AvmClient, prices: Prices, base_url: str, account: str, group: TaskGroup
     ) -> Upstream:
         settings, journal = self.settings, self.journal
-        films = await self._stack.enter_async_context(_pool(self._film_transport or self._transport))
+        films = await self._stack.enter_async_context(_pool(self._film_transport or self._transport, base_url))
         holder = f"{os.getpid()}-{secrets.token_hex(4)}"
         watcher = Watcher(
             journal, client, account=account, holder=holder, now=self._now, finished=lambda _job: archive.nudge()
@@ -197,9 +198,17 @@ def fingerprint(key: str, base_url: str) -> str:
     return hmac.new(key.encode(), base_url.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def _pool(transport: httpx2.AsyncBaseTransport | None) -> httpx2.AsyncClient:
-    """Return a connection pool. Redirects are never followed by it: the key, and private hosts, are at stake."""
-    return httpx2.AsyncClient(transport=transport, follow_redirects=False, limits=httpx2.Limits(max_connections=20))
+def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.AsyncClient:
+    """Return a connection pool. Redirects are never followed by it: the key, and private hosts, are at stake.
+
+    A proxy of the environment is used, but not for an API on this machine, which a proxy could not reach.
+    """
+    return httpx2.AsyncClient(
+        transport=transport,
+        follow_redirects=False,
+        trust_env=urlsplit(base_url).hostname not in LOOPBACK,
+        limits=httpx2.Limits(max_connections=20),
+    )
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from avm_mcp import catalog
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import (
+    AuthFailed,
     AvmError,
     InvalidInput,
     NotCancellable,
@@ -273,7 +274,13 @@ class Service:
             said.append("This is the sandbox: no money is spent, and the film is a placeholder.")
         if job.film_error is not None and job.film == "saved":
             said.append(f"The saved file was {job.film_error}: {job.film_path}")
-        progress = await self._upstream.watcher.progress(job)
+        if job.video_url is not None and job.expires_at is not None and self._now() > job.expires_at:
+            job = replace(job, video_url=None)
+            said.append("Its link is dead: the service keeps a finished video for 24 hours.")
+        watcher = self._upstream.watcher
+        if not job.final and isinstance(watcher.trouble, AuthFailed):
+            said.append(f"Its state cannot be read: {watcher.trouble.message}")
+        progress = await watcher.progress(job)
         return Found(job, progress, deduplicated, tuple(dict.fromkeys(said)))
 
     async def save(self, given: str, folder: Path | None = None) -> Found:
@@ -309,11 +316,12 @@ class Service:
         """Return the union of what the upstream lists and the journal holds, newest first."""
         after = _position(cursor) if cursor else None
         notes: list[str] = []
+        upstream = self._upstream
         try:
-            listed = await self._upstream.client.tasks()
+            listed = await upstream.client.tasks()
         except AvmError as error:
             listed = []
-            notes.append(f"The service could not be asked ({error.message}) This is what is known here.")
+            notes.append(f"The service could not be asked. {error.message} This is what is known here.")
         rows: dict[str, Job] = {}
         for seen in listed:
             job = await self._journal.observed(self.account, seen, self._now())
@@ -352,19 +360,25 @@ class Service:
                     raise NotCancellable("It has ended.")
                 await self._upstream.client.cancel(job.task_id)
             except (NotCancellable, TaskNotFound):
-                await self._look_now(job.task_id)
+                await self._look_now(job)
                 job = await self._current(job)
                 if job.status != CANCEL:
                     raise NotCancellable(_why_not(job), task_id=job.public_id, charged=job.charged) from None
+            except AvmError as error:
+                raise _about(error, job) from None
             else:
-                await self._look_now(job.task_id)
+                await self._look_now(job)
         return await self._found(await self._current(job))
 
-    async def _look_now(self, task_id: str) -> None:
-        seen = await self._upstream.client.task(task_id)
-        job = await self._journal.observed(self.account, seen, self._now())
-        if job is not None:
-            self._upstream.watcher.publish(job)
+    async def _look_now(self, job: Job) -> None:
+        assert job.task_id is not None
+        try:
+            seen = await self._upstream.client.task(job.task_id)
+        except AvmError as error:
+            raise _about(error, job) from None
+        known = await self._journal.observed(self.account, seen, self._now())
+        if known is not None:
+            self._upstream.watcher.publish(known)
 
     async def funds(self) -> Funds:
         """Return balance, spending and models; what the API does not tell is left out."""
@@ -400,11 +414,19 @@ def bare_id(given: str) -> str:
         InvalidInput: It cannot be an id.
     """
     text = given.strip().strip("\"'`").removeprefix("avm://tasks/").removesuffix("/video")
-    if not text or len(text) > 200 or any(ch.isspace() or not ch.isprintable() for ch in text):
+    odd = any(ch.isspace() or not ch.isprintable() or ch in "/\\?#%" for ch in text)
+    if not text or len(text) > 200 or odd:
         raise InvalidInput(
             "task_id is not an id.", field="task_id", allowed="an id as a paid call or list_tasks returned it"
         )
     return text
+
+
+def _about(error: AvmError, job: Job) -> AvmError:
+    """Return the error with the id it must not be shown without (P2), and whether that job is paid for."""
+    error.task_id = job.public_id
+    error.charged = job.charged
+    return error
 
 
 def _matches(job: Job, status: str | None) -> bool:

@@ -22,6 +22,7 @@ from avm_mcp.errors import (
     ConfirmationRequired,
     InsufficientCredits,
     Internal,
+    InvalidInput,
     StateUnavailable,
     SubmissionUnknown,
 )
@@ -54,10 +55,11 @@ REMEMBERED = 100
 
 @dataclass(slots=True)
 class _Sending:
-    """A request whose answer is being waited for."""
+    """A request whose answer is being waited for; `known` if the upstream turned out to have its task already."""
 
     answered: anyio.Event = field(default_factory=anyio.Event)
     refusal: AvmError | None = None
+    known: bool = False
 
 
 class Submission:
@@ -120,21 +122,21 @@ class Submission:
         same = await self._journal.live(self._account, caller, request.identity(), self._now() - window)
         if same is not None:
             self._watcher.publish(same)
+            self._watcher.nudge()  # another process may be at work on it: its board is the journal
             return Reservation(same, duplicate=True)
         price = await self._prices.checked(request, max_credits)
         draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
-        rows = await self._recovery.recent(window)
         await self._require_yes(draft, price, max_credits, consent)
         body = request.body()
         reservation = await self._journal.reserve(
             draft, body=body, input_json=_without_bytes(request), limits=Limits(self._prices.day_cap(price), window)
         )
-        if not reservation.duplicate and rows and (known := await self._recovery.claim(draft, rows)) is not None:
-            reservation = Reservation(known, duplicate=True)
-        if not reservation.duplicate:
+        if reservation.duplicate:
+            self._watcher.nudge()
+        else:
             # No await between the row and this line: from here on the runtime sends, whoever goes away.
             self._sending[draft.id] = _Sending()
-            self._group.start_soon(self._send, draft, body)
+            self._group.start_soon(self._send, draft, body, window)
         self._watcher.publish(reservation.job)
         return reservation
 
@@ -187,6 +189,11 @@ class Submission:
         if sending.refusal is not None:
             raise sending.refusal
 
+    def known(self, job_id: str) -> bool:
+        """Return whether a request that this process was to send had been made before."""
+        sending = self._sending.get(job_id)
+        return sending is not None and sending.known
+
     def _draft(self, request: VideoRequest, price: Price, caller: str) -> Job:
         now = self._now()
         return Job(
@@ -208,14 +215,15 @@ class Submission:
             credits_basis=price.basis,
         )
 
-    async def _send(self, job: Job, body: bytes) -> None:
+    async def _send(self, job: Job, body: bytes, window: float) -> None:
         """Send the paid request and write down what came of it, whatever happens to the caller meanwhile."""
         sending = self._sending[job.id]
         with anyio.CancelScope(shield=True) as last_answers:
             async with anyio.create_task_group() as pulse:
                 pulse.start_soon(self._keep_pulse, job.id, last_answers)
                 try:
-                    await self._settle(job, body, sending)
+                    if not await self._known(job, window, sending):
+                        await self._settle(job, body, sending)
                 except Exception:
                     logger.exception("%s: sending failed", job.id)
                     sending.refusal = Internal(
@@ -226,6 +234,30 @@ class Submission:
         sending.answered.set()
         for old in [job_id for job_id, known in self._sending.items() if known.answered.is_set()][:-REMEMBERED]:
             del self._sending[old]
+
+    async def _known(self, job: Job, window: float, sending: _Sending) -> bool:
+        """Where the journal is too young to guard: return whether the upstream has the same request's task already.
+
+        If the upstream cannot be asked, nothing is sent: the caller is told, and may try again.
+        """
+        try:
+            rows = await self._recovery.recent(window)
+            sending.known = bool(rows) and await self._recovery.claim(job, rows) is not None
+        except AvmError as error:
+            await self._refused(job, error, sending)
+            return True
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._journal.refused(job.id, "INTERNAL", "The process ended before it was sent.", self._now())
+            raise
+        return sending.known
+
+    async def _refused(self, job: Job, refusal: AvmError, sending: _Sending) -> None:
+        """Write that nothing came of the request, and keep why for the caller."""
+        shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
+        write = partial(self._journal.refused, job.id, refusal.code, refusal.message, self._now())
+        await self._write(shown, write)
+        sending.refusal = await self._explained(refusal, job)
 
     async def _settle(self, job: Job, body: bytes, sending: _Sending) -> None:
         try:
@@ -240,9 +272,7 @@ class Submission:
             if self._keeper is not None:
                 await self._keeper.ensure()
         except AvmError as refusal:
-            shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
-            await self._write(shown, partial(self._journal.refused, job.id, refusal.code, refusal.message, self._now()))
-            sending.refusal = await self._explained(refusal, job)
+            await self._refused(job, refusal, sending)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._journal.unknown(job.id, "The process ended before the answer came.", self._now())
@@ -285,13 +315,17 @@ class Submission:
 
     async def _explained(self, refusal: AvmError, job: Job) -> AvmError:
         """Add to a refusal what helps the user: the balance, and what it would buy."""
+        if isinstance(refusal, InvalidInput):
+            # Our own checks had passed, so no field that the caller could correct is to blame.
+            refusal.next_step = "tell the user what the service said; {get_account} lists what this account can use."
         if not isinstance(refusal, InsufficientCredits):
             return refusal
         try:
             account = await self._client.account()
         except AvmError:
             account = None
-        price = f"this costs {'' if job.credits_basis == 'quote' else 'about '}{job.credits_quoted} credits"
+        known = await self._prices.of(job.model, job.seconds)
+        price = f"this costs {'' if known.basis == 'quote' else 'up to '}{known.credits} credits"
         if account is None:
             has = "the service does not say how many are left"
         else:

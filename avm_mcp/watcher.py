@@ -7,6 +7,7 @@ reads the watcher's board, so that a call that is cut off, or a thousand that wa
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
@@ -26,6 +27,9 @@ LEASE = 15.0
 FOLLOW_GAP = 1.0
 IDLE_GAP = 5.0
 """Seconds between two readings of the journal by a process that is not the one who asks: with and without waiters."""
+
+BOARD = 1000
+"""Jobs that are kept on the board, unless more are unfinished."""
 
 FRESH = 5.0
 """Seconds. A task looked at less long ago is not looked at again because somebody asks for it."""
@@ -79,6 +83,7 @@ class Watcher:
         self._looked: dict[str, float] = {}
         self._learned: dict[tuple[str, int], Durations] = {}
         self._waiting = 0
+        self._holds = False
         self.trouble: AvmError | None = None
         """Why the last look failed; None after one that succeeded."""
 
@@ -90,12 +95,20 @@ class Watcher:
         if known == job:
             return
         self._board[job.id] = job
+        if len(self._board) > BOARD:
+            self._forget()
         self._changed.set()
         self._changed = anyio.Event()
         if job.final and (known is None or not known.final):
             self._due.pop(job.id, None)
             self._learned.pop((job.model, job.seconds), None)
             self._finished(job)
+
+    def _forget(self) -> None:
+        """Take the oldest finished jobs off the board; the journal still has them."""
+        finished = [known.id for known in self._board.values() if known.final and known.film != "wanted"]
+        for job_id in finished[: BOARD // 2]:
+            del self._board[job_id]
 
     def latest(self, job_id: str) -> Job | None:
         return self._board.get(job_id)
@@ -140,16 +153,25 @@ class Watcher:
 
     async def run(self) -> None:
         """Watch until cancelled. Nothing that happens in a look ends the loop: somebody has paid for these films."""
-        while True:
-            try:
-                await self._turn()
-            except AvmError as error:
-                self.trouble = error
-                logger.warning("watching: %s", error.message)
-                await anyio.sleep(AUTH_PAUSE if isinstance(error, AuthFailed) else FRESH)
-            except Exception:
-                logger.exception("watching failed; going on")
-                await anyio.sleep(FRESH)
+        try:
+            while True:
+                try:
+                    await self._turn()
+                except AvmError as error:
+                    self.trouble = error
+                    logger.warning("watching: %s", error.message)
+                    await anyio.sleep(AUTH_PAUSE if isinstance(error, AuthFailed) else FRESH)
+                except Exception:
+                    logger.exception("watching failed; going on")
+                    await anyio.sleep(FRESH)
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Let the next process watch at once, rather than when the lease has run out."""
+        if self._holds:
+            with anyio.move_on_after(1, shield=True), suppress(AvmError):
+                await self._journal.release(f"watch:{self._account}", self._holder)
 
     async def _turn(self) -> None:
         """Do what is due, or wait until something is."""
@@ -158,7 +180,8 @@ class Watcher:
             await self._follow()
             await self._pause(FOLLOW_GAP if self._open_on_board() else None)
             return
-        if not await self._journal.lease(f"watch:{self._account}", self._holder, self._now(), LEASE):
+        self._holds = await self._journal.lease(f"watch:{self._account}", self._holder, self._now(), LEASE)
+        if not self._holds:
             await self._follow()
             await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
             return

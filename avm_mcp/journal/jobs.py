@@ -99,8 +99,9 @@ class Jobs:
         spent = await _spent(tx, draft.account, day_of(draft.created_at))
         price = draft.credits_quoted
         if price is None or spent + price > cap:
+            amount = str(price) if draft.credits_basis == "quote" else f"up to {price}"
             raise BudgetExceeded(
-                f"Not started, nothing charged: this costs {'an unknown number of' if price is None else price}"
+                f"Not started, nothing charged: this costs {'an unknown number of' if price is None else amount}"
                 f" credits, {spent} are spent today, and AVM_MAX_CREDITS_PER_DAY is {cap}.",
                 field="AVM_MAX_CREDITS_PER_DAY",
                 allowed=f"{max(0, cap - spent)} credits more today (UTC)",

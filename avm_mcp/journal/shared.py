@@ -33,12 +33,14 @@ class Shared:
             return wait
 
     async def close_bucket(self, egress: str, until: float) -> None:
-        """Let nobody ask before `until`, seconds since 1970."""
+        """Let nobody ask before `until`, seconds since 1970; what closes it for longer stays."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "INSERT INTO buckets (egress, tokens, filled_at, closed_until) VALUES (?, 0, ?, ?)"
-                " ON CONFLICT (egress) DO UPDATE SET tokens = 0, closed_until = excluded.closed_until",
-                *(egress, until, until),
+                " ON CONFLICT (egress) DO UPDATE SET tokens = 0, closed_until = CASE"
+                " WHEN buckets.closed_until BETWEEN excluded.closed_until AND ? THEN buckets.closed_until"
+                " ELSE excluded.closed_until END",
+                *(egress, until, until, until + pacing.MAX_RETRY_AFTER),
             )
 
     async def lease(self, name: str, holder: str, now: float, seconds: float) -> bool:

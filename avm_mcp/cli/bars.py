@@ -1,0 +1,80 @@
+"""Signs of life to somebody who waits at a terminal: a bar that moves, or now and then a plain line."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from avm_mcp.cli.terminal import Terminal
+from avm_mcp.models import Job
+from avm_mcp.report import WORDS, spoken
+from avm_mcp.service import Beat
+from avm_mcp.watcher import Progress
+
+if TYPE_CHECKING:
+    import rich.progress
+
+PLAIN_EVERY = 30.0
+"""Seconds between two plain lines about one state."""
+
+
+@contextmanager
+def shown(terminal: Terminal) -> Generator[Beat]:
+    """Give what a wait reports to, for as long as the wait lasts."""
+    if not terminal.drawn:
+        yield PlainLines(terminal)
+        return
+    with moving(terminal) as bars:
+        yield Bar(bars)
+
+
+@contextmanager
+def moving(terminal: Terminal, *, stays: bool = False) -> "Generator[rich.progress.Progress]":
+    """Give bars drawn on stderr; they vanish at the end unless they should stay."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    console = Console(file=terminal.err)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=30), TaskProgressColumn())
+    tail = TextColumn("{task.fields[tail]}", markup=False)
+    with Progress(*columns, tail, console=console, transient=not stays) as bars:
+        yield bars
+
+
+class PlainLines:
+    """A line when the state changes, and every half minute."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._state: tuple[str, str] | None = None
+        self._last = 0.0
+
+    async def __call__(self, job: Job, progress: Progress) -> None:
+        now, state = anyio.current_time(), (job.public_id, job.status)
+        if state == self._state and now - self._last < PLAIN_EVERY:
+            return
+        self._state, self._last = state, now
+        self._terminal.note(f"Task {job.public_id}: {standing(job, progress)}")
+
+
+class Bar:
+    """One bar for one job."""
+
+    def __init__(self, bars: "rich.progress.Progress") -> None:
+        self._bars = bars
+        self._task = bars.add_task("", total=100, tail="")
+        self._percent = 0.0
+
+    async def __call__(self, job: Job, progress: Progress) -> None:
+        self._percent = max(self._percent, progress.percent)  # more experience may say less; a bar never goes back
+        tail = f"{spoken(progress.elapsed)} of usually {spoken(progress.typical)}"
+        name = f"{job.public_id} {WORDS.get(job.status, 'being made')}"
+        self._bars.update(self._task, completed=self._percent, description=name, tail=tail)
+
+
+def standing(job: Job, progress: Progress) -> str:
+    """Return where a job stands, in one line."""
+    word = WORDS.get(job.status, "being made")
+    late = ", taking longer than usual" if progress.overdue else ""
+    return f"{word}, {spoken(progress.elapsed)} of usually {spoken(progress.typical)}{late}"

@@ -1,0 +1,128 @@
+"""`avm demo`: the main job with no key, on real parts: a sandbox, the server a host would start, the official client.
+
+The sandbox and `avm-mcp` are processes of their own; this one plays the host. Only time is not real: the sandbox
+runs many times faster than the service, and says so.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+
+from avm_mcp.cli import exits
+from avm_mcp.cli.demo.films import probed
+from avm_mcp.cli.demo.scenes import SCENES, Take, play
+from avm_mcp.cli.demo.stage import SPEED, DemoFailed, stage
+from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
+from avm_mcp.cli.terminal import Terminal
+from avm_mcp.errors import Internal
+
+LONGEST = 180.0
+"""Seconds after which something must be wrong."""
+
+HEADS = ("tool", "task", "status", "credits", "seconds", "film")
+
+
+def run(out: str | None, *, keep: bool, terminal: Terminal) -> int:
+    """Play the demo and return the exit code."""
+    folder = Path(out or "avm-demo").expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _failed(f"{folder} cannot be written ({error.strerror}); --out FOLDER takes another.", terminal)
+    try:
+        with _backstage(keep=keep, terminal=terminal) as temporary:
+            return anyio.run(_play, folder, temporary, terminal)
+    except (DemoFailed, OSError, ExceptionGroup) as failure:
+        return _failed(str(exits.leaf(failure)), terminal)
+
+
+@contextmanager
+def _backstage(*, keep: bool, terminal: Terminal) -> Generator[Path]:
+    """Give a folder for state and logs, which is gone afterwards unless it should be kept."""
+    folder = Path(tempfile.mkdtemp(prefix="avm-demo-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            terminal.note(f"State and logs of the demo: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _play(folder: Path, temporary: Path, terminal: Terminal) -> int:
+    begun = anyio.current_time()
+    stop = anyio.Event()
+
+    async def whole() -> list[Take]:
+        with anyio.fail_after(LONGEST):
+            async with stage(folder, temporary) as (client, picture, url):
+                listed = (await client.list_tools()).tools
+                _say(terminal, f"Sandbox at {url}, {SPEED:g} times as fast as the service; no key, no money.")
+                if not (find_spec("av") and find_spec("PIL")):
+                    _say(terminal, "Its films are bundled clips: pip install 'avm-mcp[sandbox]' lets it draw them.")
+                _say(terminal, f"avm-mcp over stdio: {len(listed)} tools: {', '.join(tool.name for tool in listed)}.\n")
+                return await play(client, picture, terminal)
+
+    async with stopping(stop):
+        try:
+            takes = await unless_stopped(stop, whole)
+        except Stopped:
+            return exits.INTERRUPTED
+        except TimeoutError:
+            raise DemoFailed(f"the demo did not end within {LONGEST:g} seconds") from None
+    return _told(takes, anyio.current_time() - begun, terminal)
+
+
+def _told(takes: list[Take], seconds: float, terminal: Terminal) -> int:
+    films = [probed(take.file) for take in takes]
+    rows = [
+        (t.tool, t.task_id, t.status, str(t.credits), str(t.seconds), film)
+        for t, film in zip(takes, films, strict=True)
+    ]
+    lines = _table([HEADS, *rows], [str(take.file or "no file") for take in takes])
+    lines += ["", f"{len(takes)} films in {seconds:.0f} seconds. {_next()}"]
+    terminal.result(
+        lambda: "\n".join(lines),
+        lambda: {
+            "tasks": [take.fields() | {"film": film} for take, film in zip(takes, films, strict=True)],
+            "seconds": round(seconds, 1),
+        },
+    )
+    whole = len(takes) == len(SCENES) and all(take.file is not None and take.status == "COMPLETED" for take in takes)
+    return exits.OK if whole else exits.NO_FILM
+
+
+def _table(rows: list[tuple[str, ...]], paths: list[str]) -> list[str]:
+    """Return columns as wide as they need; paths stand last and whole, so that they can be copied."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return [f"{line}  {path}" for line, path in zip(shown, ["file", *paths], strict=True)]
+
+
+def _next() -> str:
+    beside = Path(sys.executable).with_name("avm-mcp.exe" if sys.platform == "win32" else "avm-mcp")
+    command = str(beside) if beside.exists() else "avm-mcp"
+    config = {"mcpServers": {"ai-video-maker": {"command": command, "env": {"AVM_API_KEY": "<your key>"}}}}
+    return (
+        "Next: get a key at https://aivideomaker.ai and put this into Claude Desktop's config"
+        f" (Settings, Developer, Edit Config): {json.dumps(config)}"
+    )
+
+
+def _say(terminal: Terminal, text: str) -> None:
+    if terminal.json:
+        terminal.note(text)
+    else:
+        terminal.say(text)
+
+
+def _failed(why: str, terminal: Terminal) -> int:
+    terminal.refuse(Internal(f"The demo failed: {why}"), f"avm demo: {why}")
+    return exits.INTERNAL

@@ -1,0 +1,266 @@
+"""`avm doctor`: every part looked at by itself, and at the end what to do, the most important first."""
+
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import anyio
+
+from avm_mcp import catalog, keeper
+from avm_mcp.cli import exits
+from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
+from avm_mcp.cli.terminal import Terminal
+from avm_mcp.config import Settings
+from avm_mcp.errors import AuthFailed, AvmError
+from avm_mcp.report import money, spoken
+from avm_mcp.runtime import Runtime
+
+Verdict = Literal["ok", "warn", "FAIL"]
+
+SKEW_NOTICED = 30.0
+"""Seconds between our clock and the service's that are worth a word."""
+
+FREE_NEEDED = 200_000_000
+"""Bytes: about ten films."""
+
+KNOCK = 10.0
+"""Seconds for a connection to the service when there is no key to ask with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at and found.
+
+    Attributes:
+        name: Two words at most.
+        verdict: As printed.
+        found: What is the case.
+        todo: What to do about it; empty where nothing is.
+        code: The exit code, should it be the most important failure.
+    """
+
+    name: str
+    verdict: Verdict
+    found: str
+    todo: str = ""
+    code: int = exits.OK
+
+
+Knock = Callable[[str], Awaitable[str | None]]
+
+
+async def run(runtime: Runtime, terminal: Terminal) -> int:
+    """Examine, print, and return the exit code."""
+    stop = anyio.Event()
+    async with stopping(stop):
+        try:
+            checks = await unless_stopped(stop, lambda: examine(runtime))
+        except Stopped:
+            return exits.INTERRUPTED
+        return told(checks, terminal)
+
+
+async def examine(runtime: Runtime, knock: Knock | None = None) -> list[Check]:
+    """Return what was found, in the order in which it is worth repairing."""
+    settings = runtime.settings
+    try:
+        async with runtime:
+            checks = [*await _service(runtime, knock or _knock), _state(runtime), await _keeper(runtime)]
+    except (AvmError, ExceptionGroup) as failure:
+        error = exits.leaf(failure)
+        if not isinstance(error, AvmError):
+            raise
+        step = error.next_step.removeprefix("tell the user to ")
+        checks = [Check("state folder", "FAIL", error.message, step, exits.of_error(error))]
+    return [*checks, _output(settings), _inputs(runtime), _versions()]
+
+
+def told(checks: list[Check], terminal: Terminal) -> int:
+    """Print the checks and return the exit code of the most important failure."""
+    todo = [f"{check.name}: {check.todo}" for check in _by_weight(checks) if check.todo]
+    failed = [check for check in checks if check.verdict == "FAIL"]
+    rows = [f"{check.verdict:<4}  {check.name:<14}  {check.found}" for check in checks]
+    steps = ["What to do:", *(f"{number}. {step}" for number, step in enumerate(todo, 1))] if todo else ["All is well."]
+    terminal.result(
+        lambda: "\n".join([*rows, "", *steps]),
+        lambda: {
+            "ok": not failed,
+            "checks": [{"name": c.name, "verdict": c.verdict.lower(), "found": c.found} for c in checks],
+            "todo": todo,
+        },
+    )
+    return failed[0].code if failed else exits.OK
+
+
+def _by_weight(checks: list[Check]) -> list[Check]:
+    return sorted(checks, key=lambda check: ("FAIL", "warn", "ok").index(check.verdict))
+
+
+# --- the service ---
+
+
+async def _service(runtime: Runtime, knock: Knock) -> list[Check]:
+    settings = runtime.settings
+    if runtime.client is None:
+        failure = await knock(settings.AVM_BASE_URL)
+        missing = Check(
+            "API key",
+            "FAIL",
+            "none is set",
+            "get a key at https://aivideomaker.ai and set AVM_API_KEY; AVM_API_KEY=sandbox tries everything for free.",
+            exits.SETUP,
+        )
+        return [missing, _reached(settings, failure)]
+    begun = anyio.current_time()
+    try:
+        account = await runtime.client.account()
+        if account is None:  # the generation of March 2026 has no such question, so another one tries the key
+            await runtime.client.tasks()
+    except AuthFailed as error:
+        refused = Check(
+            "API key",
+            "FAIL",
+            f"{_named(runtime)}: {error.message}",
+            "check the key at https://aivideomaker.ai and set AVM_API_KEY again.",
+            exits.SETUP,
+        )
+        return [refused, _reached(settings, None), *_clock(runtime)]
+    except AvmError as error:
+        unknown = Check("API key", "warn", f"{_named(runtime)}: it could not be tried")
+        return [unknown, _reached(settings, error.message), *_clock(runtime)]
+    took = f" in {anyio.current_time() - begun:.1f} s"
+    checks = [Check("API key", "ok", f"{_named(runtime)}: accepted"), _reached(settings, None, took)]
+    return [*checks, _balance(account.balance if account else None), *_clock(runtime)]
+
+
+def _named(runtime: Runtime) -> str:
+    sandbox = " (the embedded sandbox)" if runtime.settings.sandboxed else ""
+    return f"fingerprint {runtime.service.account}{sandbox}"
+
+
+def _reached(settings: Settings, failure: str | None, took: str = "") -> Check:
+    where = "the embedded sandbox" if settings.sandboxed else settings.AVM_BASE_URL
+    if failure is None:
+        return Check("service", "ok", f"{where} answers{took}")
+    step = "check the network, a proxy (HTTPS_PROXY), and AVM_BASE_URL; then try again."
+    return Check("service", "FAIL", f"{where}: {failure}", step, exits.SERVICE)
+
+
+async def _knock(base_url: str) -> str | None:
+    """Return why no connection comes about; without a key nothing is asked."""
+    parts = urlsplit(base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with anyio.fail_after(KNOCK):
+            async with await anyio.connect_tcp(parts.hostname or "", port):
+                return None
+    except (OSError, TimeoutError) as error:
+        return f"no connection ({type(error).__name__})"
+
+
+def _balance(balance: int | None) -> Check:
+    cheapest = min(catalog.estimate(model.name, model.durations[0]) for model in catalog.MODELS.values())
+    if balance is None:
+        return Check("balance", "ok", "not told by this generation of the service")
+    if balance < cheapest:
+        step = f"add credits at https://aivideomaker.ai; the cheapest film costs up to {cheapest}."
+        return Check("balance", "FAIL", money(balance), step, exits.MONEY)
+    return Check("balance", "ok", money(balance))
+
+
+def _clock(runtime: Runtime) -> list[Check]:
+    skew = runtime.client.clock_skew if runtime.client is not None else None
+    if skew is None:
+        return [Check("clock", "ok", "the service did not tell its time")]
+    if abs(skew) <= SKEW_NOTICED:
+        return [Check("clock", "ok", f"within {spoken(SKEW_NOTICED)} of the service's")]
+    way = "behind" if skew > 0 else "ahead of"
+    step = "set this machine's clock, best by NTP; times shown here are wrong by as much."
+    return [Check("clock", "warn", f"{spoken(abs(skew))} {way} the service's", step)]
+
+
+# --- this machine ---
+
+
+def _state(runtime: Runtime) -> Check:
+    settings, journal = runtime.settings, runtime.journal
+    folder = settings.AVM_STATE_DIR
+    if journal.durable:
+        verdict = "warn" if journal.warning else "ok"
+        return Check("state folder", verdict, journal.warning or f"{folder} (journal mode {journal.mode})")
+    found = journal.warning or f"{folder} cannot be written; jobs are kept in memory only."
+    step = "set AVM_STATE_DIR to a folder that can be written."
+    if settings.AVM_MAX_CREDITS_PER_DAY is not None:
+        step += " Until then AVM_MAX_CREDITS_PER_DAY refuses every video."
+        return Check("state folder", "FAIL", found, step, exits.FOLDER)
+    return Check("state folder", "warn", found, step)
+
+
+async def _keeper(runtime: Runtime) -> Check:
+    if await runtime.service.keeper_alive():
+        return Check("keeper", "ok", "at work: films are saved although what asked for them ended")
+    if runtime.client is None or keeper.possible(runtime.settings, runtime.journal):
+        return Check("keeper", "ok", "none at work; the next video starts one")
+    return Check("keeper", "ok", "none here: a film is saved when it is waited for, or fetched with avm get")
+
+
+def _output(settings: Settings) -> Check:
+    if settings.AVM_SAVE == "off":
+        return Check("output folder", "warn", "AVM_SAVE=off: films are not saved; their links live 24 hours")
+    folder = settings.AVM_OUTPUT_DIR
+    step = "set AVM_OUTPUT_DIR to a folder that can be written."
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        trouble = _unwritable(existing)
+        free = shutil.disk_usage(existing).free
+    except (OSError, StopIteration) as error:
+        return Check("output folder", "FAIL", f"{folder}: {error}", step, exits.FOLDER)
+    if trouble is not None:
+        return Check("output folder", "FAIL", f"{folder} cannot be written: {trouble}", step, exits.FOLDER)
+    space = f"{free / 1e9:.1f} GB free"
+    if free < FREE_NEEDED:
+        return Check("output folder", "warn", f"{folder}, {space}", "free some space: a film takes up to 20 MB.")
+    made = "" if existing == folder else ", made with the first film"
+    return Check("output folder", "ok", f"{folder}, {space}{made}")
+
+
+def _unwritable(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _inputs(runtime: Runtime) -> Check:
+    folders = list(runtime.input_folders)
+    there = [folder for folder in folders if folder.is_dir() and os.access(folder, os.R_OK)]
+    absent = [str(folder) for folder in folders if folder not in there]
+    if absent:
+        return Check("input folders", "warn", f"not there: {', '.join(absent)}", "correct AVM_INPUT_DIRS.")
+    if not there:
+        step = "set AVM_INPUT_DIRS to the folders that hold pictures."
+        return Check("input folders", "warn", "none: pictures come by https link only", step)
+    return Check("input folders", "ok", ", ".join(map(str, there)))
+
+
+def _versions() -> Check:
+    def of(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return "not installed"
+
+    found = f"avm-mcp {of('avm-mcp')}, mcp {of('mcp')}, Python {platform.python_version()} on {platform.system()}"
+    zone = time.strftime("%z")
+    return Check("versions", "ok", f"{found}, UTC{zone}")

@@ -1,0 +1,169 @@
+"""The entry points: read the command line, set up logging, run one verb, turn what happened into an exit code."""
+
+import logging
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from avm_mcp.cli import exits
+from avm_mcp.cli.parser import VERBS, Usage, build_parser, given
+from avm_mcp.cli.terminal import Terminal, abandon_stdout
+from avm_mcp.errors import AvmError, BadSetting, Internal, InvalidInput
+
+if TYPE_CHECKING:
+    from avm_mcp.config import Settings
+
+logger = logging.getLogger(__name__)
+
+CHATTY = ("httpx2", "httpcore2")
+"""Libraries that tell of each request at INFO."""
+
+
+def main() -> int:
+    """Run `avm`."""
+    return run("avm", sys.argv[1:])
+
+
+def server_main() -> int:
+    """Run `avm-mcp`: without arguments the stdio server."""
+    return run("avm-mcp", sys.argv[1:])
+
+
+def run(program: str, argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code; no error leaves as a traceback."""
+    terminal = Terminal.standard(json="--json" in argv)
+    try:
+        return _run(program, argv, terminal)
+    except Exception as error:  # noqa: BLE001 - the one place where a program of ours ends
+        return _failed(program, error, terminal)
+    except (KeyboardInterrupt, BaseExceptionGroup):
+        return exits.INTERRUPTED
+
+
+def _failed(program: str, error: Exception, terminal: Terminal) -> int:
+    """Say what ended the program, and return its exit code."""
+    error = exits.leaf(error)
+    if isinstance(error, BrokenPipeError):  # the reader went away: `avm list | head -1`
+        abandon_stdout()
+        return exits.OK
+    if isinstance(error, Usage):
+        refusal = InvalidInput(f"{error}.", next_step=f"{error.program} --help shows how.")
+        terminal.refuse(refusal, f"{error.program}: {error}. See {error.program} --help")
+        return exits.USAGE
+    if isinstance(error, AvmError):
+        terminal.refuse(error, f"{program}: {error.message}" if isinstance(error, BadSetting) else None)
+        return exits.of_error(error)
+    logger.debug("%s failed", program, exc_info=error)
+    kind = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+    terminal.refuse(Internal(f"{program} failed ({kind}); AVM_LOG_LEVEL=DEBUG shows where."))
+    return exits.INTERNAL
+
+
+def _run(program: str, argv: Sequence[str], terminal: Terminal) -> int:
+    argv = list(argv)
+    if program == "avm-mcp" and not argv:
+        return _serve_stdio(terminal)
+    if argv == ["keep"]:  # our own child; not for people, so no verb of the help text
+        from avm_mcp import keeper
+
+        return keeper.main()
+    parser = build_parser(program)
+    args = parser.parse_args(argv)
+    if args.version:
+        from avm_mcp import __version__
+
+        terminal.say(f"avm-mcp {__version__}")
+        return exits.OK
+    if args.verb is None:
+        terminal.say(parser.format_help().rstrip())
+        return exits.OK
+    return _tool(args, terminal) if VERBS[args.verb].tool is not None else _PROGRAMS[args.verb](args, terminal)
+
+
+def _settings() -> "Settings":
+    """Read the settings and start logging: ours comes before anybody else's, and never goes to stdout."""
+    from avm_mcp.config import Settings
+
+    settings = Settings.from_env()
+    _log(settings.AVM_LOG_LEVEL)
+    return settings
+
+
+def _log(level: str) -> None:
+    logging.basicConfig(stream=sys.stderr, level=level, format="avm-mcp: %(levelname)s: %(message)s")
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR if level == "ERROR" else logging.WARNING)
+
+
+# --- what each verb imports is imported here, and only when it runs ---
+
+
+def _tool(args: Namespace, terminal: Terminal) -> int:
+    from avm_mcp import arguments
+
+    verb = VERBS[args.verb]
+    settings = _settings()
+    checked = arguments.read(verb.tool or "", given(verb, args))
+
+    import anyio
+
+    from avm_mcp.cli import verbs
+    from avm_mcp.runtime import Runtime
+
+    return anyio.run(verbs.run, checked, Runtime(settings), terminal)
+
+
+def _film(args: Namespace, terminal: Terminal) -> int:
+    settings = _settings()
+
+    import anyio
+
+    from avm_mcp.cli import films
+    from avm_mcp.runtime import Runtime
+
+    return anyio.run(films.run, args, Runtime(settings), terminal)
+
+
+def _serve_stdio(terminal: Terminal) -> int:
+    settings = _settings()
+    if sys.stdin is not None and sys.stdin.isatty():
+        terminal.note("avm-mcp speaks MCP on stdin and stdout, for a host that starts it. For people: avm --help")
+    from avm_mcp.cli import servers
+
+    return servers.stdio(settings)
+
+
+def _serve_http(args: Namespace, terminal: Terminal) -> int:
+    settings = _settings()
+    from avm_mcp.cli import servers
+
+    return servers.http(settings, args.host, args.port, terminal)
+
+
+def _sandbox(args: Namespace, terminal: Terminal) -> int:
+    _log("WARNING")
+    from avm_mcp.cli import servers
+
+    return servers.sandbox(args, terminal)
+
+
+def _doctor(args: Namespace, terminal: Terminal) -> int:  # noqa: ARG001 - one signature
+    settings = _settings()
+
+    import anyio
+
+    from avm_mcp.cli import doctor
+    from avm_mcp.runtime import Runtime
+
+    return anyio.run(doctor.run, Runtime(settings), terminal)
+
+
+def _demo(args: Namespace, terminal: Terminal) -> int:
+    _log("WARNING")
+    from avm_mcp.cli import demo
+
+    return demo.run(args.out, keep=args.keep, terminal=terminal)
+
+
+_PROGRAMS = {"save": _film, "open": _film, "serve": _serve_http, "sandbox": _sandbox, "doctor": _doctor, "demo": _demo}

@@ -1,0 +1,198 @@
+"""The parser of both names: verbs as data, options generated from the parameters of the tools.
+
+Values are not checked here: they pass through `arguments.read` as a tool's do, so that "5s" and "vertical" are
+understood, and refused, in the same words.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from avm_mcp.arguments import PARAMETERS, Parameter
+from avm_mcp.cli import exits
+
+
+class Usage(Exception):
+    """A command line that cannot be read; the program that was asked is in `program`."""
+
+    def __init__(self, message: str, program: str) -> None:
+        super().__init__(message)
+        self.program = program
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a verb that is no tool; without dashes it is a positional."""
+
+    flag: str
+    about: str
+    default: Any = None
+    kind: type = str
+    words: tuple[str, ...] = ()
+    metavar: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb.
+
+    Attributes:
+        name: As typed.
+        about: One line.
+        tool: The tool whose parameters it takes, if it is one.
+        positionals: Which of those are written without a name, in this order.
+        options: What it takes if it is no tool.
+    """
+
+    name: str
+    about: str
+    tool: str | None = None
+    positionals: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+
+
+_TASK = Option("task", "Its id, as another verb returned it.", metavar="TASK")
+_HOST = Option("--host", "Address to listen on; only this machine's own.", "127.0.0.1")
+
+VERBS: Mapping[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb("text-to-video", "make a video from text", "text_to_video", ("prompt",)),
+        Verb("image-to-video", "make a video that starts from a picture", "image_to_video", ("image", "prompt")),
+        Verb("long-video", "make up to 30 s from a picture, 5 s per prompt", "long_video", ("image", "prompts")),
+        Verb("get", "wait for a task; save and show its film", "get_task", ("task_id",)),
+        Verb("list", "list this account's videos", "list_tasks"),
+        Verb("cancel", "cancel a task that has not begun", "cancel_task", ("task_id",)),
+        Verb("quote", "the price of a video; starts nothing", "quote_video", ("model",)),
+        Verb("account", "balance, spending, caps, folders", "get_account"),
+        Verb(
+            "save",
+            "save a finished film again, or somewhere else",
+            options=(_TASK, Option("--to", "Folder for it. Default: the output folder.", metavar="FOLDER")),
+        ),
+        Verb("open", "show a finished film in this machine's player", options=(_TASK,)),
+        Verb("doctor", "check key, service, folders and clock, and say what to do"),
+        Verb(
+            "demo",
+            "make three videos on a local sandbox; needs no key",
+            options=(
+                Option("--out", "Folder for the films. Default: avm-demo, here.", metavar="FOLDER"),
+                Option("--keep", "Keep the demo's state and the server's log for a look afterwards.", False, bool),
+            ),
+        ),
+        Verb(
+            "sandbox",
+            "run a local copy of the service",
+            options=(
+                _HOST,
+                Option("--port", "Port; 0 takes a free one.", 0, int),
+                Option("--profile", "Generation of the API that it copies.", "live", words=("live", "seed")),
+                Option("--speed", "How many times faster than the service.", 1.0, float),
+                Option("--seed", "Where its chance comes from.", 0, int),
+                Option("--balance", "Credits of each key.", 1000, int),
+                Option("--no-render", "Serve bundled clips instead of drawing films.", False, bool),
+            ),
+        ),
+        Verb(
+            "serve",
+            "serve MCP over HTTP",
+            options=(_HOST, Option("--port", "Port; 0 takes a free one.", 8765, int)),
+        ),
+    )
+}
+
+_FLAGS: Mapping[str, str] = {"wait_seconds": "--wait"}
+_METAVARS: Mapping[str, str] = {"task_id": "TASK", "prompts": "PROMPT", "wait_seconds": "SECONDS", "take": "NUMBER"}
+
+# What reads differently at a terminal than to a model.
+_ABOUT: Mapping[str, str] = {
+    "wait_seconds": "Longest wait in seconds; 0 returns at once. Default: until it is done, for an hour at most.",
+    "image": "Path or public https link of a PNG, JPEG or WebP.",
+    "prompts": "What happens in each five seconds, in order; six make 30 seconds.",
+    "task_id": "As another verb returned it.",
+    "limit": "How many.",
+    "cursor": "Where the previous page ended, as it said.",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises where argparse exits, since `--json` answers in JSON even then."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Usage(message, self.prog)
+
+
+def build_parser(program: str) -> Parser:
+    """Return the parser for `avm` or `avm-mcp`."""
+    bare = " Without a verb: the MCP server on stdin and stdout, as hosts start it." if program == "avm-mcp" else ""
+    parser = Parser(
+        prog=program,
+        description=f"Videos by AI Video Maker (aivideomaker.ai): ask, wait, and find the film on your disk.{bare}",
+        epilog=exits.epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=Parser)
+    for verb in VERBS.values():
+        sentence = verb.about[0].upper() + verb.about[1:] + "."
+        below = verbs.add_parser(verb.name, help=verb.about, description=sentence, allow_abbrev=False)
+        if verb.tool is not None:
+            _add_parameters(below, verb, PARAMETERS[verb.tool])
+        for option in verb.options:
+            _add_option(below, option)
+        below.add_argument(
+            "--json", action="store_true", help="Print one JSON object on stdout, and nothing else there."
+        )
+    return parser
+
+
+def _add_parameters(parser: argparse.ArgumentParser, verb: Verb, parameters: Sequence[Parameter]) -> None:
+    by_name = {p.name: p for p in parameters}
+    for name in verb.positionals:
+        parameter = by_name[name]
+        several = {"array": "+"}.get(parameter.kind) or (None if parameter.required else "?")
+        parser.add_argument(name, metavar=_METAVARS.get(name, name.upper()), nargs=several, help=_help(parameter))
+    for name, parameter in by_name.items():
+        if name not in verb.positionals:
+            flag = _FLAGS.get(name) or "--" + name.replace("_", "-")
+            parser.add_argument(flag, dest=name, metavar=_METAVARS.get(name, name.upper()), help=_help(parameter))
+
+
+def _help(parameter: Parameter) -> str:
+    about = _ABOUT.get(parameter.name, parameter.about)
+    allowed = ", ".join(map(str, parameter.words or parameter.numbers))
+    default = "" if parameter.default is None else f" Default: {parameter.default}."
+    return f"{about}{f' One of {allowed}.' if allowed else ''}{default}".replace("%", "%%")
+
+
+def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+    if option.kind is bool:
+        parser.add_argument(option.flag, action="store_true", help=option.about)
+        return
+    if not option.flag.startswith("-"):
+        parser.add_argument(option.flag, metavar=option.metavar, help=option.about)
+        return
+    default = "" if option.default is None else f" Default: {option.default}."
+    parser.add_argument(
+        option.flag,
+        type=option.kind,
+        default=option.default,
+        choices=option.words or None,
+        metavar=option.metavar,
+        help=(option.about + default).replace("%", "%%"),
+    )
+
+
+def given(verb: Verb, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the parameters of a verb's tool that were typed."""
+    typed = vars(args)
+    values = {p: typed[p.name] for p in PARAMETERS[verb.tool or ""] if typed[p.name] is not None}
+    return {p.name: _number(value) if p.kind == "integer" else value for p, value in values.items()}
+
+
+def _number(text: str) -> int | str:
+    """A whole number is one, although a shell has only text; whatever else was typed is left to `arguments`."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text

@@ -1,0 +1,171 @@
+"""What runs until it is told to stop: MCP on stdio, MCP over HTTP, the sandbox."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+from types import TracebackType
+
+import anyio
+
+from avm_mcp.cli import exits
+from avm_mcp.cli.signals import STOPPING, stopping
+from avm_mcp.cli.terminal import Terminal
+from avm_mcp.config import Settings
+from avm_mcp.errors import BadSetting
+from avm_mcp.runtime import Runtime
+
+LAST_WORDS = 12.0
+"""Seconds that a stdio server which is told to end gives to its runtime: paid requests wait for their answers."""
+
+
+class _Closing(Runtime):
+    """A runtime that says when it is down."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.down = anyio.Event()
+        self.up = False
+
+    async def __aenter__(self) -> "_Closing":
+        self.up = True
+        await super().__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await super().__aexit__(kind, error, trace)
+        finally:
+            self.down.set()
+
+
+def stdio(settings: Settings) -> int:
+    """Serve MCP on stdin and stdout until stdin ends or a signal comes."""
+    anyio.run(_stdio, settings)
+    return exits.OK
+
+
+async def _stdio(settings: Settings) -> None:
+    from avm_mcp.server import build_server
+
+    runtime = _Closing(settings)
+    server = build_server(runtime)
+    stop = anyio.Event()
+
+    async def end(serving: anyio.CancelScope) -> None:
+        await stop.wait()
+        serving.cancel()
+        if runtime.up:
+            with anyio.move_on_after(LAST_WORDS):
+                await runtime.down.wait()
+        logging.shutdown()
+        os._exit(exits.OK)  # a thread that reads stdin cannot be woken, and would be waited for
+
+    async with stopping(stop), anyio.create_task_group() as group:
+        with anyio.CancelScope() as serving:
+            group.start_soon(end, serving)
+            await server.run_stdio_async()
+        if not stop.is_set():
+            group.cancel_scope.cancel()
+
+
+def http(settings: Settings, host: str, port: int, terminal: Terminal) -> int:
+    """Serve MCP over HTTP until a signal comes.
+
+    Raises:
+        BadSetting: The address cannot be listened on.
+    """
+    from avm_mcp.web import uvicorn_server
+
+    server = uvicorn_server(Runtime(settings), host, port)
+    listener = _listening(host, port)
+    url = _url(listener) + "/mcp"
+    terminal.result(lambda: f"MCP over HTTP: {url}", lambda: {"url": url})
+    for number in STOPPING:  # uvicorn raises the signal again once it is down; it has been obeyed then
+        signal.signal(number, lambda _number, _frame: None)
+    with listener:
+        anyio.run(server.serve, [listener])
+    return exits.OK
+
+
+def sandbox(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run a sandbox until a signal comes.
+
+    Raises:
+        BadSetting: The address cannot be listened on.
+    """
+    from avm_mcp.sandbox import SandboxOptions
+
+    options = SandboxOptions(
+        profile=args.profile, speed=args.speed, seed=args.seed, balance=args.balance, render=not args.no_render
+    )
+
+    def ready(url: str) -> None:
+        terminal.result(lambda: f"{url}\n{_how(url, args.speed)}", lambda: {"url": url})
+
+    try:
+        anyio.run(_sandbox, options, args.host, args.port, ready)
+    except ValueError as error:
+        raise BadSetting(f"--host: {error}.", field="--host") from None
+    except OSError as error:
+        raise _taken(args.host, args.port, error) from None
+    return exits.OK
+
+
+async def _sandbox(options: object, host: str, port: int, ready: object) -> None:
+    from avm_mcp.sandbox.server import serve
+
+    stop = anyio.Event()
+    failures: list[Exception] = []
+    async with stopping(stop), anyio.create_task_group() as group:
+
+        async def run() -> None:
+            try:
+                await serve(options, host, port, ready=ready)  # type: ignore[arg-type]
+            except (ValueError, OSError) as error:
+                failures.append(error)
+                stop.set()
+
+        group.start_soon(run)
+        await stop.wait()
+        group.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+
+
+def _how(url: str, speed: float) -> str:
+    return (
+        f"A sandbox of aivideomaker.ai, {speed:g} times as fast; no money is spent, its films are placeholders.\n"
+        f"Use it with: AVM_BASE_URL={url} AVM_API_KEY=anything avm text-to-video 'a red kite over the sea'\n"
+        "Ctrl-C ends it, and its tasks with it."
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Take the port ourselves: one clear line if that fails, and the number is known when 0 was asked for."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":  # elsewhere it would share a port that is taken
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except (OSError, OverflowError) as error:
+        raise _taken(host, port, error) from None
+    return listener
+
+
+def _taken(host: str, port: int, error: Exception) -> BadSetting:
+    why = getattr(error, "strerror", None) or str(error)
+    return BadSetting(f"--port {port} on {host} cannot be used: {why}. 0 takes a free one.", field="--port")
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,74 @@
+"""Where words go: results on stdout, everything else on stderr; with `--json` one JSON object on stdout."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from avm_mcp.errors import AvmError
+
+
+@dataclass(slots=True)
+class Terminal:
+    """The two streams of a program, and whether a program reads them."""
+
+    out: TextIO
+    err: TextIO
+    json: bool = False
+
+    @classmethod
+    def standard(cls, *, json: bool) -> "Terminal":
+        """Return the process's own streams; a character they cannot show is replaced rather than fatal."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, ValueError, OSError):
+                stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        return cls(sys.stdout, sys.stderr, json)
+
+    @property
+    def drawn(self) -> bool:
+        """Return whether somebody watches stderr, so that a bar may move there."""
+        return not self.json and self.err.isatty()
+
+    def result(self, text: Callable[[], str], fields: Callable[[], Mapping[str, Any]]) -> None:
+        """Print what a verb came to, in the form that was asked for."""
+        if self.json:
+            self.fields(fields())
+        else:
+            self.say(text())
+
+    def say(self, text: str) -> None:
+        print(_harmless(text), file=self.out, flush=True)
+
+    def fields(self, values: Mapping[str, Any]) -> None:
+        wide = (getattr(self.out, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+        print(json.dumps(values, ensure_ascii=not wide), file=self.out, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print beside the result: on stderr."""
+        print(_harmless(text), file=self.err, flush=True)
+
+    def refuse(self, error: AvmError, text: str | None = None) -> None:
+        """Print an error, in our words or the caller's: on stderr, or as the one JSON object."""
+        if text is not None and not self.json:
+            self.note(text)
+            return
+        from avm_mcp.report import SHELL_FACE, error_fields, error_text
+
+        if self.json:
+            self.fields({"error": error_fields(error, SHELL_FACE)})
+        else:
+            self.note(error_text(error, SHELL_FACE))
+
+
+def _harmless(text: str) -> str:
+    """Return text without what a terminal would obey: prompts, titles and messages come from elsewhere."""
+    return "".join(ch if ch == "\n" or ch.isprintable() else " " for ch in text)
+
+
+def abandon_stdout() -> None:
+    """Let nothing more be written where nobody reads, so that the interpreter's exit does not complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

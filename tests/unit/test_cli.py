@@ -1,0 +1,467 @@
+"""The terminal face in virtual time: verbs, exit codes, signals, and what a help text may cost."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from PIL import Image
+
+from avm_mcp import arguments, errors
+from avm_mcp.cli import doctor, entry, exits, films, verbs
+from avm_mcp.cli.doctor import examine
+from avm_mcp.cli.parser import VERBS, Usage, build_parser, given
+from avm_mcp.cli.terminal import Terminal
+from avm_mcp.cli.verbs import Session
+from avm_mcp.errors import AvmError
+from avm_mcp.sandbox import faults
+
+
+class Told:
+    """What a command came to."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def fields(self):
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+
+async def avm(house, *argv, stop=None, **environ) -> Told:
+    """Run one verb as `avm` would, on a runtime of its own."""
+    args = build_parser("avm").parse_args(argv)
+    terminal = Terminal(io.StringIO(), io.StringIO(), args.json)
+    verb = VERBS[args.verb]
+    async with house.runtime(**environ) as runtime:
+        try:
+            checked = arguments.read(verb.tool, given(verb, args))
+        except AvmError as error:
+            terminal.refuse(error)
+            code = exits.of_error(error)
+        else:
+            code = await Session(runtime, terminal, stop or anyio.Event()).run(checked)
+    return Told(code, terminal.out.getvalue(), terminal.err.getvalue())
+
+
+def picture(path: Path, size=(640, 360)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "navy").save(path)
+    return path
+
+
+# --- the parser ---
+
+
+def test_every_parameter_of_every_tool_can_be_typed():
+    shown = {verb.tool: verb for verb in VERBS.values() if verb.tool}
+    assert set(shown) == set(arguments.PARAMETERS)
+    for tool, verb in shown.items():
+        help_text = " ".join(build_parser("avm")._subparsers._group_actions[0].choices[verb.name].format_help().split())
+        for parameter in arguments.PARAMETERS[tool]:
+            flag = {"wait_seconds": "--wait"}.get(parameter.name, "--" + parameter.name.replace("_", "-"))
+            assert flag in help_text or parameter.name in verb.positionals
+            assert all(str(word) in help_text for word in (*parameter.words, *parameter.numbers))
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        (["text-to-video", "2001"], {"prompt": "2001"}),
+        (
+            ["text-to-video", "a", "--duration", "8s", "--wait", "0"],
+            {"prompt": "a", "duration": "8s", "wait_seconds": 0},
+        ),
+        (["image-to-video", "a.png"], {"image": "a.png"}),
+        (["image-to-video", "a.png", "it moves", "--take", "2"], {"image": "a.png", "prompt": "it moves", "take": 2}),
+        (["long-video", "a.png", "one", "two"], {"image": "a.png", "prompts": ["one", "two"]}),
+        (["get", "ck1", "--wait", "5"], {"task_id": "ck1", "wait_seconds": 5}),
+        (["list", "--status", "active"], {"status": "active"}),
+        (["quote", "lv", "--segments", "2"], {"model": "lv", "segments": 2}),
+        (["account"], {}),
+    ],
+)
+def test_a_command_line_becomes_the_arguments_of_a_tool(argv, wanted):
+    args = build_parser("avm").parse_args(argv)
+    assert given(VERBS[args.verb], args) == wanted
+
+
+@pytest.mark.parametrize("argv", [["film"], ["get"], ["list", "--limits", "3"], ["sandbox", "--port", "x"], ["--lis"]])
+def test_what_cannot_be_read_is_one_line_and_exit_2(argv, capsys):
+    assert entry.run("avm", argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "--help" in err
+
+
+def test_usage_errors_are_json_too(capsys):
+    assert entry.run("avm", ["get", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["error"]["code"] == "INVALID_INPUT"
+    with pytest.raises(Usage):
+        build_parser("avm").parse_args(["get"])
+
+
+def test_bare_avm_prints_help_with_every_exit_code(capsys):
+    assert entry.run("avm", []) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {code:>3}  " in out for code in exits.MEANINGS)
+    assert all(verb in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("program", ["avm", "avm-mcp"])
+def test_both_names_tell_the_version(program, capsys):
+    assert entry.run(program, ["--version"]) == 0
+    assert capsys.readouterr().out.startswith("avm-mcp ")
+
+
+def test_a_bad_setting_is_one_line_that_names_it_and_exit_2(monkeypatch, capsys):
+    monkeypatch.setenv("AVM_BASE_URL", "http://example.com")
+    for program, argv in (("avm-mcp", []), ("avm", ["list"]), ("avm", ["doctor"]), ("avm", ["serve"])):
+        assert entry.run(program, argv) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        assert "AVM_BASE_URL cannot be used: allowed is an https URL" in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--help"], ["list", "--help"], ["text-to-video", "--help"], ["--version"]],
+)
+def test_a_help_text_imports_nothing_heavy(argv):
+    code = (
+        "import sys\nfrom avm_mcp.cli import entry\n"
+        f"try: entry.run('avm', {argv!r})\nexcept SystemExit: pass\n"
+        "heavy = {'mcp', 'uvicorn', 'starlette', 'rich', 'httpx2', 'sqlite3', 'asyncio', 'anyio'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_verbs_import_no_mcp():
+    code = "import sys\nimport avm_mcp.cli.verbs, avm_mcp.cli.doctor\nassert not {'mcp', 'rich'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- exit codes ---
+
+
+def leaves(kind):
+    below = kind.__subclasses__()
+    return [leaf for sub in below for leaf in leaves(sub)] or [kind]
+
+
+def test_every_error_has_an_exit_code_and_every_code_a_meaning():
+    known = [leaf for leaf in leaves(AvmError) if leaf.__module__ == errors.__name__]
+    assert set(known) == set(exits.BY_ERROR)
+    assert {*exits.BY_ERROR.values(), *exits.BY_STATUS.values()} <= set(exits.MEANINGS)
+    assert exits.of_error(errors.BadSetting("x")) == 2
+    assert exits.of_error(errors.NotConfigured("x")) == 3
+
+
+# --- the main job ---
+
+
+async def test_a_film_is_waited_for_and_its_path_is_printed(house):
+    """P3. By default a paid verb ends when the film is on the disk."""
+    told = await avm(house, "text-to-video", "a red kite", "--duration", "5s", "--aspect-ratio", "vertical")
+    assert told.code == 0
+    saved = next(house.films.glob("*.mp4"))
+    assert f"File: {saved}" in told.out
+    assert "Understood aspect_ratio as 9:16." in told.out
+    assert "avm get" in told.err.splitlines()[0]
+    again = (await avm(house, "list", "--json")).fields["tasks"]
+    assert [task["file"] for task in again] == [str(saved)]
+
+
+async def test_json_is_one_object_and_the_id_is_said_before_the_wait(house):
+    """P2."""
+    told = await avm(house, "text-to-video", "a red kite", "--json")
+    assert told.fields["status"] == "COMPLETED"
+    assert Path(told.fields["file"]).is_file()
+    first, *lines = told.err.splitlines()
+    assert told.fields["task_id"] in first
+    assert 3 < len(lines) < 30  # a plain line about every half minute, for a job of six
+
+
+@pytest.mark.parametrize(("argv", "code"), [(["--wait", "0"], 0), (["--wait", "20"], 75)])
+async def test_a_wait_that_runs_out_says_how_to_go_on(house, argv, code):
+    """P4. --wait 0 asked for a start only; a wait that ran out is not finished."""
+    told = await avm(house, "text-to-video", "a red kite", *argv)
+    assert told.code == code
+    assert "NOT ready yet" in told.out
+    assert "avm get ck" in told.out
+    task = (await avm(house, "list", "--json")).fields["tasks"][0]
+    done = await avm(house, "get", task["task_id"], "--json")
+    assert done.code == 0
+    assert Path(done.fields["file"]).is_file()
+    assert house.sandbox.posts == 1
+
+
+async def test_a_signal_while_waiting_prints_the_task_and_exits_75(house):
+    """P2. Whatever ends the wait, the id was told, and the job goes on."""
+    stop = anyio.Event()
+    results = []
+
+    async def run():
+        results.append(await avm(house, "text-to-video", "a red kite", "--json", stop=stop))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await anyio.sleep(60)
+        stop.set()
+    (told,) = results
+    assert told.code == 75
+    assert told.fields["done"] is False
+    assert told.fields["elapsed_seconds"] >= 55
+    done = await avm(house, "get", told.fields["task_id"], "--json")
+    assert (done.code, done.fields["status"]) == (0, "COMPLETED")
+
+
+async def test_a_signal_while_the_request_is_being_sent_loses_no_id(house):
+    """P1, P2. The request goes on for as long as its answer may take; the id in the result is good for ever."""
+    house.sandbox.faults.next("generate", faults.hang(20))
+    stop = anyio.Event()
+    results = []
+
+    async def run():
+        results.append(await avm(house, "text-to-video", "a red kite", "--json", stop=stop))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await anyio.sleep(1)
+        stop.set()
+    (told,) = results
+    assert told.code == 75
+    assert told.fields["task_id"].startswith("sub_")
+    assert house.sandbox.posts == 1
+
+
+@pytest.mark.parametrize(
+    "house", [{"options": {"answer_delay_seconds": 20}, "environ": {"AVM_MAX_CREDITS_PER_CALL": "99"}}], indirect=True
+)
+async def test_a_signal_before_anything_was_sent_starts_nothing(house):
+    """P1. The price was being asked for; nothing was reserved."""
+    stop = anyio.Event()
+    stop.set()
+    told = await avm(house, "text-to-video", "a red kite", stop=stop)
+    assert (told.code, told.out) == (exits.INTERRUPTED, "")
+    assert house.sandbox.posts == 0
+
+
+async def test_a_free_verb_can_be_interrupted_too(house):
+    stop = anyio.Event()
+    stop.set()
+    house.sandbox.change(answer_delay_seconds=20)
+    told = await avm(house, "list", stop=stop)
+    assert (told.code, told.out) == (exits.INTERRUPTED, "")
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "word"),
+    [
+        (["text-to-video", ""], 2, "prompt"),
+        (["text-to-video", "a", "--duration", "7"], 2, "5 or 8"),
+        (["text-to-video", "a", "--max-credits", "0"], 2, "max_credits"),
+        (["text-to-video", "a", "--max-credits", "1"], 4, "15"),
+        (["image-to-video", "http://127.0.0.1/x.png"], 8, "127.0.0.1"),
+        (["image-to-video", "absent.png"], 8, "absent.png"),
+        (["get", "ck_nobody"], 7, "ck_nobody"),
+        (["cancel", "ck_nobody"], 7, "ck_nobody"),
+        (["quote", "t2v", "--segments", "2"], 2, "segments"),
+    ],
+)
+async def test_a_refusal_has_its_exit_code_and_starts_nothing(house, argv, code, word):
+    told = await avm(house, *argv)
+    assert told.code == code
+    assert told.out == ""
+    assert word in told.err
+    assert "Next: " in told.err
+    assert house.sandbox.posts == 0
+
+
+async def test_an_error_in_json_is_one_object_with_its_code(house):
+    told = await avm(house, "text-to-video", "a", "--max-credits", "1", "--json")
+    assert told.code == 4
+    assert told.err == ""
+    assert told.fields["error"]["code"] == "BUDGET_EXCEEDED"
+
+
+@pytest.mark.parametrize("house", [{"options": {"fail_rate": 1.0}}], indirect=True)
+async def test_a_film_that_failed_is_exit_5(house):
+    told = await avm(house, "text-to-video", "a", "--json")
+    assert (told.code, told.fields["status"]) == (5, "FAILED")
+
+
+async def test_a_cancelled_task_is_a_success_for_cancel_and_no_film_for_get(house):
+    started = await avm(house, "text-to-video", "a", "--wait", "0", "--json")
+    task = started.fields["task_id"]
+    assert (await avm(house, "cancel", task, "--json")).code == 0
+    assert (await avm(house, "get", task)).code == 5
+
+
+async def test_a_lost_answer_is_unclear_and_exit_75(house):
+    """P1, P2. Looked for a while, then told with its id; never sent again."""
+    house.sandbox.change(honours_idempotency=False)
+    house.sandbox.faults.next("generate", faults.drop())
+    told = await avm(house, "text-to-video", "a", "--json")
+    assert told.code == 75
+    assert told.fields["task_id"].startswith("sub_")
+    assert told.fields["error"]["code"] == "SUBMISSION_UNKNOWN"
+
+
+# --- pictures ---
+
+
+async def test_a_relative_path_is_relative_to_where_the_user_stands(house, tmp_path, monkeypatch):
+    """P5. A file the user names may be in any folder of theirs."""
+    place = tmp_path / "elsewhere"
+    picture(place / "cat.png")
+    monkeypatch.chdir(place)
+    told = await avm(house, "image-to-video", "cat.png", "it blinks", "--wait", "0", "--json")
+    assert told.code == 0, told.out
+
+
+@pytest.mark.parametrize("name", [".cat.png", "link.png", "text.png"])
+async def test_hidden_files_links_out_and_false_pictures_stay_refused(house, tmp_path, name):
+    """P5. Only the folder of the named file is allowed besides; every other check holds."""
+    place = tmp_path / "elsewhere"
+    picture(place / ".cat.png")
+    picture(tmp_path / "secret" / "cat.png")
+    (place / "link.png").symlink_to(tmp_path / "secret" / "cat.png")
+    (place / "text.png").write_text("no picture")
+    told = await avm(house, "image-to-video", str(place / name), "--json")
+    assert told.code == 8
+    assert told.fields["error"]["code"] == "FILE_REFUSED"
+    assert house.sandbox.posts == 0
+
+
+@pytest.mark.parametrize("image", ["https://example.com/a.png", "file:///a.png", "data:image/png;base64,AA", None])
+def test_links_are_left_as_they_are(image):
+    assert verbs._typed(image, [Path("/p")]) == (image, [Path("/p")])
+
+
+# --- free verbs ---
+
+
+async def test_quote_account_and_list_tell_text_and_fields(house):
+    price = await avm(house, "quote", "lv", "--segments", "2", "--json")
+    assert price.fields["credits"] == 150
+    assert "150 credits" in (await avm(house, "quote", "lv", "--segments", "2")).out
+    account = (await avm(house, "account", "--json")).fields
+    assert account["balance"] == 1000
+    assert account["output_folder"] == str(house.films)
+    assert "Balance: 1000 credits" in (await avm(house, "account")).out
+    assert "No videos found." in (await avm(house, "list")).out
+
+
+async def test_control_characters_from_elsewhere_never_reach_the_terminal(house):
+    """A prompt may be somebody else's, and a terminal obeys escapes."""
+    await avm(house, "text-to-video", "a \x1b[2J\x07 film", "--wait", "0")
+    told = await avm(house, "list")
+    assert "\x1b" not in told.out
+    assert "\x07" not in told.out
+
+
+def test_json_is_ascii_where_the_stream_is_not_utf8():
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    Terminal(out, io.StringIO(), True).fields({"prompt": "Käfer"})
+    out.seek(0)
+    assert json.loads(out.read()) == {"prompt": "Käfer"}
+
+
+# --- doctor ---
+
+
+async def silent(_url):
+    return None
+
+
+def verdicts(checks):
+    return {check.name: check.verdict for check in checks}
+
+
+async def test_doctor_finds_all_well(house):
+    """P5. The key is named by its fingerprint only."""
+    house.films.mkdir()
+    runtime = house.runtime()
+    checks = await examine(runtime, silent)
+    assert set(verdicts(checks).values()) == {"ok"}
+    terminal = Terminal(io.StringIO(), io.StringIO())
+    assert doctor.told(checks, terminal) == 0
+    said = terminal.out.getvalue()
+    assert said.endswith("All is well.\n")
+    assert "1000 credits" in said
+    assert runtime.settings.api_key not in said
+
+
+async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(house):
+    checks = await examine(house.runtime(AVM_API_KEY=""), silent)
+    terminal = Terminal(io.StringIO(), io.StringIO(), True)
+    assert doctor.told(checks, terminal) == 3
+    told = json.loads(terminal.out.getvalue())
+    assert told["ok"] is False
+    assert told["todo"][0].startswith("API key: get a key at https://aivideomaker.ai")
+
+
+@pytest.mark.parametrize(
+    ("house", "name", "verdict", "code"),
+    [
+        ({"options": {"keys": frozenset({"other"})}}, "API key", "FAIL", 3),
+        ({"options": {"balance": 3}}, "balance", "FAIL", 4),
+        ({"options": {"clock_skew_seconds": 600}}, "clock", "warn", 0),
+        ({"options": {"profile": "seed"}}, "API key", "ok", 0),
+        ({"environ": {"AVM_SAVE": "off"}}, "output folder", "warn", 0),
+        ({"environ": {"AVM_INPUT_DIRS": "/nowhere/at/all"}}, "input folders", "warn", 0),
+        ({"environ": {"AVM_STATE_DIR": "/dev/null/x"}}, "state folder", "warn", 0),
+        ({"environ": {"AVM_STATE_DIR": "/dev/null/x", "AVM_MAX_CREDITS_PER_DAY": "9"}}, "state folder", "FAIL", 9),
+        ({"environ": {"AVM_OUTPUT_DIR": "/dev/null/x"}}, "output folder", "FAIL", 9),
+    ],
+    indirect=["house"],
+)
+async def test_doctor_names_what_is_wrong(house, name, verdict, code):
+    checks = await examine(house.runtime(), silent)
+    assert verdicts(checks)[name] == verdict
+    assert doctor.told(checks, Terminal(io.StringIO(), io.StringIO())) == code
+
+
+async def test_doctor_tells_an_unreachable_service_from_a_bad_key(house):
+    async def unreachable(_url):
+        return "no connection (gaierror)"
+
+    without_key = verdicts(await examine(house.runtime(AVM_API_KEY=""), unreachable))
+    assert (without_key["API key"], without_key["service"]) == ("FAIL", "FAIL")
+    house.link.up = False
+    with_key = verdicts(await examine(house.runtime(), silent))
+    assert (with_key["API key"], with_key["service"]) == ("warn", "FAIL")
+
+
+# --- films by hand ---
+
+
+async def test_a_film_is_saved_somewhere_else_and_shown(house, tmp_path):
+    """P3. `avm save --to` and `avm open`."""
+    made = (await avm(house, "text-to-video", "a", "--json")).fields
+    async with house.runtime() as runtime:
+        terminal = Terminal(io.StringIO(), io.StringIO(), True)
+        assert await films.save(made["task_id"], tmp_path / "usb", runtime, terminal) == 0
+        assert [path.suffix for path in (tmp_path / "usb").iterdir()] == [".mp4"]
+        shown = []
+        assert await films.show(made["task_id"], runtime, Terminal(io.StringIO(), io.StringIO()), shown.append) == 0
+        assert Path(shown[0][-1]).is_file()
+
+        def missing(_command):
+            raise FileNotFoundError(2, "No such file or directory")
+
+        said = Terminal(io.StringIO(), io.StringIO())
+        assert await films.show(made["task_id"], runtime, said, missing) == 0
+        assert "No player could be started" in said.err.getvalue()
