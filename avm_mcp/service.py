@@ -281,7 +281,8 @@ class Service:
         if not job.final and isinstance(watcher.trouble, AuthFailed):
             said.append(f"Its state cannot be read: {watcher.trouble.message}")
         progress = await watcher.progress(job)
-        return Found(job, progress, deduplicated, tuple(dict.fromkeys(said)))
+        same = deduplicated or self._upstream.submission.known(job.id)
+        return Found(job, progress, same, tuple(dict.fromkeys(said)))
 
     async def save(self, given: str, folder: Path | None = None) -> Found:
         """Save a finished film now: one that was not saved, was lost, or should lie somewhere else too.
