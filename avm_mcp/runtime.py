@@ -122,8 +122,6 @@ class Runtime:
         base_url = settings.AVM_BASE_URL
         if settings.sandboxed:
             base_url = await self._stack.enter_async_context(_embedded_sandbox(settings.AVM_SANDBOX_SPEED))
-        group = await self._stack.enter_async_context(anyio.create_task_group())
-        self._stack.callback(group.cancel_scope.cancel)
         account = fingerprint(settings.api_key or "", base_url)
         if settings.api_key is None:
             prices = Prices(settings, journal, None, account=account, now=self._now)
@@ -131,7 +129,12 @@ class Runtime:
             return
         self.client = client = await self._client(settings.api_key, base_url, journal)
         prices = Prices(settings, journal, client, account=account, now=self._now)
-        upstream = await self._upstream(client, prices, base_url, account, group)
+        films = await self._stack.enter_async_context(_pool(self._film_transport or self._transport, base_url))
+        # Last in and so first out: a paid request that waits for its answer when the process is asked to end still
+        # needs the pools and the journal.
+        group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._stack.callback(group.cancel_scope.cancel)
+        upstream = self._upstream(client, films, prices, base_url, account, group)
         group.start_soon(upstream.watcher.run)
         group.start_soon(upstream.archive.run)
         group.start_soon(upstream.recovery.run)
@@ -164,11 +167,16 @@ class Runtime:
             connect_timeout=settings.AVM_CONNECT_TIMEOUT,
         )
 
-    async def _upstream(
-        self, client: AvmClient, prices: Prices, base_url: str, account: str, group: TaskGroup
+    def _upstream(
+        self,
+        client: AvmClient,
+        films: httpx2.AsyncClient,
+        prices: Prices,
+        base_url: str,
+        account: str,
+        group: TaskGroup,
     ) -> Upstream:
         settings, journal = self.settings, self.journal
-        films = await self._stack.enter_async_context(_pool(self._film_transport or self._transport, base_url))
         holder = f"{os.getpid()}-{secrets.token_hex(4)}"
         watcher = Watcher(
             journal, client, account=account, holder=holder, now=self._now, finished=lambda _job: archive.nudge()

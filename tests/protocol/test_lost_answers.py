@@ -158,3 +158,15 @@ async def test_a_damaged_state_is_set_aside_and_its_tasks_and_spending_are_rebui
         told = await until(client, first["task_id"], "COMPLETED")
         assert told["file"]
     assert house.sandbox.posts == 1
+
+
+async def test_a_process_that_is_asked_to_end_gives_a_paid_request_time_for_its_answer(house):
+    """P2: the connection pools outlive the task group in which requests are sent."""
+    house.sandbox.faults.next("generate", faults.hang(5, after=True))
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", CALL))
+        assert told["status"] == "SUBMITTING"
+    async with house.runtime(AVM_API_KEY="ak_0123456789abcdef") as runtime:
+        job = await runtime.journal.find(runtime.service.account, told["task_id"])
+        assert job is not None
+        assert job.task_id == house.sandbox.tasks()[0].id
