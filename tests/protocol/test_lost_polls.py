@@ -1,0 +1,262 @@
+"""One question that goes wrong never ends a call, and never loses an id or a film (Must-show 6; P2, P3, P4)."""
+
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from avm_mcp.sandbox import faults
+from tests.house import LEGACY, MODERN, error, text
+from tests.protocol.test_tools_list import conforms
+from tests.protocol.test_waiting import SLACK, Heard, call, made_in
+
+MADE_IN = 150
+NOT_JSON = faults.Fault(kind="answer", status=200, body='{"status": "PROG')
+NOT_AN_OBJECT = faults.Fault(kind="answer", status=200, body='["SUBMITTED"]')
+
+TROUBLE = {
+    "429 with Retry-After": faults.rate_limited(7),
+    "429 with a date": faults.rate_limited("Sun, 22 Nov 2026 12:03:00 GMT"),
+    "429 without": faults.rate_limited(None),
+    "429 absurd": faults.rate_limited(86400),
+    "500": faults.http_error(500),
+    "500 with a task's word": faults.http_error(500, body='{"status":"FAILED"}'),
+    "502 HTML": faults.html(502),
+    "200 HTML": faults.html(200),
+    "503 empty": faults.empty(503),
+    "200 empty": faults.empty(200),
+    "dropped before": faults.drop(),
+    "dropped after": faults.drop(after=True),
+    "reset": faults.drop(after=True, reset=True),
+    "cut": faults.cut(),
+    "half of the JSON": faults.cut_json(),
+    "garbage": NOT_JSON,
+    "another shape": NOT_AN_OBJECT,
+    "envelope in 200": faults.envelope("Something went wrong"),
+    "404": faults.refuse(404, "TASK_NOT_FOUND", "Task not found"),
+    "401": faults.refuse(401, "AUTH_FAILED", "Invalid API key"),
+    "silence": faults.hang(45, after=True),
+    "redirect": faults.redirect("https://elsewhere.example/tasks"),
+}
+
+# One task in flight asks status, then the task once; two ask the list.
+ASKED = [("status", 3), ("task", 0), ("list", 3)]
+
+
+async def films(house, many, wait=1500):
+    """Start films, wait for all, and return what was told of each."""
+    seen = []
+
+    async def make(client, number):
+        heard = Heard()
+        told, took, _ = await call(client, "text_to_video", {"prompt": f"kite {number}", "wait_seconds": wait}, heard)
+        seen.append((told, took, heard))
+
+    async with house.client() as client, anyio.create_task_group() as group:
+        for number in range(many):
+            group.start_soon(make, client, number)
+    return seen
+
+
+def assert_made(house, seen, many, late=100.0):
+    assert len(seen) == many
+    for told, took, heard in seen:
+        assert told["status"] == "COMPLETED"
+        assert Path(told["file"]).read_bytes()[4:8] == b"ftyp"
+        assert took <= MADE_IN + late
+        assert max(heard.gaps(took)) <= 5 + SLACK
+        assert heard.values == sorted(set(heard.values))
+        assert {told["task_id"]} == {message.split(":")[0].removeprefix("Task ") for *_, message in heard.beats}
+    assert len({told["task_id"] for told, *_ in seen}) == many
+    assert house.sandbox.posts == many
+    assert len(house.sandbox.entries("charge")) == many
+    assert house.sandbox.busiest_minute() <= 55
+
+
+@pytest.mark.parametrize(("endpoint", "skip"), ASKED, ids=[endpoint for endpoint, _ in ASKED])
+@pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_one_answer_that_goes_wrong_ends_no_call(house, trouble, endpoint, skip):
+    """Must-show 6: of each kind, at each question of a watch."""
+    many = 2 if endpoint == "list" else 1
+    house.sandbox.faults.next(endpoint, TROUBLE[trouble], skip=skip)
+    seen = await films(house, many)
+    assert len(house.sandbox.faults) == 0, "the fault was never met"
+    assert_made(house, seen, many, late=160 if trouble == "429 absurd" else 100)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fault", "many"),
+    [
+        ("status", faults.unknown_status("QUEUED_AGAIN"), 1),
+        ("status", faults.unknown_status(""), 1),
+        ("task", faults.unknown_status("ARCHIVING"), 1),
+        ("task", faults.no_url(), 1),
+        ("list", faults.unknown_status("QUEUED_AGAIN"), 2),
+        ("list", faults.no_url(), 2),
+        ("list", faults.stale_list(600), 2),
+        ("list", faults.stale_list(60), 2),
+    ],
+    ids=lambda value: getattr(value, "kind", value),
+)
+@pytest.mark.parametrize("skip", [0, 3])
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_an_answer_that_is_odd_or_old_is_watched_on(house, endpoint, fault, many, skip):
+    """DESIGN 6: unknown statuses are shown and watched on; absence is checked, not believed; states go forward only."""
+    house.sandbox.faults.next(endpoint, fault, skip=0 if endpoint == "task" else skip)
+    seen = await films(house, many)
+    assert_made(house, seen, many, late=300)
+
+
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_an_unknown_status_is_shown_as_it_is(house):
+    """DESIGN 6."""
+    house.sandbox.faults.next("status", faults.unknown_status("QUEUED_AGAIN"), count=99)
+    async with house.client() as client:
+        told, *_ = await call(client, "text_to_video", {"prompt": "kite", "wait_seconds": 120})
+        assert told["status"] == "QUEUED_AGAIN"
+        assert told["done"] is False
+        assert "NOT ready yet" in told["message"]
+        house.sandbox.faults.clear()
+        told, *_ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 600})
+    assert told["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_completed_without_a_link_is_asked_again_until_the_film_is_here(house):
+    """P3: COMPLETED without url for one read."""
+    house.sandbox.faults.next("task", faults.no_url(), count=2)
+    async with house.client() as client:
+        told, _, said = await call(client, "text_to_video", {"prompt": "kite", "wait_seconds": 600})
+        assert told["status"] == "COMPLETED"
+        if "file" not in told:
+            assert "There is no link to it" in said
+            assert "exactly as written" not in told["next_step"]
+            await anyio.sleep(60)
+            told, *_ = await call(client, "get_task", {"task_id": told["task_id"]})
+    assert Path(told["file"]).is_file()
+    assert told["video_url"]
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("many", [1, 3])
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_an_outage_of_five_minutes_costs_nothing_but_time(house, mode, many):
+    """Must-show 6, P2, P3: the wire is down for five minutes around the end; progress goes on from the clock."""
+    seen = []
+    async with house.client(mode=mode) as client:
+
+        async def make(number):
+            heard = Heard()
+            given = {"prompt": f"kite {number}", "wait_seconds": 1500}
+            told, took, _ = await call(client, "text_to_video", given, heard)
+            seen.append((told, took, heard))
+
+        async with anyio.create_task_group() as group:
+            for number in range(many):
+                group.start_soon(make, number)
+            await anyio.sleep(MADE_IN / 2)
+            house.link.up = False
+            house.link.cut()
+            await anyio.sleep(300)
+            house.link.up = True
+    assert_made(house, seen, many, late=300)
+    assert {told["status"] for told, *_ in seen} == {"COMPLETED"}
+
+
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_during_an_outage_every_tool_still_says_what_is_known(house):
+    """P2: every answer after a submit carries its id, errors too."""
+    async with house.client() as client:
+        made, *_ = await call(client, "text_to_video", {"prompt": "kite"})
+        task_id = made["task_id"]
+        house.link.up = False
+        told, took, _ = await call(client, "get_task", {"task_id": task_id})
+        assert took <= 3 + SLACK
+        assert told["task_id"] == task_id
+        assert told["status"] in ("SUBMITTED", "PROGRESS")
+        listed, *_ = await call(client, "list_tasks", {})
+        assert [task["task_id"] for task in listed["tasks"]] == [task_id]
+        assert any("could not be asked" in note for note in listed["notes"])
+        result = await client.call_tool("cancel_task", {"task_id": task_id})
+        told = conforms(result, "cancel_task")["error"]
+        assert told["code"] == "UPSTREAM_UNAVAILABLE"
+        assert told["task_id"] == task_id
+        assert task_id in text(result)
+        told = conforms(await client.call_tool("get_account", {}), "get_account")
+        assert told["error"]["code"] == "UPSTREAM_UNAVAILABLE"
+        quoted, *_ = await call(client, "quote_video", {"model": "t2v"})
+        assert quoted["basis"] == "estimate"
+        again, *_ = await call(client, "text_to_video", {"prompt": "kite"})
+        assert again["task_id"] == task_id
+        assert again["deduplicated"] is True
+        result = await client.call_tool("text_to_video", {"prompt": "another"})
+        told = error(result)
+        assert told["code"] == "UPSTREAM_UNAVAILABLE"
+        assert told["charged"] == "no"
+    assert house.sandbox.posts == 1
+
+
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_a_key_that_is_refused_for_a_while_loses_nothing(house):
+    """P2, P3: the task is watched on once the key works again."""
+    async with house.client() as client:
+        made, *_ = await call(client, "text_to_video", {"prompt": "kite"})
+        key = house.sandbox.tasks()[0].key
+        house.sandbox.revoke(key)
+        told, *_ = await call(client, "get_task", {"task_id": made["task_id"], "wait_seconds": 500})
+        assert told["status"] in ("SUBMITTED", "PROGRESS")
+        assert told["task_id"] == made["task_id"]
+        assert any("The service refused the API key" in note for note in told["notes"])
+        house.sandbox.revoke(key, revoked=False)
+        told, *_ = await call(client, "get_task", {"task_id": made["task_id"], "wait_seconds": 200})
+    assert told["status"] == "COMPLETED"
+    assert Path(told["file"]).is_file()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.http_error(503),
+        faults.html(200),
+        faults.empty(200),
+        faults.truncated(),
+        faults.half(),
+        faults.stall(100),
+        faults.drop(),
+        faults.refuse(404, None),
+        faults.hang(60),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}",
+)
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_a_film_that_does_not_come_at_first_is_fetched_again(house, fault):
+    """P3: it is downloaded, verified and in place, whether or not anybody waits."""
+    house.sandbox.faults.next("file", fault, count=2)
+    async with house.client() as client:
+        told, took, said = await call(client, "text_to_video", {"prompt": "kite", "wait_seconds": 600})
+        assert told["status"] == "COMPLETED"
+        assert took < 600
+        assert told["video_url"] in said
+        await anyio.sleep(900)
+        told, *_ = await call(client, "get_task", {"task_id": told["task_id"]})
+    film = Path(told["file"])
+    assert film.read_bytes()[4:8] == b"ftyp"
+    assert [path.name for path in film.parent.iterdir() if path.suffix == ".mp4"] == [film.name]
+
+
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_a_wire_that_breaks_at_every_other_question_still_brings_the_film(house):
+    """Must-show 6, many times over."""
+    errors = ("ConnectError", "ReadError", "RemoteProtocolError", "ReadTimeout", "ConnectTimeout", "PoolTimeout")
+
+    def query(request: httpx2.Request) -> bool:
+        return "/tasks/" in request.url.path
+
+    for number in range(12):
+        name = errors[number % len(errors)]
+        house.link.next(name, "connect" if name.startswith("Connect") else "after_send", match=query)
+    seen = await films(house, 1)
+    assert house.link.pending == 0
+    assert_made(house, seen, 1, late=150)

@@ -1,0 +1,615 @@
+"""What is spent, what may be, and what is said about it (P1, P5, P8)."""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from avm_mcp.sandbox import faults
+from tests.house import KEY, LEGACY, MODERN, error, text
+from tests.protocol.test_tools_list import conforms
+from tests.protocol.test_waiting import call, made_in
+
+KITE = {"prompt": "a red kite"}
+LINK = "https://example.com/cat.png"
+SEED = {"options": {"profile": "seed", "durations": {"t2v": 400}}}
+
+
+def capped(**environ):
+    return {**made_in(400), "environ": environ}
+
+
+async def refused(client, tool, given):
+    result = await client.call_tool(tool, given)
+    conforms(result, tool)
+    told = error(result)
+    assert told["charged"] == "no", told
+    return told, text(result)
+
+
+# Caps
+
+
+@pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_CALL="10")], indirect=True)
+async def test_a_film_above_the_cap_of_a_call_is_refused_before_it_is_sent(house):
+    """P8: the refusal names price and cap, and does not tell a model to raise what only the user can."""
+    async with house.client() as client:
+        told, said = await refused(client, "text_to_video", KITE)
+        assert told["code"] == "BUDGET_EXCEEDED"
+        assert told["field"] == "AVM_MAX_CREDITS_PER_CALL"
+        assert "15 credits" in said
+        assert "AVM_MAX_CREDITS_PER_CALL is 10" in said
+        assert "max_credits=" not in said
+        told, said = await refused(client, "text_to_video", {**KITE, "max_credits": 500})
+        assert told["field"] == "AVM_MAX_CREDITS_PER_CALL", "a caller cannot raise the cap"
+    assert house.sandbox.posts == 0
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_film_above_max_credits_is_refused_and_the_named_price_is_enough(house):
+    """P8: the nearest valid call works as it is written, and the service is told the cap."""
+    async with house.client() as client:
+        told, said = await refused(client, "text_to_video", {**KITE, "max_credits": 14})
+        assert told["code"] == "BUDGET_EXCEEDED"
+        assert told["field"] == "max_credits"
+        assert "15 credits" in said
+        assert "max_credits is 14" in said
+        assert "max_credits=15" in told["next_step"]
+        assert house.sandbox.posts == 0
+        made, *_ = await call(client, "text_to_video", {**KITE, "max_credits": 15})
+        assert made["credits"] == {"quoted": 15, "charged": 15, "basis": "charge"}
+    (post,) = [seen for seen in house.sandbox.requests if seen.endpoint == "generate"]
+    assert post.max_credits == "15"
+
+
+@pytest.mark.parametrize(
+    ("house", "given", "sent"),
+    [
+        (capped(AVM_MAX_CREDITS_PER_CALL="40"), {"max_credits": 30}, "30"),
+        (capped(AVM_MAX_CREDITS_PER_CALL="40"), {"max_credits": 60}, "40"),
+        (capped(AVM_MAX_CREDITS_PER_CALL="40"), {}, "40"),
+        (capped(), {}, None),
+    ],
+    indirect=["house"],
+)
+async def test_the_smallest_cap_goes_along_with_the_request(house, given, sent):
+    """P8: X-Max-Credits."""
+    async with house.client() as client:
+        await call(client, "text_to_video", {**KITE, **given})
+    (post,) = [seen for seen in house.sandbox.requests if seen.endpoint == "generate"]
+    assert post.max_credits == sent
+    assert post.idempotency_key
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_without_a_cap_no_round_trip_is_spent_on_the_price(house):
+    """DESIGN 4."""
+    async with house.client() as client:
+        made, *_ = await call(client, "text_to_video", KITE)
+    assert house.sandbox.counts["quote"] == 0
+    assert made["credits"]["charged"] == 15
+
+
+@pytest.mark.parametrize(
+    "house",
+    [
+        {"options": {"profile": "seed"}, "environ": {"AVM_MAX_CREDITS_PER_CALL": "14"}},
+        {"options": {"profile": "seed"}, "environ": {"AVM_MAX_CREDITS_PER_DAY": "14"}},
+    ],
+    indirect=True,
+    ids=["call", "day"],
+)
+async def test_where_no_price_is_quoted_the_highest_known_formula_counts(house):
+    """P8: the seed API charges 5 for this, the later one 15."""
+    async with house.client() as client:
+        told, said = await refused(client, "text_to_video", KITE)
+        assert told["code"] == "BUDGET_EXCEEDED"
+        assert "up to 15 credits" in said
+    assert house.sandbox.posts == 0
+
+
+@pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_CALL="10")], indirect=True)
+async def test_a_quote_that_fails_does_not_open_the_cap(house):
+    """P8."""
+    house.sandbox.faults.next("quote", faults.http_error(500), count=9)
+    async with house.client() as client:
+        told, said = await refused(client, "text_to_video", KITE)
+        assert told["code"] == "BUDGET_EXCEEDED"
+        assert "up to 15 credits" in said
+    assert house.sandbox.posts == 0
+
+
+@pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="40")], indirect=True)
+async def test_the_cap_of_a_day_counts_what_was_spent_and_not_what_came_back(house):
+    """P8: in UTC days; a failed film's credits are free again; a duplicate costs nothing."""
+    async with house.client() as client:
+        for number in (1, 2):
+            await call(client, "text_to_video", {"prompt": f"kite {number}"})
+        told, said = await refused(client, "text_to_video", {"prompt": "kite 3"})
+        assert told["code"] == "BUDGET_EXCEEDED"
+        assert told["field"] == "AVM_MAX_CREDITS_PER_DAY"
+        assert "15 credits" in said
+        assert "30 are spent today" in said
+        assert "AVM_MAX_CREDITS_PER_DAY is 40" in said
+        again, *_ = await call(client, "text_to_video", {"prompt": "kite 2"})
+        assert again["deduplicated"] is True
+        account, *_ = await call(client, "get_account", {})
+        assert account["spent_today"] == 30
+        assert account["caps"] == {"per_day": 40}
+        quoted, *_ = await call(client, "quote_video", {"model": "t2v"})
+        assert quoted["cap_left"] == 10
+        house.sandbox.fail(again["task_id"])
+        await anyio.sleep(120)
+        made, *_ = await call(client, "text_to_video", {"prompt": "kite 3"})
+        assert house.sandbox.posts == 3
+        await call(client, "get_task", {"task_id": made["task_id"], "wait_seconds": 600})
+        await refused(client, "text_to_video", {"prompt": "kite 4"})
+        midnight = datetime(2026, 11, 23, 0, 1, tzinfo=UTC).timestamp()
+        await anyio.sleep(midnight - house.wall())
+        await call(client, "text_to_video", {"prompt": "kite 4"})
+    assert house.sandbox.posts == 4
+
+
+@pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="40")], indirect=True)
+async def test_the_cap_of_a_day_is_one_for_all_processes_however_many_ask_at_once(house):
+    """P8: reserved in the transaction of the intent."""
+    answers = []
+
+    async def process(number):
+        async with house.client() as client:
+            answers.append(await client.call_tool("text_to_video", {"prompt": f"kite {number}"}))
+
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(process, number)
+    assert sum(not answer.is_error for answer in answers) == 2
+    assert house.sandbox.posts == 2
+    assert {error(answer)["code"] for answer in answers if answer.is_error} == {"BUDGET_EXCEEDED"}
+
+
+# The same request again
+
+
+@pytest.mark.parametrize(("minutes", "same"), [(1, True), (58, True), (62, False)])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_finished_film_answers_the_same_request_for_an_hour(house, minutes, same):
+    """P1, DESIGN 3: without limit while it is made, for 60 minutes after COMPLETED."""
+    async with house.client() as client:
+        first, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 600})
+        await anyio.sleep(minutes * 60)
+        again, _, said = await call(client, "text_to_video", KITE)
+    assert (again["task_id"] == first["task_id"]) is same
+    assert house.sandbox.posts == (1 if same else 2)
+    if same:
+        assert again["deduplicated"] is True
+        assert "nothing was charged" in said
+        assert first["file"] in said
+        assert said.count("take=2") == 1
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {"prompt": "  a  red\nkite "},
+        {**KITE, "wait_seconds": 1},
+        {**KITE, "max_credits": 400},
+        {**KITE, "duration": "5 s", "aspect_ratio": "landscape", "model": None, "take": "1"},
+    ],
+)
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_what_does_not_change_the_film_does_not_make_another_request(house, again):
+    """P1: never `wait_seconds` or `max_credits`."""
+    async with house.client() as client:
+        first, *_ = await call(client, "text_to_video", KITE)
+        second, *_ = await call(client, "text_to_video", again)
+    assert second["task_id"] == first["task_id"]
+    assert house.sandbox.posts == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"prompt": "a blue kite"}, {**KITE, "duration": 8}, {**KITE, "aspect_ratio": "1:1"}, {**KITE, "take": 2}],
+)
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_what_changes_the_film_makes_another(house, other):
+    """DESIGN 3: identity."""
+    async with house.client() as client:
+        first, *_ = await call(client, "text_to_video", KITE)
+        second, *_ = await call(client, "text_to_video", other)
+        third, *_ = await call(client, "text_to_video", other)
+    assert second["task_id"] != first["task_id"]
+    assert third["task_id"] == second["task_id"]
+    assert house.sandbox.posts == 2
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_take_is_one_film_and_says_so(house):
+    """DESIGN 3: which take, not how many."""
+    async with house.client() as client:
+        told, _, said = await call(client, "text_to_video", {**KITE, "take": 3})
+        assert "This made ONE video (take 3)" in said
+        again, _, said = await call(client, "text_to_video", {**KITE, "take": 3})
+    assert again["task_id"] == told["task_id"]
+    assert "take=4" in again["next_step"]
+    assert house.sandbox.posts == 1
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_failed_film_is_told_with_its_refund_and_may_be_tried_again_three_times(house):
+    """DESIGN 3: FAILED is never returned for the same request; after three within an hour it is refused."""
+    async with house.client() as client:
+        seen = set()
+        for _ in range(3):
+            house.sandbox.faults.next("generate", faults.fail_task("The prompt was\nrefused: call cancel_task"))
+            told, _, said = await call(client, "text_to_video", {**KITE, "wait_seconds": 600})
+            assert told["status"] == "FAILED"
+            assert "deduplicated" not in told
+            assert "all 15 credits came back" in said
+            assert '"The prompt was refused: call cancel_task"' in told["message"]
+            assert "cancel_task" not in told["next_step"]
+            assert told["credits"]["refunded"] == 15
+            seen.add(told["task_id"])
+        assert len(seen) == 3
+        told, said = await refused(client, "text_to_video", KITE)
+        assert told["code"] == "CONTENT_REJECTED"
+        assert "3 times" in said
+        assert "change the prompt" in told["next_step"]
+        assert house.sandbox.posts == 3
+        assert house.sandbox.balance(KEY) == 1000
+        await call(client, "text_to_video", {"prompt": "a tamer kite"})
+        await anyio.sleep(3700)
+        await call(client, "text_to_video", KITE)
+    assert house.sandbox.posts == 5
+
+
+# Cancel
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize(
+    "house",
+    [{"options": {"queue_seconds": 60}}, {"options": {"queue_seconds": 60, "profile": "seed"}}],
+    indirect=True,
+    ids=["live", "seed"],
+)
+async def test_a_task_that_still_waits_is_cancelled_and_its_credits_come_back(house, mode):
+    """DESIGN 3: and cancelling again is a success too; the request may be made anew."""
+    async with house.client(mode=mode) as client:
+        made, *_ = await call(client, "text_to_video", KITE)
+        for _ in range(2):
+            told, _, said = await call(client, "cancel_task", {"task_id": made["task_id"]})
+            assert told["status"] == "CANCEL"
+            assert told["done"] is True
+            assert "cancelled" in said
+            assert "come back" in said or "came back" in said
+        again, *_ = await call(client, "text_to_video", KITE)
+        assert again["task_id"] != made["task_id"]
+    assert len(house.sandbox.entries("refund")) == 1
+
+
+@pytest.mark.parametrize("refusal", ["400", "409", "200"])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_cancel_that_comes_too_late_says_what_the_task_is_doing(house, refusal):
+    """DESIGN 3: NOT_CANCELLABLE, in whatever form the service refuses."""
+    house.sandbox.change(cancel_refusal=refusal)
+    async with house.client() as client:
+        made, *_ = await call(client, "text_to_video", KITE)
+        await anyio.sleep(60)
+        for seconds, words in ((0, "is being made"), (500, "is ready")):
+            await anyio.sleep(seconds)
+            result = await client.call_tool("cancel_task", {"task_id": made["task_id"]})
+            conforms(result, "cancel_task")
+            told = error(result)
+            assert told["code"] == "NOT_CANCELLABLE"
+            assert told["charged"] == "yes"
+            assert told["task_id"] == made["task_id"]
+            assert words in told["message"]
+    assert house.sandbox.entries("refund") == []
+
+
+async def test_a_task_that_nobody_knows_is_not_found(house):
+    """DESIGN 3."""
+    async with house.client() as client:
+        for tool in ("get_task", "cancel_task"):
+            for task_id in ("ck000", "sub_000"):
+                told, said = await refused(client, tool, {"task_id": task_id})
+                assert told["code"] == "TASK_NOT_FOUND"
+                assert task_id in said
+    assert {seen.endpoint for seen in house.sandbox.requests} <= {"task", "list"}
+
+
+@pytest.mark.parametrize("task_id", ["../account", "ck1/cancel", "ck1?x=1", "ck1#", "ck1%2fcancel", "a\\b"])
+async def test_what_would_be_another_address_is_no_id(house, task_id):
+    """P5: the path that is asked for is the one of a task."""
+    async with house.client() as client:
+        for tool in ("get_task", "cancel_task"):
+            told, _ = await refused(client, tool, {"task_id": task_id})
+            assert told["code"] == "INVALID_INPUT"
+            assert told["field"] == "task_id"
+    assert house.sandbox.requests == []
+
+
+# Too few credits
+
+
+@pytest.mark.parametrize(
+    ("balance", "given", "words"),
+    [
+        (9, KITE, ["15 credits", "the balance is 9"]),
+        (20, {**KITE, "model": "t2v_v3", "duration": 20}, ["the balance is 20", "5 s t2v costs"]),
+    ],
+)
+async def test_too_few_credits_say_the_price_the_balance_and_what_still_fits(house, balance, given, words):
+    """TEXTS 6."""
+    house.sandbox.change(balance=balance)
+    async with house.client() as client:
+        told, said = await refused(client, "text_to_video", given)
+        assert told["code"] == "INSUFFICIENT_CREDITS"
+        assert all(word in said for word in words), said
+        assert ("5 s t2v" in said) is (balance >= 15)
+        assert "https://aivideomaker.ai" in told["next_step"]
+        house.sandbox.change(balance=1000)
+        house.sandbox.top_up(KEY, 900)
+        made, *_ = await call(client, "text_to_video", given)
+        assert "deduplicated" not in made
+
+
+async def test_too_few_credits_do_not_name_a_price_that_is_not_the_price(house):
+    """TEXTS 6: this costs 80 here; 200 is only the highest formula ever known, and no cap asked for a quote."""
+    house.sandbox.change(balance=70)
+    async with house.client() as client:
+        _, said = await refused(client, "text_to_video", {**KITE, "model": "t2v_v3", "duration": 20})
+    assert "this costs 80 credits, the balance is 70" in said
+
+
+@pytest.mark.parametrize("house", [{"options": {"profile": "seed", "balance": 3}}], indirect=True)
+async def test_a_service_that_tells_no_balance_is_not_given_one(house):
+    """TEXTS 6: the seed API."""
+    async with house.client() as client:
+        told, said = await refused(client, "text_to_video", KITE)
+    assert told["code"] == "INSUFFICIENT_CREDITS"
+    assert "does not say how many are left" in said
+
+
+async def test_the_services_own_cap_is_the_same_error_as_ours(house):
+    """P8: should our price be wrong, X-Max-Credits refuses."""
+    house.sandbox.faults.next("generate", faults.refuse(422, "BUDGET_EXCEEDED", "Quote 99 exceeds X-Max-Credits 15"))
+    async with house.client() as client:
+        told, said = await refused(client, "text_to_video", {**KITE, "max_credits": 15})
+    assert told["code"] == "BUDGET_EXCEEDED"
+    assert "99" in said
+
+
+# Prices, account
+
+
+@pytest.mark.parametrize(
+    ("given", "live", "seed"),
+    [
+        ({"model": "t2v"}, 15, 15),
+        ({"model": "t2v", "duration": 8}, 24, 24),
+        ({"model": "i2v"}, 15, 15),
+        ({"model": "t2v_v3", "duration": 10}, 40, 100),
+        ({"model": "i2v_v3", "duration": 20}, 80, 200),
+        ({"model": "lv", "segments": 1}, 75, 75),
+        ({"model": "lv", "segments": 6}, 450, 450),
+    ],
+)
+async def test_a_price_is_the_quote_or_the_highest_known(house, given, live, seed):
+    """P8, DESIGN 3: quote_video."""
+    async with house.client() as client:
+        told, _, said = await call(client, "quote_video", given)
+        assert (told["credits"], told["basis"]) == (live, "quote")
+        assert told["usd"] == pytest.approx(live / 100)
+        assert told["balance"] == 1000
+        assert told["affordable"] is True
+        assert f"{live} credits" in said
+        assert "balance is 1000" in said
+    house.sandbox.change(profile="seed")
+    async with house.client() as client:
+        told, _, said = await call(client, "quote_video", given)
+        assert (told["credits"], told["basis"]) == (seed, "estimate")
+        assert "affordable" not in told
+        assert "usd" not in told
+        assert f"up to {seed} credits" in said
+        assert "$" not in said
+    assert house.sandbox.entries() == []
+
+
+@pytest.mark.parametrize("house", [{"options": {"balance": 50}}], indirect=True)
+async def test_a_price_above_the_balance_says_so(house):
+    """Both faces: structured `affordable`, and a text that does not invite to start it."""
+    async with house.client() as client:
+        told, _, said = await call(client, "quote_video", {"model": "lv", "segments": 2})
+    assert told["affordable"] is False
+    assert "The balance is 50" in said
+    assert "start the video if they agree" not in said
+
+
+@pytest.mark.parametrize(
+    "house", [capped(AVM_MAX_CREDITS_PER_CALL="100", AVM_MAX_CREDITS_PER_DAY="300")], indirect=True
+)
+async def test_the_account_says_what_there_is_and_where_things_are(house):
+    """DESIGN 3: get_account."""
+    async with house.client() as client:
+        await call(client, "text_to_video", KITE)
+        told, _, said = await call(client, "get_account", {})
+    assert told["balance"] == 985
+    assert told["spent_today"] == 15
+    assert told["caps"] == {"per_call": 100, "per_day": 300}
+    assert told["input_folders"] == [str(house.pictures)]
+    assert told["output_folder"] == str(house.films)
+    assert told["models"] == ["t2v", "t2v_v3", "i2v", "i2v_v3", "lv"]
+    for fact in ("985", "15", "100", "300", str(house.pictures), str(house.films), *told["models"]):
+        assert str(fact) in said
+
+
+@pytest.mark.parametrize("house", [SEED], indirect=True)
+async def test_the_seed_generation_runs_the_whole_way_without_account_or_quote(house):
+    """DESIGN 9: both generations of the service; no dollars where no rate is told."""
+    async with house.client() as client:
+        told, _, said = await call(client, "get_account", {})
+        assert "balance" not in told
+        assert "not told" in said
+        made, _, said = await call(client, "text_to_video", {**KITE, "wait_seconds": 600})
+        assert made["status"] == "COMPLETED"
+        assert made["file"]
+        assert made["credits"] == {"quoted": 15, "basis": "estimate"}
+        assert "$" not in said
+        listed, *_ = await call(client, "list_tasks", {})
+        assert [task["task_id"] for task in listed["tasks"]] == [made["task_id"]]
+    assert house.sandbox.balance(KEY) == 995
+
+
+@pytest.mark.parametrize("house", [{"options": {"lv": False}}], indirect=True)
+async def test_a_model_the_account_lacks_is_refused_not_hidden(house):
+    """DESIGN 3."""
+    async with house.client() as client:
+        told, _, said = await call(client, "get_account", {})
+        assert "lv" not in told["models"]
+        assert "Not offered to this account: lv" in said
+        refusal, _ = await refused(client, "long_video", {"image": LINK, "prompts": ["a"]})
+    assert refusal["code"] == "INVALID_INPUT"
+    assert house.sandbox.entries() == []
+
+
+# Lists
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_list_is_the_union_of_what_the_service_shows_and_what_is_known_here(house, tmp_path):
+    """P2: tasks made elsewhere with the same key, and a request that has no answer yet."""
+    async with house.client(AVM_STATE_DIR=str(tmp_path / "elsewhere")) as other:
+        foreign, *_ = await call(other, "text_to_video", {"prompt": "made elsewhere"})
+    async with house.client() as client:
+        mine, *_ = await call(client, "text_to_video", KITE)
+        house.sandbox.faults.next("generate", faults.hang(20))
+        sent, *_ = await call(client, "text_to_video", {"prompt": "being sent"})
+        listed, _, said = await call(client, "list_tasks", {})
+        ids = [task["task_id"] for task in listed["tasks"]]
+        assert ids == [sent["task_id"], mine["task_id"], foreign["task_id"]]
+        assert all(task_id in said for task_id in ids)
+        assert listed["tasks"][2]["prompt"] == "made elsewhere"
+        house.sandbox.forget(mine["task_id"])
+        listed, *_ = await call(client, "list_tasks", {})
+        assert mine["task_id"] in [task["task_id"] for task in listed["tasks"]], "absence is not believed"
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_list_is_read_page_by_page_and_nothing_is_missed_or_seen_twice(house):
+    """DESIGN 3: cursor = (created_at, id), also when tasks are made meanwhile, or at one moment."""
+    async with house.client() as client:
+        made = []
+        for number in range(7):
+            made.append((await call(client, "text_to_video", {"prompt": f"kite {number}"}))[0]["task_id"])
+            await anyio.sleep(number % 2)
+        seen, given = [], {"limit": 2}
+        while True:
+            page, _, said = await call(client, "list_tasks", given)
+            assert len(page["tasks"]) <= 2
+            seen += [task["task_id"] for task in page["tasks"]]
+            if "next_cursor" not in page:
+                break
+            assert page["next_cursor"] in said
+            await call(client, "text_to_video", {"prompt": f"newer {len(seen)}"})
+            given = {"limit": 2, "cursor": page["next_cursor"]}
+    assert sorted(seen) == sorted(made)
+    assert len(set(seen)) == 7
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_list_of_one_status_or_of_all_that_is_unfinished(house):
+    """DESIGN 3: the five words, or ACTIVE."""
+    async with house.client() as client:
+        ready, *_ = await call(client, "text_to_video", {"prompt": "ready", "wait_seconds": 600})
+        house.sandbox.faults.next("generate", faults.fail_task())
+        failed, *_ = await call(client, "text_to_video", {"prompt": "failed", "wait_seconds": 600})
+        gone, *_ = await call(client, "text_to_video", {"prompt": "gone"})
+        await call(client, "cancel_task", {"task_id": gone["task_id"]})
+        house.sandbox.faults.next("generate", faults.refuse(422, None, "rejected"))
+        await refused(client, "text_to_video", {"prompt": "never"})
+        made, *_ = await call(client, "text_to_video", {"prompt": "made"})
+        await anyio.sleep(30)
+        waits, *_ = await call(client, "text_to_video", {"prompt": "waits"})
+        by_status = {
+            "COMPLETED": [ready],
+            "FAILED": [failed],
+            "CANCEL": [gone],
+            "PROGRESS": [made],
+            "SUBMITTED": [waits],
+            "ACTIVE": [waits, made],
+        }
+        for status, tasks in by_status.items():
+            listed, *_ = await call(client, "list_tasks", {"status": status})
+            assert [task["task_id"] for task in listed["tasks"]] == [task["task_id"] for task in tasks], status
+        listed, _, said = await call(client, "list_tasks", {})
+        assert len(listed["tasks"]) == 5
+        assert listed["tasks"][-1]["file"] in said
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("house", [{**made_in(400), "environ": {"AVM_LOG_LEVEL": "DEBUG"}}], indirect=True)
+async def test_the_key_goes_to_the_service_and_nowhere_else(house, mode, caplog):
+    """P5: not into any result, log, file or other host; not even when the service itself sends it back."""
+    caplog.set_level(logging.DEBUG)
+    echo = f"Invalid API key {KEY} for account"
+    said = []
+
+    async def ask(client, tool, given):
+        result = await client.call_tool(tool, given)
+        said.append(str(result.content) + json.dumps(result.structured_content))
+
+    async with house.client(mode=mode) as client:
+        for tool, given in (
+            ("text_to_video", {**KITE, "wait_seconds": 600}),
+            ("get_account", {}),
+            ("list_tasks", {}),
+            ("quote_video", {"model": "t2v"}),
+            ("get_task", {"task_id": "ck1"}),
+            ("text_to_video", {"prompt": ""}),
+        ):
+            await ask(client, tool, given)
+        for fault in (
+            faults.refuse(401, "AUTH_FAILED", echo),
+            faults.envelope(echo),
+            faults.http_error(500, body=echo),
+        ):
+            house.sandbox.faults.next("generate", fault)
+            await ask(client, "text_to_video", {"prompt": f"{fault.status} {fault.body[:9]}", "wait_seconds": 5})
+        house.sandbox.faults.next("generate", faults.fail_task(echo))
+        await ask(client, "text_to_video", {"prompt": "fails", "wait_seconds": 600})
+        house.sandbox.faults.next("account", faults.refuse(401, "AUTH_FAILED", echo))
+        await ask(client, "get_account", {})
+        house.sandbox.faults.next("task", faults.refuse(403, "AUTH_FAILED", echo))
+        await ask(client, "get_task", {"task_id": "ck2"})
+        broken = faults.http_error(500, body=json.dumps({"status": "FAILED", "message": echo}))
+        house.sandbox.faults.next("list", broken, count=4)
+        await ask(client, "list_tasks", {})
+    assert len(said) == 13
+    assert not [line for line in said if KEY in line]
+    assert not [record.getMessage() for record in caplog.records if KEY in record.getMessage()]
+    assert KEY not in caplog.text
+    files = [path for path in house.folder.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"journal.db"}
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    fetched = [seen for seen in house.sandbox.requests if seen.endpoint == "file"]
+    assert fetched
+    assert {seen.key for seen in fetched} == {""}
+    assert not [seen for seen in fetched if "authorization" in seen.headers]
+    assert all(seen.key for seen in house.sandbox.requests if seen.endpoint != "file")
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_link_to_another_host_or_a_private_one_gets_no_key_and_no_visit(house):
+    """P5: redirects are checked hop by hop."""
+    house.sandbox.faults.next("file", faults.redirect("http://169.254.169.254/latest/meta-data"))
+    house.sandbox.faults.next("task", faults.redirect("http://127.0.0.1:9/api/v1/account"))
+    async with house.client() as client:
+        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 600})
+        assert told["status"] == "COMPLETED"
+    assert house.sandbox.counts["account"] == 0

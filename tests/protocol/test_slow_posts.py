@@ -1,0 +1,276 @@
+"""A service that is slow to answer, or whose answer is lost, makes nobody pay twice (Must-show 8; P1, P2, P4)."""
+
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from avm_mcp.sandbox import faults
+from tests.house import KEY, LEGACY, MODERN, error, text
+from tests.protocol.test_tools_list import conforms
+from tests.protocol.test_waiting import SLACK, call, made_in
+
+KITE = {"prompt": "a red kite"}
+SLOW = [faults.hang(20, after=True), faults.hang(20)]
+SIDES = ["charged at once", "charged late"]
+
+# A service that keeps no keys and shows no list: nothing can be found out, so nothing may be guessed.
+MUTE = {"options": {"durations": {"t2v": 400}, "honours_idempotency": False, "list_delay_seconds": 10**6}}
+
+
+def assert_paid_once(house, posts=1):
+    assert house.sandbox.posts == posts
+    assert len(house.sandbox.tasks()) == 1
+    assert len(house.sandbox.entries("charge")) == 1
+    assert house.sandbox.balance(KEY) == 1000 - 15
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("wait", [0, 10])
+@pytest.mark.parametrize("slow", SLOW, ids=SIDES)
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_post_of_twenty_seconds_is_told_as_being_sent(house, mode, wait, slow):
+    """Must-show 8, P4: SUBMITTING within 3 s and the wait, with an id that works for good."""
+    house.sandbox.faults.next("generate", slow)
+    async with house.client(mode=mode) as client:
+        told, took, said = await call(client, "text_to_video", {**KITE, "wait_seconds": wait})
+        assert took <= 3 + wait + SLACK
+        assert told["status"] == "SUBMITTING"
+        assert told["done"] is False
+        assert told["task_id"].startswith("sub_")
+        assert f'get_task(task_id="{told["task_id"]}")' in told["next_step"]
+        assert "Do not call text_to_video again for this video" in said
+        ours = told["task_id"]
+        later, *_ = await call(client, "get_task", {"task_id": ours, "wait_seconds": 30})
+        (task,) = house.sandbox.tasks()
+        assert later["task_id"] == task.id
+        assert later["status"] in ("SUBMITTED", "PROGRESS")
+        ready, *_ = await call(client, "get_task", {"task_id": ours, "wait_seconds": 600})
+        assert ready["status"] == "COMPLETED"
+        assert ready["task_id"] == task.id
+    assert Path(ready["file"]).is_file()
+    assert_paid_once(house)
+
+
+@pytest.mark.parametrize("slow", SLOW, ids=SIDES)
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_the_same_call_again_returns_the_same_task_at_every_stage(house, slow):
+    """Must-show 8, P1: while it is sent, while it is made, and when it is ready."""
+    house.sandbox.faults.next("generate", slow)
+    async with house.client() as client:
+        first, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
+        for seconds, status in ((1, "SUBMITTING"), (25, None), (60, None), (600, "COMPLETED")):
+            await anyio.sleep(seconds)
+            again, took, said = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
+            assert again["deduplicated"] is True
+            assert status in (None, again["status"])
+            nothing = "This call sent nothing" if again["status"] == "SUBMITTING" else "No new video was started"
+            assert said.startswith(nothing)
+            same, *_ = await call(client, "get_task", {"task_id": first["task_id"], "wait_seconds": 0})
+            assert same["task_id"] == again["task_id"]
+            assert took <= 3 + SLACK
+            assert ("take=2" in again["next_step"]) is (again["status"] != "SUBMITTING")
+    assert_paid_once(house)
+
+
+@pytest.mark.parametrize("many", [2, 7])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_the_same_call_many_times_at_once_is_one_request(house, many):
+    """P1: a unique key decides, not a read before a write."""
+    seen = []
+    async with house.client() as client:
+
+        async def ask():
+            seen.append((await call(client, "text_to_video", {**KITE, "wait_seconds": 600}))[0])
+
+        async with anyio.create_task_group() as group:
+            for _ in range(many):
+                group.start_soon(ask)
+    assert len({told["task_id"] for told in seen}) == 1
+    assert {told["status"] for told in seen} == {"COMPLETED"}
+    assert sum("deduplicated" not in told for told in seen) == 1
+    assert_paid_once(house)
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("slow", SLOW, ids=SIDES)
+@pytest.mark.parametrize("after", [0.001, 3.5, 19.999])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_host_that_gives_a_call_up_changes_nothing(house, mode, slow, after):
+    """Must-show 8, P1, P2: the call is cancelled at any moment; one POST, one charge, and the task is found."""
+    house.sandbox.faults.next("generate", slow)
+    async with house.client(mode=mode) as client:
+        with anyio.move_on_after(after):
+            await client.call_tool("text_to_video", {**KITE, "wait_seconds": 60})
+        await anyio.sleep(0.1)
+        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 600})
+        assert told["status"] == "COMPLETED"
+        assert told.get("deduplicated") is True or after <= 0.001
+    assert_paid_once(house)
+
+
+@pytest.mark.parametrize("slow", [*SLOW, faults.hang(8, after=True), faults.hang(8)], ids=[*SIDES, "8 s", "8 s late"])
+@pytest.mark.parametrize("after", [0.5, 3.5])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_host_that_ends_the_server_meanwhile_changes_nothing(house, slow, after):
+    """Must-show 8, P1, P2: the whole process is asked to end while the request waits for its answer."""
+    house.sandbox.faults.next("generate", slow)
+    began = anyio.current_time()
+    async with house.client() as client, anyio.create_task_group() as group:
+        group.start_soon(_gone, client)
+        await anyio.sleep(after)
+        group.cancel_scope.cancel()
+    assert anyio.current_time() - began <= after + 15, "a process that is asked to end must end"
+    await anyio.sleep(30)
+    async with house.client() as client:
+        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
+        assert told["deduplicated"] is True
+        assert told["status"] in ("SUBMITTED", "PROGRESS", "UNKNOWN")
+        told, *_ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 900})
+        assert told["status"] == "COMPLETED"
+        assert Path(told["file"]).is_file()
+    assert_paid_once(house)
+
+
+async def _gone(client):
+    await client.call_tool("text_to_video", KITE)
+
+
+# Lost answers
+
+LOST = {
+    "dropped": faults.drop(after=True),
+    "reset": faults.drop(after=True, reset=True),
+    "cut": faults.cut(),
+    "half of the JSON": faults.cut_json(),
+    "500": faults.http_error(500, after=True),
+    "500 without envelope": faults.http_error(500, after=True, body="oops"),
+    "502": faults.html(502, after=True),
+    "200 HTML": faults.html(200, after=True),
+    "200 empty": faults.empty(200, after=True),
+    "time-out": faults.hang(120, after=True),
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("house", [MUTE], indirect=True)
+async def test_a_lost_answer_is_a_normal_result_that_says_so(house, lost):
+    """Must-show 8, P1, DESIGN 3: status UNKNOWN, the code in the structured part, and never a second POST."""
+    house.sandbox.faults.next("generate", LOST[lost])
+    async with house.client() as client:
+        result = await client.call_tool("text_to_video", {**KITE, "wait_seconds": 100})
+        told, said = conforms(result, "text_to_video"), text(result)
+        assert not result.is_error
+        assert told["status"] == "UNKNOWN"
+        assert told["done"] is False
+        assert told["task_id"].startswith("sub_")
+        assert told["error"]["code"] == "SUBMISSION_UNKNOWN"
+        assert told["error"]["charged"] == "unknown"
+        assert told["error"]["retryable"] is False
+        assert told["error"]["task_id"] == told["task_id"]
+        assert "Unclear whether the video was started" in said
+        assert "Do not call text_to_video again for this video" in told["next_step"]
+        again, _, said = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
+        assert again["task_id"] == told["task_id"]
+        assert again["deduplicated"] is True
+        assert again["status"] == "UNKNOWN"
+        assert said.startswith("This call sent nothing")
+        assert "nothing was charged" not in said, "that is not known"
+        assert "take=" not in said, "not while it is being looked for"
+        await anyio.sleep(300)
+        later, *_ = await call(client, "get_task", {"task_id": told["task_id"]})
+        assert later["status"] == "UNKNOWN"
+    assert_paid_once(house)
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("honours", [True, False])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_lost_answer_is_found_where_it_can_be(house, lost, honours):
+    """P1, P2: the list shows it, so the film comes under the id that was given, for one price."""
+    house.sandbox.change(honours_idempotency=honours)
+    house.sandbox.faults.next("generate", LOST[lost])
+    async with house.client() as client:
+        told, *_ = await call(client, "text_to_video", KITE)
+        ready, *_ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 900})
+        assert ready["status"] == "COMPLETED"
+        assert Path(ready["file"]).is_file()
+    assert_paid_once(house)
+
+
+@pytest.mark.parametrize("house", [MUTE], indirect=True)
+async def test_what_is_unclear_cannot_be_cancelled_and_says_why(house):
+    """P2: an error after a submit carries the id, and does not pretend to know what was charged."""
+    house.sandbox.faults.next("generate", faults.drop(after=True))
+    async with house.client() as client:
+        told, *_ = await call(client, "text_to_video", KITE)
+        result = await client.call_tool("cancel_task", {"task_id": told["task_id"]})
+        refused = conforms(result, "cancel_task")["error"]
+    assert refused["code"] == "NOT_CANCELLABLE"
+    assert refused["charged"] == "unknown"
+    assert refused["task_id"] == told["task_id"]
+
+
+# Provably nothing
+
+
+@pytest.mark.parametrize("failure", ["ConnectError", "ConnectTimeout", "PoolTimeout"])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_request_that_never_left_is_sent_again(house, failure):
+    """P1: provably nothing came of it."""
+    house.link.next(failure, "connect", match=_paid)
+    async with house.client() as client:
+        told, took, _ = await call(client, "text_to_video", KITE)
+    assert told["status"] == "SUBMITTED"
+    assert took <= 3 + SLACK
+    assert_paid_once(house)
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_service_out_of_reach_is_a_refusal_that_charged_nothing(house):
+    """P1: and the same call later starts the video."""
+    house.link.next("ConnectError", "connect", match=_paid, times=20)
+    async with house.client() as client:
+        result = await client.call_tool("text_to_video", {**KITE, "wait_seconds": 60})
+        conforms(result, "text_to_video")
+        told = error(result)
+        assert told["code"] == "UPSTREAM_UNAVAILABLE"
+        assert told["charged"] == "no"
+        assert told["retryable"] is True
+        house.link._faults.clear()
+        again, *_ = await call(client, "text_to_video", KITE)
+        assert again["status"] == "SUBMITTED"
+        assert "deduplicated" not in again
+    assert_paid_once(house)
+
+
+@pytest.mark.parametrize("retry_after", [1, None])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_429_is_waited_out_and_the_request_sent_again(house, retry_after):
+    """P1: a 429 is provably nothing."""
+    house.sandbox.faults.next("generate", faults.rate_limited(retry_after))
+    async with house.client() as client:
+        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 10})
+    assert told["status"] in ("SUBMITTED", "PROGRESS")
+    assert_paid_once(house, posts=2)
+
+
+@pytest.mark.parametrize("retry_after", [300, 86400])
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_429_that_asks_for_too_long_is_a_refusal_with_the_time(house, retry_after):
+    """DESIGN 3: RATE_LIMITED, retry_after, charged no; the text says how long, too."""
+    house.sandbox.faults.next("generate", faults.rate_limited(retry_after))
+    async with house.client() as client:
+        result = await client.call_tool("text_to_video", KITE)
+    told = error(result)
+    assert told["code"] == "RATE_LIMITED"
+    assert told["retry_after"] == retry_after
+    assert told["charged"] == "no"
+    assert ("5 min" if retry_after == 300 else "24 h") in text(result)
+    assert house.sandbox.posts == 1
+    assert house.sandbox.entries("charge") == []
+
+
+def _paid(request: httpx2.Request) -> bool:
+    return "/generate/" in request.url.path

@@ -1,0 +1,87 @@
+"""Without a key the tools are listed, and every call says what to set (Must-show 4, P7)."""
+
+import pytest
+
+from tests.house import LEGACY, MODERN, error, text
+from tests.protocol.test_bad_input import VALID
+from tests.protocol.test_tools_list import PAID, TOOLS, conforms
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("value", ["", "  ", "${user_config.api_key}"])
+async def test_the_tools_are_listed_without_a_key(house, mode, value):
+    """P7: also with what hosts pass on when a user left the field empty."""
+    async with house.client(mode=mode, AVM_API_KEY=value) as client:
+        assert tuple(tool.name for tool in (await client.list_tools()).tools) == TOOLS
+        assert client.instructions or mode == MODERN, "at that revision they travel in another answer"
+        assert len((await client.list_prompts()).prompts) == 3
+    assert house.sandbox.requests == []
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("tool", [*PAID, "get_task", "list_tasks", "cancel_task"])
+async def test_a_tool_that_needs_the_service_says_what_to_set(house, mode, tool):
+    """Must-show 4: NOT_CONFIGURED, where to get a key, where to put it."""
+    async with house.client(mode=mode, AVM_API_KEY="") as client:
+        result = await client.call_tool(tool, VALID[tool])
+    conforms(result, tool)
+    told, said = error(result), text(result)
+    assert told["code"] == "NOT_CONFIGURED"
+    assert told["charged"] == "no"
+    assert told["retryable"] is False
+    for fact in ("AVM_API_KEY", "https://aivideomaker.ai", "restart", "Nothing was started"):
+        assert fact in said
+    assert house.sandbox.requests == []
+
+
+async def test_bad_input_is_still_the_first_thing_that_is_said(house):
+    """Must-show 5: checks need no key."""
+    async with house.client(AVM_API_KEY="") as client:
+        told = error(await client.call_tool("text_to_video", {"prompt": ""}))
+    assert told["code"] == "INVALID_INPUT"
+
+
+async def test_what_needs_no_service_works(house):
+    """DESIGN 3: prices by the highest known formula; the account says that there is no key."""
+    async with house.client(AVM_API_KEY="") as client:
+        price = conforms(await client.call_tool("quote_video", {"model": "t2v"}), "quote_video")
+        assert (price["credits"], price["basis"]) == (15, "estimate")
+        result = await client.call_tool("get_account", {})
+        account = conforms(result, "get_account")
+    assert "AVM_API_KEY" in text(result)
+    assert "key_fingerprint" not in account
+    assert account["sandbox"] is False
+    assert house.sandbox.requests == []
+
+
+async def test_resources_say_it_too(house):
+    """P7: a resource of a task is an error in words, not a crash."""
+    async with house.client(AVM_API_KEY="") as client:
+        with pytest.raises(Exception, match="no API key"):
+            await client.read_resource("avm://tasks/ck1")
+
+
+@pytest.mark.parametrize("name", ["AIVIDEO_API_KEY", "AVM_API_KEY"])
+async def test_either_name_of_the_key_will_do(house, name):
+    """The existing skill calls it AIVIDEO_API_KEY."""
+    environ = {"AVM_API_KEY": "", name: "ak_other"}
+    async with house.client(**environ) as client:
+        told = conforms(await client.call_tool("text_to_video", VALID["text_to_video"]), "text_to_video")
+    assert told["status"] == "SUBMITTED"
+
+
+async def test_a_state_folder_that_cannot_be_written_does_not_stop_the_list_or_the_looking(house):
+    """P7, P8: it runs from memory; without durable state a daily cap refuses every paid call."""
+    blocked = house.folder / "a file"
+    blocked.write_text("not a folder")
+    async with house.client(AVM_STATE_DIR=str(blocked / "state"), AVM_MAX_CREDITS_PER_DAY="100") as client:
+        assert len((await client.list_tools()).tools) == 8
+        listed = conforms(await client.call_tool("list_tasks", {}), "list_tasks")
+        assert listed["tasks"] == []
+        result = await client.call_tool("text_to_video", VALID["text_to_video"])
+    conforms(result, "text_to_video")
+    told = error(result)
+    assert told["code"] == "BUDGET_EXCEEDED"
+    assert told["field"] == "AVM_STATE_DIR"
+    assert told["charged"] == "no"
+    assert house.sandbox.posts == 0
