@@ -123,7 +123,8 @@ class Session:
         price = await self._unless_stopped(lambda: prices.of(model, seconds))
         left = await prices.left_today()
         self._terminal.result(
-            lambda: report.price_text(model, seconds, price), lambda: report.price_fields(model, seconds, price, left)
+            lambda: report.price_text(model, seconds, price, left),
+            lambda: report.price_fields(model, seconds, price, left),
         )
         return exits.OK
 
@@ -133,7 +134,7 @@ class Session:
         caps, inputs = service.prices.caps, runtime.input_folders
         account = service.account if service.configured else None
         self._terminal.result(
-            lambda: report.funds_text(funds, runtime.place, caps, inputs),
+            lambda: report.funds_text(funds, runtime.place, caps, inputs, sandbox=service.sandboxed),
             lambda: report.funds_fields(funds, runtime.place, caps, inputs, account=account, sandbox=service.sandboxed),
         )
         return exits.OK

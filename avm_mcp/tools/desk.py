@@ -138,8 +138,9 @@ class Desk:
         service = self._backend.service
         seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
         price = await service.prices.of(given["model"], seconds)
-        shown = report.price_fields(given["model"], seconds, price, await service.prices.left_today())
-        return _said(report.price_text(given["model"], seconds, price), shown)
+        left = await service.prices.left_today()
+        shown = report.price_fields(given["model"], seconds, price, left)
+        return _said(report.price_text(given["model"], seconds, price, left), shown)
 
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         service, backend = self._backend.service, self._backend
@@ -148,7 +149,7 @@ class Desk:
         inputs = list(backend.input_folders) if backend.paths_allowed else []
         account = service.account if service.configured else None
         shown = report.funds_fields(funds, backend.place, caps, inputs, account=account, sandbox=service.sandboxed)
-        return _said(report.funds_text(funds, backend.place, caps, inputs), shown)
+        return _said(report.funds_text(funds, backend.place, caps, inputs, sandbox=service.sandboxed), shown)
 
     # --- pieces ---
 

@@ -1,0 +1,40 @@
+"""What a caller is told: results, errors and pages, as data and as text, for each face."""
+
+from avm_mcp.report.faces import MODEL_FACE, SHELL_FACE, WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
+from avm_mcp.report.job import Report
+from avm_mcp.report.pages import (
+    NOT_LISTED,
+    funds_fields,
+    funds_text,
+    listing_fields,
+    listing_text,
+    price_fields,
+    price_text,
+    question_text,
+)
+from avm_mcp.report.refusal import error_fields, error_text
+
+__all__ = [
+    "MODEL_FACE",
+    "NOT_LISTED",
+    "SHELL_FACE",
+    "WORDS",
+    "Face",
+    "Place",
+    "Report",
+    "about",
+    "clipped",
+    "cost",
+    "error_fields",
+    "error_text",
+    "funds_fields",
+    "funds_text",
+    "listing_fields",
+    "listing_text",
+    "money",
+    "price_fields",
+    "price_text",
+    "question_text",
+    "spoken",
+    "stamp",
+]

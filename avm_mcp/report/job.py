@@ -1,0 +1,253 @@
+"""One job, told: the fields of a result, its message, and the one next step."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from avm_mcp import catalog
+from avm_mcp.errors import quoted
+from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN
+from avm_mcp.report.faces import WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
+from avm_mcp.service import Found
+
+
+class Report:
+    """One job, told to one face.
+
+    Args:
+        found: The job and where it stands.
+        face: Who reads it.
+        place: Where films go.
+        normalized: What was understood from input that was not in its usual form.
+        slow_down: The same look was taken too often; say so.
+        fresh: The paid call that started it is being answered.
+    """
+
+    def __init__(
+        self,
+        found: Found,
+        face: Face,
+        place: Place,
+        *,
+        normalized: Mapping[str, Any] | None = None,
+        slow_down: bool = False,
+        fresh: bool = False,
+    ) -> None:
+        self.found = found
+        self.job = found.job
+        self._face = face
+        self._place = place
+        self._normalized = normalized or {}
+        self._slow_down = slow_down
+        self._fresh = fresh
+
+    def fields(self) -> dict[str, Any]:
+        """Return the structured result; keys without a value are left out."""
+        job, progress = self.job, self.found.progress
+        spent = {
+            "quoted": job.credits_quoted,
+            "charged": job.credits_charged,
+            "refunded": job.credits_refunded,
+            "basis": "charge" if job.credits_charged is not None else job.credits_basis,
+        }
+        lines = self._told()
+        values: dict[str, Any] = {
+            "task_id": job.public_id,
+            "status": job.status,
+            "done": job.final,
+            "message": "\n".join(lines[:-1]),
+            "next_step": lines[-1],
+            "model": job.model,
+            "prompt": clipped(job.prompt) or None,
+            "progress_percent": round(progress.percent, 1),
+            "elapsed_seconds": round(progress.elapsed),
+            "typical_seconds": round(progress.typical),
+            "file": self.file,
+            "video_url": self.link,
+            "expires_at": stamp(job.expires_at) if self.link else None,
+            "credits": {name: value for name, value in spent.items() if value is not None} or None,
+            "created_at": stamp(job.created_at),
+            "completed_at": stamp(job.completed_at),
+            "poll_after_seconds": None if job.final else self._poll_after(),
+            "deduplicated": True if self.found.deduplicated else None,
+            "normalized": dict(self._normalized) or None,
+            "notes": list(self.found.notes) or None,
+            "error": self._lost_answer(),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def text(self) -> str:
+        """Return the result as lines; the last begins with "Next: "."""
+        *lines, step = self._told()
+        lines += [f"Understood {name} as {value}." for name, value in self._normalized.items()]
+        lines += [f"Note: {note}" for note in self.found.notes]
+        return "\n".join([*lines, f"Next: {step}"])
+
+    @property
+    def file(self) -> str | None:
+        return self.job.film_path if self.job.film == "saved" and self.job.film_error is None else None
+
+    @property
+    def link(self) -> str | None:
+        return self.job.video_url if self.job.status == COMPLETED else None
+
+    def _poll_after(self) -> int:
+        left = self.found.progress.typical - self.found.progress.elapsed
+        return max(5, min(60, round(left)))
+
+    def _lost_answer(self) -> dict[str, Any] | None:
+        """A lost answer is not an error to the host, which may hide the id of one; the structured part names it."""
+        if self.job.status != UNKNOWN:
+            return None
+        return {
+            "code": "SUBMISSION_UNKNOWN",
+            "message": self.job.error_text or "The service's answer was lost.",
+            "retryable": False,
+            "charged": "unknown",
+            "next_step": self._told()[-1],
+            "task_id": self.job.id,
+        }
+
+    # --- the words, one method for each situation; the last line is the next step ---
+
+    def _told(self) -> list[str]:
+        situations = {
+            SUBMITTING: self._being_sent,
+            UNKNOWN: self._unclear,
+            COMPLETED: self._ready,
+            FAILED: self._failed,
+            CANCEL: self._cancelled,
+            NOT_CREATED: self._never,
+        }
+        lines = situations.get(self.job.status, self._running)()
+        if self.found.deduplicated:
+            ago = about(self.found.progress.elapsed)
+            if self.job.status in (SUBMITTING, UNKNOWN):  # what the first call cost is not known yet
+                return [f"This call sent nothing: the same request was made {ago} ago.", *lines]
+            same = (
+                f"No new video was started and nothing was charged: this is task {self.job.public_id} from {ago} ago."
+            )
+            *lines, step = lines
+            known = f" {self._another()}."  # a film that is ready says already how to get another
+            lines = [same, *lines, f"{step.removesuffix(known)} {self._another(different=True)}."]
+        return lines
+
+    def _get(self) -> str:
+        return self._face.say("{get_task}", id=self.job.public_id)
+
+    def _never_again(self) -> str:
+        tool = catalog.MODELS[self.job.model].tool if self.job.model in catalog.MODELS else "the tool"
+        return self._face.again.format(tool=tool, command=tool.replace("_", "-"))
+
+    def _another(self, *, different: bool = False) -> str:
+        text = self._face.another.format(take=self.job.take + 1)
+        return text.replace("another version", "a different version") if different else text
+
+    def _saving(self) -> str:
+        if self._place.folder is None:
+            return "Its link lives 24 hours; nothing is saved here."
+        how = self._face.stays if self._place.goes_on else self._face.stops
+        return f"It will be saved in {self._place.folder}{how}."
+
+    def _being_sent(self) -> list[str]:
+        return [
+            f"The request was sent and the service has not answered yet. Id {self.job.id}.",
+            "It goes on without this call.",
+            f"call {self._get()}. {self._never_again()}.",
+        ]
+
+    def _unclear(self) -> list[str]:
+        price = cost(self.job)
+        paid = f" It may have cost {price}." if price else ""
+        return [
+            "Unclear whether the video was started: the service's answer was lost."
+            f"{paid} This server keeps looking and does not pay twice. Id {self.job.id}.",
+            f"call {self._get()}. {self._never_again()}.",
+        ]
+
+    def _started(self) -> list[str]:
+        job = self.job
+        price = cost(job)
+        what = ", ".join(part for part in (job.model, f"{job.seconds} s" if job.seconds else "", price or "") if part)
+        return [
+            f"Video started, NOT ready yet. Task {job.public_id}: {what}.",
+            f"Usually takes about {about(self.found.progress.typical)}. {self._saving()}",
+            f"tell the user the cost and the time, then call {self._get()}. {self._never_again()}.",
+        ]
+
+    def _running(self) -> list[str]:
+        if self._fresh and not self.found.deduplicated:
+            return self._started()
+        progress = self.found.progress
+        elapsed, typical = spoken(progress.elapsed), spoken(progress.typical)
+        if progress.overdue:
+            state = f"Taking longer than usual: {elapsed}, usually {typical}. Not failed. NOT ready yet."
+        else:
+            state = f"Still {self._word()}, NOT ready yet: {elapsed} of usually {typical}."
+        lines = [f"{state} Nothing more is charged. Task {self.job.public_id}."]
+        if self._slow_down:
+            return [
+                *lines,
+                "stop looking for now: tell the user that it is still being made and that you can look again later.",
+            ]
+        left = max(30.0, progress.typical - progress.elapsed)
+        wait = "it takes longer than usual" if progress.overdue else f"about {about(left)} are left"
+        return [*lines, f"call {self._get()} again, or tell the user {wait} and stop. {self._saving()}"]
+
+    def _word(self) -> str:
+        if self.job.status in WORDS:
+            return WORDS[self.job.status]
+        return f"being made (the service calls it {quoted(self.job.status, 40)})"
+
+    def _ready(self) -> list[str]:
+        price = cost(self.job)
+        lines = [f"The video is ready. {price + '. ' if price else ''}Task {self.job.public_id}."]
+        if self.file:
+            lines.append(f"File: {self.file}")
+        elif self.job.film == "wanted":
+            why = (self.job.film_error or "").rstrip(".")
+            lines.append(f"The file is still being saved{f' ({why}; it is tried again)' if why else ''}.")
+        elif self.job.film == "lost":
+            lines.append(f"The file could not be saved: {(self.job.film_error or 'unknown').rstrip('.')}.")
+        if self.link:
+            until = datetime.fromtimestamp(self.job.expires_at or 0, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            lines.append(f"Link (public, anyone with it can watch, until {until}): {self.link}")
+        if not self.file and not self.link:
+            lines.append("There is no link to it.")
+        both = "the file path and the link" if self.file and self.link else "the file path" if self.file else "the link"
+        if self.job.film == "lost":
+            return [*lines, f"tell the user what happened to the file. {self._another()}."]
+        if not self.file and not self.link:
+            later = f"call {self._get()} in a minute" if self.job.film == "wanted" else "tell the user that it is gone"
+            return [*lines, f"{later}. {self._another()}."]
+        return [*lines, f"give the user {both} exactly as written. {self._another()}."]
+
+    def _failed(self) -> list[str]:
+        job = self.job
+        if job.credits_charged is not None and job.credits_refunded == job.credits_charged:
+            back = f"all {money(job.credits_charged, dollars=False)} came back"
+        elif job.credits_charged is None:
+            back = "the service refunds failed videos, without showing it"
+        else:
+            back = "the service refunds failed videos; not seen yet"
+        said = f" The service said: {quoted(job.error_text)}." if job.error_text else ""
+        return [
+            f"The video failed at the service; {back}. Task {job.public_id}.{said}",
+            "tell the user. Only if they want it, repeat the call (it starts a new task),"
+            " better with a simpler prompt.",
+        ]
+
+    def _cancelled(self) -> list[str]:
+        refunded = self.job.credits_refunded
+        back = f"{money(refunded, dollars=False)} came back" if refunded else "its credits come back"
+        return [
+            f"The video was cancelled; {back}. Task {self.job.public_id}.",
+            "tell the user. Nothing else is needed.",
+        ]
+
+    def _never(self) -> list[str]:
+        why = f" {self.job.error_text}" if self.job.error_text else ""
+        return [
+            f"It was never created; nothing was charged. Id {self.job.id}.{why}",
+            "repeating the call is safe, if the user still wants the video.",
+        ]

@@ -1,0 +1,120 @@
+"""Pages: a list of tasks, a price, an account."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avm_mcp import catalog
+from avm_mcp.errors import quoted
+from avm_mcp.models import COMPLETED, Price, VideoRequest
+from avm_mcp.report.faces import WORDS, Face, Place, clipped, given, money, stamp
+from avm_mcp.report.job import Report
+from avm_mcp.service import Funds, Listing
+
+
+def listing_text(listing: Listing, face: Face) -> str:
+    """Return a page of tasks as text, one line each, with every id and path."""
+    if not listing.found:
+        return "\n".join([*listing.notes, "No videos found.", "Next: nothing to do."])
+    lines = list(listing.notes)
+    for found in listing.found:
+        job = found.job
+        where = ""
+        if job.status == COMPLETED and job.film == "saved" and job.film_error is None:
+            where = f" File: {job.film_path}"
+        elif job.status == COMPLETED and job.video_url:
+            where = f" Link: {job.video_url}"
+        word = WORDS.get(job.status, "being made")
+        about_it = f"{job.model}, {job.seconds} s" if job.seconds else job.model
+        what = f"{about_it}, {stamp(job.created_at)}, {quoted(clipped(job.prompt, 60))}.{where}"
+        lines.append(f"{job.public_id}: {word} ({job.status}), {what}")
+    more = f" More: cursor={listing.next_cursor}." if listing.next_cursor else ""
+    first = listing.found[0].job.public_id
+    return "\n".join([*lines, face.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
+
+
+def price_text(model: str, seconds: int, price: Price, cap_left: int | None = None) -> str:
+    """Return a price as text."""
+    certain = price.basis == "quote"
+    amount = money(price.credits, certain=certain, dollars=certain)
+    source = "the service's quote" if certain else "the highest price known; the service gives no quote"
+    balance = "" if price.balance is None else f" The balance is {price.balance}."
+    short = price.balance is not None and price.balance < price.credits
+    step = (
+        "tell the user the price and the balance; credits can be added at https://aivideomaker.ai."
+        if short
+        else "tell the user the price, and start the video if they agree."
+    )
+    parts = seconds // catalog.SEGMENT_SECONDS if model == "lv" else 0
+    what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
+    left = "" if cap_left is None else f" The daily cap leaves {cap_left} credits today."
+    return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {step}"
+
+
+def question_text(request: VideoRequest, price: Price) -> str:
+    """Return what a person is asked before a dear film."""
+    certain = price.basis == "quote"
+    amount = money(price.credits, certain=certain, dollars=certain)
+    what = f"{request.seconds} s, {request.model}"
+    return f'Start this video ({what}) for {amount}? "{clipped(request.prompt, 120)}"'
+
+
+def funds_text(
+    funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], *, sandbox: bool = False
+) -> str:
+    """Return an account as text."""
+    lines = [
+        "Balance: " + (money(funds.balance) if funds.balance is not None else "not told by the service") + ".",
+        f"Spent today (UTC) through this server: {funds.spent_today} credits.",
+        "Caps: " + (", ".join(f"{name} {value}" for name, value in caps.items()) or "none") + ".",
+        f"Models: {', '.join(funds.models)}.",
+        f"Pictures are read from: {', '.join(map(str, inputs)) or 'https links only'}.",
+        f"Videos are saved in: {place.folder or 'nowhere; links live 24 hours'}.",
+        *(["This is the sandbox: no money is spent."] if sandbox else []),
+        *funds.notes,
+    ]
+    return "\n".join([*lines, "Next: nothing to do."])
+
+
+NOT_LISTED = frozenset({"message", "next_step", "poll_after_seconds", "normalized", "notes", "error"})
+"""Fields of a task that a list of tasks leaves out."""
+
+
+def listing_fields(listing: Listing, face: Face, place: Place) -> dict[str, Any]:
+    """Return a page of tasks as data."""
+    tasks = [
+        {name: value for name, value in Report(found, face, place).fields().items() if name not in NOT_LISTED}
+        for found in listing.found
+    ]
+    return {"tasks": tasks} | given(next_cursor=listing.next_cursor, notes=list(listing.notes) or None)
+
+
+def price_fields(model: str, seconds: int, price: Price, cap_left: int | None) -> dict[str, Any]:
+    """Return a price as data."""
+    return given(
+        model=model,
+        seconds=seconds,
+        credits=price.credits,
+        usd=round(price.credits * price.usd_per_credit, 2) if price.usd_per_credit is not None else None,
+        basis=price.basis,
+        balance=price.balance,
+        affordable=price.balance >= price.credits if price.balance is not None else None,
+        cap_left=cap_left,
+    )
+
+
+def funds_fields(
+    funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], *, account: str | None, sandbox: bool
+) -> dict[str, Any]:
+    """Return an account as data; `account` is the fingerprint of its key."""
+    return given(
+        balance=funds.balance,
+        spent_today=funds.spent_today,
+        caps=dict(caps),
+        models=list(funds.models),
+        input_folders=[str(folder) for folder in inputs],
+        output_folder=str(place.folder) if place.folder else None,
+        key_fingerprint=account,
+        sandbox=sandbox,
+        notes=list(funds.notes) or None,
+    )

@@ -1,0 +1,49 @@
+"""An error, told: what happened, whether money was spent, and the one next step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from avm_mcp.errors import AvmError
+from avm_mcp.report.faces import Face, spoken
+
+
+def error_fields(error: AvmError, face: Face) -> dict[str, Any]:
+    """Return an error as data: what happened, whether money was spent, and the one next step."""
+    values: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "retryable": error.retryable,
+        "charged": error.charged,
+        "next_step": face.say(error.next_step, id=error.task_id or "…"),
+        "task_id": error.task_id,
+        "retry_after": error.retry_after,
+        "field": error.field,
+        "allowed": _allowed(error),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def error_text(error: AvmError, face: Face) -> str:
+    """Return the same as text, since half of the hosts show only that."""
+    lines = [error.message]
+    allowed = _allowed(error)
+    if allowed is not None and not (allowed in error.message and str(error.field) in error.message):
+        lines.append(f"Allowed for {error.field}: {allowed}")
+    if error.task_id is not None and error.task_id not in error.message:
+        lines.append(f"Task {error.task_id}.")
+    if error.retry_after is not None:
+        lines.append(f"Wait {spoken(error.retry_after)} before the next try.")
+    step = face.say(error.next_step, id=error.task_id or "…")
+    if error.charged == "no" and error.task_id is None and "nothing" not in f"{error.message} {step}".lower():
+        lines.append("Nothing was started or charged.")
+    return "\n".join([*lines, f"Next: {step}"])
+
+
+def _allowed(error: AvmError) -> str | None:
+    """Return what the field accepts as one text: lists of folders or values are read by people too."""
+    allowed = error.allowed
+    if allowed is None or isinstance(allowed, str):
+        return allowed
+    if isinstance(allowed, Mapping):
+        return ", ".join(f"{name}: {value}" for name, value in allowed.items())
+    return ", ".join(allowed)
