@@ -80,13 +80,20 @@ def http(settings: Settings, host: str, port: int, terminal: Terminal) -> int:
     """
     from avm_mcp.web import uvicorn_server
 
-    server = uvicorn_server(Runtime(settings), host, port)
+    # Callers may be on another machine behind a tunnel: pictures come by link or as data, never by path.
+    server = uvicorn_server(Runtime(settings, paths_allowed=False), host, port)
+
+    def end(_number: int, _frame: object) -> None:
+        """Obey a signal that comes before uvicorn listens for it, and again when uvicorn raises it once it is down."""
+        server.should_exit = True
+
+    for number in STOPPING:
+        signal.signal(number, end)
     listener = _listening(host, port)
-    url = _url(listener) + "/mcp"
-    terminal.result(lambda: f"MCP over HTTP: {url}", lambda: {"url": url})
-    for number in STOPPING:  # uvicorn raises the signal again once it is down; it has been obeyed then
-        signal.signal(number, lambda _number, _frame: None)
     with listener:
+        listener.listen()
+        url = _url(listener) + "/mcp"
+        terminal.result(lambda: f"MCP over HTTP: {url}", lambda: {"url": url})
         anyio.run(server.serve, [listener])
     return exits.OK
 

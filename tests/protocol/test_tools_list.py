@@ -35,7 +35,7 @@ def conforms(result: CallToolResult, tool: str) -> dict[str, Any]:
         _same_facts_of_an_error(values["error"], said, schema)
     if "next_step" in values:
         assert last == f"Next: {values['next_step']}"
-        assert values["message"] in " ".join(said.splitlines())
+        assert " ".join(values["message"].split()) in " ".join(said.split())
     for name in ("task_id", "file", "video_url"):
         assert values.get(name, "") in said, f"{name} is not in the text: {said}"
     for note in values.get("notes", []):

@@ -1,0 +1,35 @@
+"""These tests need what `make hosts` installs, so they only run where `AVM_HOSTS=1` says that it is there."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.machine import FAST, Machine, machine_at, node
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("AVM_HOSTS") == "1":
+        return
+    skip = pytest.mark.skip(reason="needs the hosts that `make hosts` installs")
+    for item in items:
+        if item.get_closest_marker("hosts"):
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine with a fast service."""
+    with machine_at(FAST, tmp_path) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def nodejs() -> str:
+    return node()
+
+
+@pytest.fixture(params=["stdio", "http"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return request.param
