@@ -119,13 +119,13 @@ class Machine:
         self.not_a_picture = self.folder / "pictures" / "text.png"
         self.not_a_picture.write_text("not a picture")
 
-    @property
     def shown(self, transport: str) -> str:
         """Return the picture as a caller gives it: by path over stdio; over HTTP, where no paths are read, as data."""
         if transport == "stdio":
             return str(self.picture)
         return "data:image/png;base64," + base64.b64encode(self.picture.read_bytes()).decode()
 
+    @property
     def shell(self) -> dict[str, str]:
         """The little that every process has."""
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "SYSTEMROOT") if name in os.environ}
