@@ -98,11 +98,12 @@ _SAYS: Mapping[type[AvmError], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, read whole. `data` is None where the body is not JSON."""
+    """One HTTP answer, read whole, and its bytes. `data` is None where the body is not JSON."""
 
     status: int
     headers: httpx2.Headers
     data: Any
+    size: int = 0
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -163,6 +164,8 @@ class AvmClient:
         self.sandbox_speed: float | None = None
         self.clock_skew: float | None = None
         """Seconds that the service's clock is ahead of ours, by the `Date` of its last answer; None before one."""
+        self.answer_bytes: dict[Endpoint, int] = {}
+        """How long the last good answer of an endpoint was: what is cheaper to ask is measured."""
 
     # --- the seven endpoints ---
 
@@ -272,6 +275,7 @@ class AvmClient:
             raise self._error(endpoint, answer)
         if answer.data is None:
             raise self._unexpected(endpoint, answer)
+        self.answer_bytes[endpoint] = answer.size
         return answer
 
     async def _retried(self, endpoint: Endpoint, method: str, path: str, body: bytes | None) -> Answer:
@@ -305,9 +309,8 @@ class AvmClient:
         """Return how long to wait before asking again, or None where the caller should be told instead."""
         if attempt >= pacing.RETRIES:
             return None
-        if error.retry_after is not None:
-            return error.retry_after if error.retry_after <= pacing.MAX_RETRY_AFTER else None
-        return pacing.backoff(attempt, self._rng)
+        asked = error.retry_after or 0.0
+        return None if asked > pacing.MAX_RETRY_AFTER else max(asked, pacing.backoff(attempt, self._rng))
 
     async def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: httpx2.Timeout
@@ -334,7 +337,7 @@ class AvmClient:
             self.sandbox_speed = _positive(speed)
         if (date := pacing.http_date(response.headers.get("Date"))) is not None:
             self.clock_skew = date - self._now()
-        return Answer(response.status_code, response.headers, _parsed(bytes(parts)))
+        return Answer(response.status_code, response.headers, _parsed(bytes(parts)), len(parts))
 
     def _error(self, endpoint: Endpoint, answer: Answer) -> AvmError:
         """Turn a refusal into its leaf of the tree: by code, then HTTP status, then words."""

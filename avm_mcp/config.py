@@ -103,6 +103,11 @@ class Settings(BaseModel):
     AVM_SANDBOX_SPEED: Annotated[float, Field(gt=0, le=10_000)] = Field(
         default=20, description="How many times faster than the real service the embedded sandbox runs."
     )
+    AVM_FAST_START: Literal["on", "off"] = Field(
+        default="on",
+        description="Whether the stdio server answers first questions from a packaged snapshot while it is still "
+        "starting.",
+    )
     AVM_LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", description="What is written to stderr."
     )

@@ -1,7 +1,6 @@
 """Durable state: what was paid for, what became of it, and what processes share. The only SQL of the project."""
 
 import logging
-import sqlite3
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,7 @@ from avm_mcp.errors import StateUnavailable
 from avm_mcp.journal.driver import Driver
 from avm_mcp.journal.jobs import FILE_LIFE, Jobs, Limits, Reservation
 from avm_mcp.journal.shared import Shared
-from avm_mcp.journal.sqlite import SqliteDriver
+from avm_mcp.journal.sqlite import DAMAGED, SqliteDriver
 
 __all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "open_journal"]
 
@@ -67,25 +66,50 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
     damaged = False
     try:
         driver = await _started(path, now)
-    except sqlite3.DatabaseError as damage:
-        aside = path.with_name(f"{FILE_NAME}.damaged-{int(now)}")
-        for suffix in ("", "-wal", "-shm"):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-        warning = f"The journal was damaged ({damage}); it is kept as {aside}, and a new one was started."
-        damaged = True
-        driver = await _started(path, now)
     except StateUnavailable as refusal:
         if refusal.field == "version":
             raise
-        warning = (
-            f"{refusal.message} Jobs are kept in memory only: if this process ends, a running video is found again"
-            " only through list_tasks, and a daily cap refuses every paid call."
-        )
-        driver = await _started(None, now)
+        if refusal.field == DAMAGED:
+            aside, driver = await _replaced(path, now)
+            damaged = aside is not None
+            if damaged:
+                warning = f"{refusal.message} It is kept as {aside}, and a new one was started."
+        else:
+            warning = (
+                f"{refusal.message} Jobs are kept in memory only: if this process ends, a running video is found again"
+                " only through list_tasks, and a daily cap refuses every paid call."
+            )
+            driver = await _started(None, now)
     born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
     return Journal(driver, save=save, warning=warning, born=born, damaged=damaged)
+
+
+async def _replaced(path: Path, now: float) -> tuple[Path | None, SqliteDriver]:
+    """Set a damaged file aside and start a new one, unless another process has just done so.
+
+    Returns:
+        Where it was set aside; None where another process has done it. And the new journal.
+    """
+    guard = SqliteDriver(path.with_name(f"{path.name}.repair"))  # an empty file; its lock ends with its process
+    try:
+        async with guard.writing():
+            try:
+                return None, await _started(path, now)
+            except StateUnavailable as refusal:
+                if refusal.field != DAMAGED:
+                    raise
+            return _set_aside(path, now), await _started(path, now)
+    finally:
+        guard.close()
+
+
+def _set_aside(path: Path, now: float) -> Path:
+    aside = path.with_name(f"{path.name}.damaged-{int(now)}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 async def _started(path: Path | None, now: float) -> SqliteDriver:

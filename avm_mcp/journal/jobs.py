@@ -123,8 +123,16 @@ class Jobs:
             await tx.run("UPDATE jobs SET answer_by = ? WHERE id = ? AND status = ?", answer_by, job_id, SUBMITTING)
 
     async def accepted(self, job_id: str, answer: Accepted) -> Job:
-        """Give the job its task. A task that another row claims already stays with that row."""
+        """Give the job its task. A task that another request has claimed already stays with that one.
+
+        A row that only says that the task was seen here, made elsewhere as far as was known, gives way.
+        """
         async with self._driver.writing() as tx:
+            await tx.run(
+                "DELETE FROM jobs WHERE task_id = ? AND idempotency_key = identity"
+                " AND account = (SELECT o.account FROM jobs o WHERE o.id = ? AND o.task_id IS NULL)",
+                *(answer.task_id, job_id),
+            )
             await tx.run(
                 "UPDATE jobs SET task_id = ?, status = ?, credits_charged = COALESCE(?, credits_charged), body = NULL,"
                 " error_code = NULL, error_text = NULL, settled_at = NULL WHERE id = ? AND task_id IS NULL"
@@ -147,8 +155,8 @@ class Jobs:
             await tx.run(
                 "UPDATE jobs SET status = ?, error_code = ?, error_text = ?, live = CASE WHEN ? THEN 0 ELSE live END,"
                 " body = CASE WHEN ? THEN NULL ELSE body END, settled_at = CASE WHEN ? THEN ? ELSE settled_at END"
-                " WHERE id = ? AND task_id IS NULL",
-                *(status, code, text, gone, gone, gone, now, job_id),
+                " WHERE id = ? AND task_id IS NULL AND status <> ?",
+                *(status, code, text, gone, gone, gone, now, job_id, NOT_CREATED),
             )
             return await _one(tx, job_id)
 
@@ -211,8 +219,11 @@ class Jobs:
             return await _one(tx, job_id)
 
     async def claimed(self, account: str) -> set[str]:
-        """Return the ids of all tasks that a row has."""
-        found = await self._driver.rows("SELECT task_id FROM jobs WHERE account = ? AND task_id IS NOT NULL", account)
+        """Return the ids of all tasks that a request of ours has; not of those that were only seen here."""
+        found = await self._driver.rows(
+            "SELECT task_id FROM jobs WHERE account = ? AND task_id IS NOT NULL AND idempotency_key <> identity",
+            account,
+        )
         return {str(row["task_id"]) for row in found}
 
     async def pictures_sent(self, account: str) -> set[str]:
@@ -265,7 +276,10 @@ class Jobs:
         return "wanted" if self.save == "all" or (mine and self.save == "mine") else "off"
 
     async def adopt(self, draft: Job, now: float) -> Job:
-        """Add a task that was made elsewhere with the same key; it guards nothing and costs nothing here."""
+        """Add a task that was made elsewhere with the same key; it guards nothing and costs nothing here.
+
+        Its idempotency key is its identity: it stands for no request of ours, until one claims the task.
+        """
         async with self._driver.writing() as tx:
             found = await tx.rows(f"{_SELECT} WHERE account = ? AND task_id = ?", draft.account, draft.task_id)
             if found:

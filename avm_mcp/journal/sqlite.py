@@ -23,6 +23,10 @@ T = TypeVar("T")
 PATIENCE = 10.0
 """Seconds to wait for other processes' locks before saying that the state is unavailable."""
 
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+DAMAGED = "damage"
+"""The `field` of a `StateUnavailable` that is about the file itself; the opener sets such a file aside."""
+
 
 class SqliteDriver:
     """A SQLite database at `path`, or in memory where that is None."""
@@ -39,12 +43,14 @@ class SqliteDriver:
         """Set up the connection.
 
         Raises:
-            sqlite3.DatabaseError: The file is not a database, or is damaged.
-            StateUnavailable: The file cannot be opened or written.
+            StateUnavailable: The file is not a database or is damaged, or it cannot be opened or written.
         """
         self.journal_mode = str((await self._patiently("PRAGMA journal_mode = WAL"))[0]["journal_mode"])
         await self._patiently("PRAGMA synchronous = FULL")
         await self._patiently("PRAGMA foreign_keys = ON")
+        found = next(iter((await self._patiently("PRAGMA quick_check(1)"))[0].values()))  # milliseconds, for megabytes
+        if found != "ok":
+            raise _damaged(found)
 
     async def rows(self, sql: str, *values: object) -> list[Row]:
         return await self._patiently(sql, *values)
@@ -89,13 +95,17 @@ class SqliteDriver:
                 await anyio.sleep(0.002 + 0.02 * self._rng.random())
 
     def _translated(self, work: Callable[[], T]) -> T:
-        """Run `work`, turning what SQLite says into our words; damage is left to the opener, which can repair it."""
+        """Run `work`, turning what SQLite says into our words."""
         try:
             return work()
-        except sqlite3.OperationalError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        except sqlite3.DatabaseError as error:
+            code = _code(error)
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise _Busy from None
+            if code in DAMAGE:
+                raise _damaged(error) from error
+            if not isinstance(error, sqlite3.OperationalError):
+                raise
             raise StateUnavailable(f"The journal {self.path or 'in memory'} cannot be used: {error}.") from error
 
 
@@ -116,10 +126,26 @@ class _Busy(Exception):
     pass
 
 
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _damaged(what: object) -> StateUnavailable:
+    return StateUnavailable(
+        f"The journal is damaged: {' '.join(str(what).split())}.",
+        field=DAMAGED,
+        next_step="tell the user to restart avm-mcp: it sets a damaged journal aside and deletes nothing.",
+    )
+
+
 def _mended(work: Callable[[], T]) -> T:
     try:
         return work()
-    except sqlite3.OperationalError as error:  # a full or broken disk; the transaction is rolled back
+    except sqlite3.DatabaseError as error:  # a full or broken disk; the transaction is rolled back
+        if _code(error) in DAMAGE:
+            raise _damaged(error) from error
+        if not isinstance(error, sqlite3.OperationalError):
+            raise
         raise StateUnavailable(f"The journal cannot be written: {error}.") from error
 
 

@@ -1,0 +1,427 @@
+"""The house, held: who imports whom, one door per library, and what no module may do. The tables are the rules.
+
+`violations()` works on any folder, so that the last tests can show on made-up modules that each rule bites.
+"""
+
+import ast
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+import avm_mcp
+
+PACKAGE = Path(avm_mcp.__file__).parent
+
+# A room is a module of the package, or a folder in it. It may import every room above its own line, and none beside it.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
+    ("errors", "models"),
+    ("catalog", "pacing", "config"),
+    ("experience", "arguments"),
+    ("cadence",),
+    ("client", "journal", "media"),
+    ("watcher", "archive", "prices", "keeper"),
+    ("recovery",),
+    ("submission",),
+    ("service",),
+    ("report", "requests"),
+    ("tools", "runtime"),
+    ("server",),
+    ("web",),
+    ("cli",),
+    ("__main__",),
+)
+ALONE: Mapping[str, str] = {
+    "sandbox": "a second transcription of the API; sharing anything would hide a slip in both",
+    "front": "runs before our modules are loaded",
+    "notice": "is about a desktop, not about films",
+}
+# Imports against the order, inside a function only, each with its reason.
+LATE: Mapping[tuple[str, str], str] = {
+    ("keeper", "runtime"): "the keeper's own process builds a runtime; who only starts it does not",
+    ("runtime", "sandbox"): "AVM_API_KEY=sandbox starts the embedded one",
+    ("cli", "sandbox"): "avm sandbox and avm demo run it",
+}
+# The order allows these; what the modules are for does not.
+NEVER: Mapping[tuple[str, str], str] = {
+    ("tools", "client"): "a tool asks the service",
+    ("tools", "journal"): "a tool asks the service",
+    ("tools", "config"): "what depends on a setting is given to it",
+    ("server", "client"): "the SDK's face asks the service",
+    ("server", "journal"): "the SDK's face asks the service",
+    ("report", "client"): "it only words what it is given",
+    ("report", "journal"): "it only words what it is given",
+    ("client", "journal"): "HTTP knows no state",
+    ("watcher", "media"): "the archive saves films",
+    ("arguments", "config"): "what a tool takes is the same for everybody",
+}
+
+# One door per library: the rooms, or the one module, that may import it.
+DOORS: Mapping[str, tuple[str, ...]] = {
+    # archive only names the type of the pool that it hands on to media
+    "httpx2": ("client", "media", "runtime", "archive"),
+    "httpx": (),
+    "requests": (),
+    "urllib.request": (),
+    "aiohttp": (),
+    "sqlite3": ("journal/sqlite",),
+    "psycopg": ("journal",),
+    "mcp": ("tools", "server", "web", "cli/demo"),
+    "pydantic": ("models", "config", "tools"),
+    "starlette": ("web",),
+    "uvicorn": ("web", "sandbox/server"),
+    "rich": ("cli",),
+    "platformdirs": ("config", "media/defaults"),
+    "asyncio": ("sandbox/server",),  # under uvicorn, in real time
+    "threading": ("front",),  # one thread answers while the SDK is imported
+    "concurrent": (),
+    "multiprocessing": (),
+    "subprocess": ("keeper", "notice", "cli"),
+    "trio": (),
+    "av": ("sandbox/films", "cli/demo"),
+    "PIL": ("sandbox",),
+}
+
+# Who may use these names: a call or an attribute, however it was imported.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "os.environ": ("config", "front"),
+    "os.getenv": (),
+    "os.putenv": (),
+    "print": ("cli/terminal",),
+    "input": (),
+    "time.sleep": (),
+    "anyio.to_thread": ("media", "sandbox"),  # a name is looked up, and a sandbox's film is rendered, in a thread
+    "anyio.from_thread": (),
+    "eval": (),
+    "exec": (),
+    "breakpoint": (),
+    "datetime.now": (),
+    "datetime.utcnow": (),
+    "date.today": (),
+}
+# `time.time` is the one wall clock: the runtime injects it, and the sandbox has its own default.
+CLOCKS: tuple[str, ...] = ("runtime", "sandbox/state", "cli/doctor")
+
+FORBIDDEN_STEMS = ("util", "utils", "helper", "helpers", "common", "base", "misc", "shared_utils", "core")
+
+MAX_LINES = 330
+LONGER: Mapping[str, tuple[int, str]] = {
+    "arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
+    "client": (430, "seven endpoints and how each answer is read: one thing"),
+    "journal/jobs": (400, "every statement that writes a job, side by side"),
+    "models": (370, "the nouns"),
+    "service": (500, "the use cases"),
+    "submission": (370, "one paid request from intent to answer"),
+}
+
+# Catching everything is for the edge of a task, where an error must not take the others along.
+CATCH_ALL: Mapping[str, str] = {
+    "archive": "one film's trouble must not stop the others",
+    "cli/entry": "the one place where a program of ours ends",
+    "cli/signals": "raised again outside of the group",
+    "front": "anything odd ends the fast start, and the SDK answers",
+    "keeper": "logged, since nobody sees the keeper's stderr",
+    "recovery": "the search for one answer must not stop the others",
+    "submission": "runs in the background; whoever waits is told",
+    "tools/desk": "a bug is INTERNAL, with its trace in the log and not in the answer",
+    "watcher": "one bad look must not end the watch",
+    # BaseException, always raised again: what was begun is taken back
+    "journal/__init__": "closes what could not be started",
+    "journal/sqlite": "rolls back",
+    "media/partials": "gives the lock back",
+    "runtime": "closes what could not be started",
+    "sandbox": "a server of its own",
+}
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file of the package."""
+
+    path: Path
+    name: str  # "journal/sqlite"
+
+    @property
+    def room(self) -> str:
+        return self.name.split("/")[0]
+
+    def within(self, places: tuple[str, ...] | Mapping[str, object]) -> bool:
+        return any(self.name == place or self.name.startswith(f"{place}/") for place in places)
+
+    @cached_property
+    def text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @cached_property
+    def imports(self) -> list[tuple[str, bool]]:
+        """Every imported module, dotted and absolute, and whether it is imported late (inside a function)."""
+        return list(self._walk(self.tree, late=False))
+
+    def _walk(self, node: ast.AST, *, late: bool) -> Iterator[tuple[str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, late) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                yield from ((name, late) for name in self._from(child))
+            else:
+                inside = late or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from self._walk(child, late=inside or _is_type_checking(child))
+
+    def _from(self, node: ast.ImportFrom) -> list[str]:
+        here = ["avm_mcp", *self.name.split("/")]
+        start = ".".join(here[: -node.level]) if node.level else ""
+        module = ".".join(part for part in (start, node.module or "") if part)
+        return [f"{module}.{alias.name}" for alias in node.names]
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def modules(package: Path = PACKAGE) -> list[Module]:
+    found: list[Module] = []
+    for path in sorted(package.rglob("*.py")):
+        found.append(Module(path, path.relative_to(package).with_suffix("").as_posix()))
+    return found
+
+
+def violations(package: Path = PACKAGE) -> list[str]:
+    """Return everything that is against the rules."""
+    checks = (_order, _doors, _names, _catch_alls, _form)
+    return [f"{module.name}: {what}" for module in modules(package) for check in checks for what in check(module)]
+
+
+def _level(room: str) -> int | None:
+    return next((number for number, rooms in enumerate(LAYERS) if room in rooms), None)
+
+
+def _order(module: Module) -> Iterator[str]:
+    level = _level(module.room)
+    if level is None and module.room not in ALONE:
+        yield "is in no layer: give it a place in LAYERS"
+        return
+    for name, late in module.imports:
+        parts = name.split(".")
+        if parts[0] != "avm_mcp":
+            continue
+        target = parts[1] if len(parts) > 1 else "__init__"
+        if target in ("__version__", "__init__") or target == module.room:
+            continue
+        if (module.room, target) in NEVER:
+            yield f"imports {target}: {NEVER[module.room, target]}"
+        elif (module.room, target) in LATE:
+            if not late:
+                yield f"imports {target} at its top; only inside a function"
+        elif module.room in ALONE:
+            yield f"imports {target}, but {ALONE[module.room]}"
+        else:
+            above = _level(target)
+            if above is None or level is None or above >= level:
+                yield f"imports {target}, which is not above it"
+
+
+def _doors(module: Module) -> Iterator[str]:
+    for name, _ in module.imports:
+        for library, rooms in DOORS.items():
+            if (name == library or name.startswith(f"{library}.")) and not module.within(rooms):
+                yield f"imports {library}, whose doors are {', '.join(rooms) or 'none'}"
+
+
+def _dotted(node: ast.AST) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return "?"
+
+
+def _names(module: Module) -> Iterator[str]:
+    nodes = list(ast.walk(module.tree))
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    used = {_dotted(node) for node in nodes if isinstance(node, ast.Attribute)} | {name for name, _ in module.imports}
+    for name, rooms in NAMES.items():
+        if "." in name:
+            hit = any(use == name or use.startswith(f"{name}.") or use.endswith(f".{name}") for use in used)
+        else:
+            hit = name in called
+        if hit and not module.within(rooms):
+            yield f"uses {name}, which is for {', '.join(rooms) or 'nobody'}"
+    if {"time.time", "time.time_ns"} & used and not module.within(CLOCKS):
+        yield "reads the wall clock; dates come from the injected `now`"
+
+
+def _catch_alls(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        caught = [
+            _dotted(n) for n in (node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]) if n is not None
+        ]
+        if node.type is None or {"Exception", "BaseException"} & set(caught):
+            if not module.within(CATCH_ALL):
+                yield f"catches everything in line {node.lineno}"
+            elif "BaseException" in caught and not any(isinstance(n, ast.Raise) for n in ast.walk(node)):
+                yield f"swallows BaseException in line {node.lineno}, cancellations too"
+
+
+def _form(module: Module) -> Iterator[str]:
+    stem = module.name.removesuffix("/__init__").split("/")[-1]
+    if stem.strip("_") in FORBIDDEN_STEMS:
+        yield "is a drawer; name it by what is in it"
+    if not (ast.get_docstring(module.tree) or "").strip():
+        yield "has no docstring"
+    lines = len(module.text.splitlines())
+    most, _ = LONGER.get(module.name, (MAX_LINES, ""))
+    if lines > most:
+        yield f"has {lines} lines; at most {most}: split it by noun"
+
+
+# The house as it is
+
+
+def test_the_rules_are_kept() -> None:
+    assert violations() == []
+
+
+def test_every_place_in_the_tables_exists() -> None:
+    """A rule about a module that is gone is a hole for the next one of that name."""
+    names = {module.name for module in modules()}
+    rooms = {name.split("/")[0] for name in names}
+    folders = {"/".join(name.split("/")[:depth]) for name in names for depth in range(1, name.count("/") + 1)}
+    for room in (*(room for layer in LAYERS for room in layer), *ALONE):
+        assert room in rooms, f"LAYERS: {room}"
+    assert rooms - set(ALONE) <= {room for layer in LAYERS for room in layer}
+    for pair in (*LATE, *NEVER):
+        assert set(pair) <= rooms, pair
+    for place in (*LONGER, *CATCH_ALL, *CLOCKS, *(p for places in (*DOORS.values(), *NAMES.values()) for p in places)):
+        assert place in names | folders, place
+
+
+def test_exceptions_that_are_not_needed_any_more_are_taken_back() -> None:
+    by_name = {module.name: module for module in modules()}
+    for name, (most, reason) in LONGER.items():
+        assert reason
+        lines = len(by_name[name].text.splitlines())
+        assert MAX_LINES < lines <= most, f"{name} has {lines} lines; LONGER says {most}"
+    for pair in LATE:
+        used = {(m.room, imported.split(".")[1]) for m in modules() for imported, _ in m.imports if imported.count(".")}
+        assert pair in used, f"LATE: {pair} is not used"
+
+
+def test_the_order_is_the_designs() -> None:
+    order = (
+        "errors models > catalog pacing config > client journal media > watcher > service > tools > server > web > cli"
+    )
+    levels = [[_level(room) for room in rooms.split()] for rooms in order.split(" > ")]
+    for earlier, later in itertools.pairwise(levels):
+        assert max(level for level in earlier if level is not None) < min(level for level in later if level is not None)
+    assert all(level is not None for row in levels for level in row)
+    flat = [room for layer in LAYERS for room in layer]
+    assert len(flat) == len(set(flat))
+
+
+# Each rule bites
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> Path:
+    package = tmp_path / "avm_mcp"
+    for folder in ("journal", "media", "sandbox", "cli", "tools"):
+        (package / folder).mkdir(parents=True)
+    return package
+
+
+GOOD = '"""A module."""\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("errors", "from avm_mcp.models import Job", "imports models, which is not above it"),
+        ("models", "import avm_mcp.client", "imports client"),
+        ("models", "from avm_mcp import client", "imports client"),
+        ("models", "from . import client", "imports client"),
+        ("journal/jobs", "from ..client import AvmClient", "imports client"),
+        ("journal/__init__", "from ..service import Service", "imports service"),
+        ("client", "from avm_mcp.journal import Journal", "HTTP knows no state"),
+        ("client", "def f():\n    from avm_mcp.journal import Journal", "HTTP knows no state"),
+        ("service", "def f():\n    from avm_mcp.tools import Desk", "imports tools"),
+        ("service", "class A:\n    from avm_mcp.server import build_server", "imports server"),
+        ("service", "if True:\n    from avm_mcp.cli import main", "imports cli"),
+        ("tools/desk", "from avm_mcp.client import AvmClient", "a tool asks the service"),
+        ("watcher", "from avm_mcp.archive import Archive", "imports archive, which is not above it"),
+        ("runtime", "from avm_mcp.sandbox import SandboxOptions", "only inside a function"),
+        ("service", "def f():\n    from avm_mcp.sandbox import SandboxOptions", "imports sandbox"),
+        ("sandbox/tables", "from avm_mcp.catalog import MODELS", "a second transcription"),
+        ("sandbox/tables", "def f():\n    from ..errors import AvmError", "a second transcription"),
+        ("front", "from avm_mcp.config import Settings", "before our modules are loaded"),
+        ("brand_new", "x = 1", "give it a place in LAYERS"),
+        ("service", "import httpx2", "imports httpx2"),
+        ("media/x", "import requests", "imports requests"),
+        ("journal/jobs", "import sqlite3", "imports sqlite3"),
+        ("service", "from mcp.types import Tool", "imports mcp"),
+        ("cli/verbs", "import mcp", "imports mcp"),
+        ("watcher", "import asyncio", "imports asyncio"),
+        ("client", "from threading import Thread", "imports threading"),
+        ("client", "def f():\n    import urllib.request", "imports urllib.request"),
+        ("client", "import os\nx = os.environ['A']", "uses os.environ"),
+        ("client", "from os import environ", "uses os.environ"),
+        ("client", "import os\nx = os.getenv('A')", "uses os.getenv"),
+        ("service", "print('x')", "uses print"),
+        ("cli/verbs", "print('x')", "uses print"),
+        ("cli/verbs", "import time\ntime.sleep(1)", "uses time.sleep"),
+        ("cli/verbs", "from time import sleep", "uses time.sleep"),
+        ("client", "import time\nnow = time.time", "wall clock"),
+        ("client", "from datetime import datetime\nx = datetime.now()", "uses datetime.now"),
+        ("client", "import datetime\nx = datetime.datetime.now()", "uses datetime.now"),
+        ("journal/jobs", "import anyio\nx = anyio.to_thread.run_sync", "uses anyio.to_thread"),
+        ("client", "try:\n    pass\nexcept Exception:\n    raise", "catches everything in line 3"),
+        ("client", "try:\n    pass\nexcept (ValueError, Exception):\n    raise", "catches everything"),
+        ("client", "try:\n    pass\nexcept:\n    raise", "catches everything"),
+        ("runtime", "try:\n    pass\nexcept BaseException:\n    pass", "swallows BaseException"),
+        ("media/utils", "x = 1", "is a drawer"),
+        ("helpers", "x = 1", "is a drawer"),
+        ("client", "x = 1\n" * 500, "500 lines"),
+        ("errors", "x = 1\n" * 331, "331 lines"),
+    ],
+)
+def test_a_wrong_module_is_found(made_up: Path, name: str, source: str, words: str) -> None:
+    path = made_up / f"{name}.py"
+    path.write_text(source if "lines" in words or "line 3" in words else GOOD + source)
+    found = [line for line in violations(made_up) if line.startswith(f"{name}: ")]
+    assert any(words in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("service", "from avm_mcp import catalog\nfrom avm_mcp.client import AvmClient"),
+        ("client", "from avm_mcp import __version__\nimport httpx2\nimport time\nx = time.monotonic()"),
+        (
+            "journal/jobs",
+            "from avm_mcp.journal.driver import Driver\nfrom .driver import Row\nfrom ..pacing import day_of",
+        ),
+        ("sandbox/app", "from avm_mcp.sandbox.state import Sandbox"),
+        ("runtime", "def f():\n    from avm_mcp.sandbox import SandboxOptions"),
+        ("config", "import os\nx = os.environ"),
+        ("cli/terminal", "print('x')"),
+        ("archive", "try:\n    pass\nexcept Exception:\n    pass"),
+        ("client", "from requests_toolbelt import x\nblueprint = pprint = None\nblueprint()"),
+    ],
+)
+def test_a_right_module_is_left_alone(made_up: Path, name: str, source: str) -> None:
+    (made_up / f"{name}.py").write_text(GOOD + source)
+    assert violations(made_up) == []
+
+
+def test_a_module_without_a_docstring_is_found(made_up: Path) -> None:
+    (made_up / "errors.py").write_text("x = 1\n")
+    assert violations(made_up) == ["errors: has no docstring"]
