@@ -74,6 +74,7 @@ BY_STATUS: Mapping[int, type[AvmError]] = {
     402: InsufficientCredits,
     403: AuthFailed,
     404: TaskNotFound,
+    409: SubmissionUnknown,
     422: ContentRejected,
     429: RateLimited,
 }
@@ -119,6 +120,14 @@ class Answer:
         if self.status < 300 and set(self.fields) == {"status"}:
             return None  # the bare answer of the status endpoint
         return ErrorEnvelope.read(self.data)
+
+
+class _Again(Exception):
+    """A paid request of which provably nothing came, so that it may be sent again; `error` if it is not."""
+
+    def __init__(self, error: AvmError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class AvmClient:
@@ -201,11 +210,11 @@ class AvmClient:
         for attempt in range(1, pacing.RETRIES + 1):
             try:
                 return await self._generate_once(path, body, headers)
-            except (RateLimited, UpstreamUnavailable) as error:
-                pause = self._pause(attempt, error)
+            except _Again as again:
+                pause = self._pause(attempt, again.error)
                 if pause is None:
-                    raise
-                logger.warning("submit not accepted (%s); asking again in %.1f s", error.code, pause)
+                    raise again.error from again.__cause__
+                logger.warning("submit not accepted (%s); asking again in %.1f s", again.error.code, pause)
                 await anyio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
@@ -213,9 +222,8 @@ class AvmClient:
         try:
             answer = await self._send("POST", path, body, headers, self._submit_timeout)
         except NEVER_SENT as error:
-            raise UpstreamUnavailable(
-                f"The service could not be reached ({_kind(error)}); nothing was started."
-            ) from error
+            unreached = f"The service could not be reached ({_kind(error)}); nothing was started."
+            raise _Again(UpstreamUnavailable(unreached)) from error
         except httpx2.HTTPError as error:
             raise SubmissionUnknown(f"The service's answer was lost ({_kind(error)}).") from error
         envelope = answer.envelope
@@ -224,6 +232,8 @@ class AvmClient:
             if accepted is None:
                 raise SubmissionUnknown("The service's answer could not be read.")
             return accepted
+        if answer.status == 429:
+            raise _Again(self._error("generate", answer))
         refused_in_200 = answer.status < 300  # an envelope without a task id: a refusal, as on the seed page
         if refused_in_200 or pacing.nothing_happened(answer.status, envelope is not None):
             raise self._error("generate", answer)
