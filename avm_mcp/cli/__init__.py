@@ -4,6 +4,26 @@ One parser under two names. Bare `avm` prints its help; bare `avm-mcp` is the MC
 Each verb imports what it needs when it runs, so that a help text costs no more than the table of parameters.
 """
 
-from avm_mcp.cli.entry import main, server_main
+import sys
 
 __all__ = ["main", "server_main"]
+
+
+def main() -> int:
+    """Run `avm`."""
+    from avm_mcp.cli import entry
+
+    return entry.main()
+
+
+def server_main() -> int:
+    """Run `avm-mcp`. For the stdio server the first answers are given before anything else is imported."""
+    try:
+        if not sys.argv[1:]:
+            from avm_mcp import front
+
+            front.start()
+        from avm_mcp.cli import entry
+    except KeyboardInterrupt:
+        return 130  # as entry says of an interrupt; what it imports takes a while
+    return entry.server_main()

@@ -251,9 +251,7 @@ def numbered(messages: list[Any]) -> bytes:
     return b"".join(line({**m, "id": at} if m.get("id") == 1 else m) for at, m in enumerate(messages, 1))
 
 
-@settings(
-    max_examples=int(os.environ.get("FRONT_EXAMPLES", "60")), deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(changed(), min_size=1, max_size=6))
 def test_for_any_lines_the_client_is_told_what_the_sdk_alone_would_tell(messages):
     data = numbered(messages)

@@ -1,0 +1,93 @@
+"""The fast start of stdio: the first answers come from a packaged snapshot while the SDK is still being imported.
+
+Importing the SDK takes most of a second of CPU, and a host that starts a process for each chat pays it each time.
+What a server says of itself is constant for a version, so a thread of this module, standard library only, answers
+`initialize`, `server/discover`, `ping` and the lists, and keeps everything else, in order, for the SDK:
+
+    host ──> descriptor 0 ──> thread: Front ──> snapshot ──> descriptor 1 ──> host      until the SDK begins to read
+                                       └──> kept ──> sys.stdin.buffer ──> SDK            then, and for good
+
+There is no pump. `sys.stdin` and `sys.stdout` are replaced by streams whose `buffer` is the wire: that is what the
+SDK serves when a standard stream is not its descriptor. It is shown the request that opened the connection, its own
+answer to that one is dropped, and nothing behind it is shown before. After what was kept it reads the descriptor
+itself, at its own pace.
+
+Only the plainest requests are answered here. A line that this module is not sure to read as the SDK does ends the
+fast start: it and everything behind it are the SDK's. There is none at all (`start`) with a setting that is wrong or
+off, with an SDK of another series than the snapshot's, on a terminal, and on systems without POSIX descriptors.
+"""
+
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping
+
+from avm_mcp.front.answers import Front, Snapshot
+from avm_mcp.front.wire import Stream, Wire
+
+SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.json")  # noqa: PTH118, PTH120 - pathlib costs 7 ms
+
+_SWITCHED_ON = frozenset(("", "on"))
+_VARIANTS: Mapping[str, str] = {"": "saved", "mine": "saved", "all": "saved", "off": "linked"}
+"""The instructions by AVM_SAVE: whether films are saved here, or only linked."""
+
+
+def start() -> None:
+    """Take over stdin and stdout, and answer from a thread until the SDK does; or change nothing."""
+    variant = _VARIANTS.get(_set("AVM_SAVE"))
+    if os.name != "posix" or variant is None or _set("AVM_FAST_START") not in _SWITCHED_ON:
+        return
+    try:
+        with open(SNAPSHOT, encoding="utf-8") as file:  # noqa: PTH123 - see SNAPSHOT
+            content = json.load(file)
+        if not _is_installed(content["sdk"]) or not _are_pipes():
+            return
+        source, sink = _moved()
+    except (OSError, ValueError, KeyError):
+        return
+    wire = Wire(Front(Snapshot(content, variant)), source, sink)
+    sys.stdin = Stream(0, "rb", wire.stdin)
+    sys.stdout = Stream(1, "wb", wire.stdout)
+    threading.Thread(target=wire.answer, name="fast start", daemon=True).start()
+
+
+def _set(name: str) -> str:
+    """Return a variable as the settings read it."""
+    text = os.environ.get(name, "").strip()
+    return "" if re.fullmatch(r"\$\{[^}]*\}", text) else text
+
+
+def _is_installed(sdk: str) -> bool:
+    """Return whether the SDK that will be imported is of the series that the snapshot was made with."""
+    series = "mcp-" + ".".join(sdk.split(".")[:2]) + "."
+    for folder in sys.path:
+        if os.path.isfile(os.path.join(folder, "mcp", "__init__.py")):  # noqa: PTH113, PTH118 - see SNAPSHOT
+            names = os.listdir(folder or ".")  # noqa: PTH208
+            known = [name for name in names if name.startswith("mcp-") and name.endswith(".dist-info")]
+            return len(known) == 1 and known[0].startswith(series)
+    return False
+
+
+def _are_pipes() -> bool:
+    """Return whether the standard streams are where Python has them, block, and lead to a program."""
+    streams = (sys.stdin, sys.stdout)
+    if any(stream is None or stream.fileno() != at for at, stream in enumerate(streams)):
+        return False
+    return not os.isatty(0) and os.get_blocking(0) and os.get_blocking(1)
+
+
+def _moved() -> tuple[int, int]:
+    """Move the client's descriptors out of the way of children and stray prints, which get null and stderr."""
+    import fcntl
+
+    null = os.open(os.devnull, os.O_RDWR)
+    source, sink = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3) for number in (0, 1))
+    os.dup2(null, 0)
+    try:
+        os.dup2(2, 1)
+    except OSError:
+        os.dup2(null, 1)
+    os.close(null)
+    return source, sink
