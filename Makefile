@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: docs all demo test test-fast hosts check fix bench clean
+.PHONY: docs manifests bundle validate snapshot all demo test test-fast hosts check fix bench campaign clean
 all: check test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -28,10 +28,11 @@ hosts: $(STAMP)       ## real MCP hosts and frameworks against the real server; 
 	$(PYTHON) tests/hosts/install.py
 	AVM_HOSTS=1 $(BIN)/pytest tests/hosts
 
-check: $(STAMP)       ## formatting, lint, types
+check: $(STAMP)       ## formatting, lint, types, the packaged snapshot
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(BIN)/python -m tests.snapshot --check
 
 fix: $(STAMP)         ## what can be mended by a machine
 	$(BIN)/ruff format .
@@ -39,6 +40,22 @@ fix: $(STAMP)         ## what can be mended by a machine
 
 docs: $(STAMP)        ## the tables of the README, from the code
 	$(BIN)/python -m tests.docs
+
+snapshot: $(STAMP)    ## what the fast start answers, from the real server
+	$(BIN)/python -m tests.snapshot
+
+campaign: $(STAMP)    ## 10,000 schedules of accidents in virtual time; a failing seed prints its replay
+	$(BIN)/python -m tests.campaign --schedules 10000 --jobs $$(getconf _NPROCESSORS_ONLN)
+
+manifests: $(STAMP)   ## what hosts and registries read, from the code
+	$(BIN)/python -m manifests.build
+
+bundle: $(STAMP)      ## dist/*.mcpb for Claude Desktop; locks its dependencies now, with uv
+	$(BIN)/python -c 'from manifests.validate import Bench; Bench.python("py")'
+	$(BIN)/python -m manifests.bundle
+
+validate: $(STAMP)    ## everybody else's validators; GROUPS="python mcpb" for those without hosts
+	$(BIN)/python -m manifests.validate $(GROUPS)
 
 bench: $(STAMP)       ## ratios, measured in one run; prints, never asserts
 	$(BIN)/python -m tests.bench

@@ -166,4 +166,19 @@ def _demo(args: Namespace, terminal: Terminal) -> int:
     return demo.run(args.out, keep=args.keep, terminal=terminal)
 
 
-_PROGRAMS = {"save": _film, "open": _film, "serve": _serve_http, "sandbox": _sandbox, "doctor": _doctor, "demo": _demo}
+def _setup(args: Namespace, terminal: Terminal) -> int:
+    settings = _settings()
+    from avm_mcp.cli import setup
+
+    return setup.run(args, settings, terminal)
+
+
+_PROGRAMS = {
+    "save": _film,
+    "open": _film,
+    "serve": _serve_http,
+    "sandbox": _sandbox,
+    "doctor": _doctor,
+    "demo": _demo,
+    "setup": _setup,
+}

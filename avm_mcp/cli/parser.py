@@ -32,6 +32,7 @@ class Option:
     kind: type = str
     words: tuple[str, ...] = ()
     metavar: str | None = None
+    may_lack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,16 @@ VERBS: Mapping[str, Verb] = {
                 Option("--seed", "Where its chance comes from.", 0, int),
                 Option("--balance", "Credits of each key.", 1000, int),
                 Option("--no-render", "Serve bundled clips instead of drawing films.", False, bool),
+            ),
+        ),
+        Verb(
+            "setup",
+            "put the server into a host's settings; alone: which hosts there are",
+            options=(
+                Option("host", "Its name, as avm setup lists it.", metavar="HOST", may_lack=True),
+                Option("--sandbox", "Set it up for a free try: no key, no money, placeholder films.", False, bool),
+                Option("--print", "Only show what would be written.", False, bool),
+                Option("--remove", "Take it out again.", False, bool),
             ),
         ),
         Verb(
@@ -173,7 +184,8 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
         parser.add_argument(option.flag, action="store_true", help=option.about)
         return
     if not option.flag.startswith("-"):
-        parser.add_argument(option.flag, metavar=option.metavar, help=option.about)
+        nargs = "?" if option.may_lack else None
+        parser.add_argument(option.flag, metavar=option.metavar, help=option.about, nargs=nargs)
         return
     default = "" if option.default is None else f" Default: {option.default}."
     parser.add_argument(

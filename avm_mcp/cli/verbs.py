@@ -156,6 +156,8 @@ class Session:
 
     async def _started(self, request: VideoRequest, max_credits: int | None) -> Found:
         """Submit. A signal meanwhile does not cut the request off before its id is known."""
+        if self._stop.is_set():
+            raise Stopped  # the signal came before anything was sent
         service, journal = self._runtime.service, self._runtime.journal
         known = {job.id for job in await journal.newest(service.account, RECENT)}
         try:

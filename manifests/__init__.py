@@ -1,0 +1,1 @@
+"""What hosts, registries and markets read, made from the code by `make manifests`."""
