@@ -24,8 +24,12 @@ AT_ONCE = 3
 SLOWEST_RETRY = 300.0
 """Seconds between tries at most; a link lives a day."""
 
+REST_GAP = 30.0
+"""Seconds between two readings of the journal while no film is wanted: who was saving one may have died."""
+
 GONE_PATIENCE = 900.0
-"""Seconds after completion during which a file host that says 404 may just not have it yet."""
+"""Seconds during which a file host must say nothing else than that there is no film, before it is believed: it may
+not have it yet, or a network's login page may answer in its place."""
 
 URL_PATIENCE = 3600.0
 """Seconds after completion during which a link that is missing from the answer may still appear."""
@@ -75,6 +79,7 @@ class Archive:
         self._busy: set[str] = set()
         self._tries: dict[str, int] = {}
         self._due: dict[str, float] = {}
+        self._denied: dict[str, float] = {}
         self._places = anyio.Semaphore(AT_ONCE)
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
 
@@ -86,14 +91,14 @@ class Archive:
         """Save films until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
-                pause: float | None = None
+                pause = REST_GAP
                 try:
                     for job in await self._journal.films_wanted(self._account):
                         wait = self._due.get(job.id, 0.0) - anyio.current_time()
                         if job.id in self._busy:
                             continue
                         if wait > 0:
-                            pause = min(pause or wait, wait)
+                            pause = min(pause, wait)
                             continue
                         self._busy.add(job.id)
                         group.start_soon(self._save, job)
@@ -166,9 +171,10 @@ class Archive:
 
     async def _failed(self, job: Job, error: FilmError) -> None:
         now = self._now()
-        gone = isinstance(error, FilmGone) and now > (job.completed_at or job.created_at) + GONE_PATIENCE
-        refused = not error.retryable and not isinstance(error, FilmGone)
-        if gone or refused or (job.expires_at is not None and now > job.expires_at):
+        if error.retryable:
+            self._denied.pop(job.id, None)
+        denied = not error.retryable and now - self._denied.setdefault(job.id, now) > GONE_PATIENCE
+        if denied or (job.expires_at is not None and now > job.expires_at):
             await self._lose(job, error.message)
             return
         self._later(job, error.retry_after)

@@ -5,9 +5,12 @@ keeper is the process that acts on it: one for each state and account, in a sess
 command line. It waits until it holds the watch, saves films, and ends when there is nothing left to wait for.
 """
 
+import contextlib
+import hashlib
 import logging
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -41,10 +44,14 @@ def lease_name(account: str) -> str:
 
 
 def possible(settings: Settings, journal: Journal) -> bool:
-    """Return whether a keeper can do anything here: films of a sandbox, or a state in memory, end with the process."""
+    """Return whether a keeper can do anything here: films of a sandbox, or a state in memory, end with the process.
+
+    In a container it ends with the container, which mostly ends with us: there it has to be asked for.
+    """
     if settings.AVM_KEEPER == "off" or settings.api_key is None or settings.sandboxed or not journal.durable:
         return False
-    return not any(Path(mark).exists() for mark in CONTAINER_MARKS) and os.getpid() != 1
+    contained = any(Path(mark).exists() for mark in CONTAINER_MARKS)
+    return os.getpid() != 1 and (not contained or "AVM_KEEPER" in settings.model_fields_set)
 
 
 class Keeper:
@@ -75,8 +82,13 @@ class Keeper:
 
     async def ensure(self) -> None:
         """Start the keeper unless one is alive. A failure is logged: the job itself is safe in the journal."""
+        name = lease_name(self._account)
         try:
-            if await self._journal.holder(lease_name(self._account), self._now()) is None:
+            holder = await self._journal.holder(name, self._now())
+            if holder is not None and _is_gone(holder):
+                await self._journal.release(name, holder)  # it was killed: its place is free before the lease ends
+                holder = None
+            if holder is None:
                 self._spawn(child_environment(self._settings))
         except (AvmError, OSError) as error:
             logger.warning("no keeper could be started: %s", error)
@@ -122,6 +134,33 @@ async def keep(settings: Settings) -> None:
         logger.info("done")
 
 
+def _machine() -> str:
+    """Return what tells this machine, this start of it, and this container from all others that share a state."""
+    marks = [socket.gethostname()]
+    for mark in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with contextlib.suppress(OSError):
+            path = Path(mark)
+            marks.append(str(path.readlink()) if path.is_symlink() else path.read_text().strip())
+    return hashlib.sha256("\n".join(marks).encode()).hexdigest()[:12]
+
+
+def _is_gone(holder: str) -> bool:
+    """Return whether the keeper of this name ran here and was killed. When in doubt it lives, until its lease ends."""
+    machine, _, rest = holder.partition("/")
+    pid = rest.partition("/")[0]
+    if machine != _machine() or not pid.isdigit() or sys.platform == "win32":  # there, asking would be killing
+        return False
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(int(pid), os.WNOHANG)  # our own child that has ended is still there until it was waited for
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 class _Place:
     """The place of the one keeper."""
 
@@ -129,7 +168,7 @@ class _Place:
         self.now = now
         self._journal = journal
         self._name = name
-        self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._holder = f"{_machine()}/{os.getpid()}/{secrets.token_hex(4)}"
 
     async def take(self) -> bool:
         return await self._journal.lease(self._name, self._holder, self.now(), LEASE)

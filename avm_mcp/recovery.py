@@ -200,9 +200,13 @@ class Recovery:
             return None
         sent = replace(await self._sent(job), earliest=float("-inf"))
         claimed = await self._journal.claimed(self._account)
+        lost = [await self._sent(other) for other in await self._journal.unanswered(self._account, float("inf"))]
         for row in rows:
-            keyless = row.model_copy(update={"idempotency_key": None})
-            if row.id not in claimed and row.status not in (FAILED, CANCEL) and sent.is_row(keyless):
+            if row.id in claimed or row.status in (FAILED, CANCEL):
+                continue
+            if any(other.job.id != job.id and other.is_row(row) for other in lost):
+                continue  # what another request of this journal is looking for
+            if sent.is_row(row.model_copy(update={"idempotency_key": None})):
                 return await self._adopt(job, row)
         return None
 

@@ -53,6 +53,9 @@ SUBMIT_PATIENCE = 3.0
 BEAT = 4.0
 """Seconds between two signs of life to somebody who waits: below the five that are promised."""
 
+EXPLAIN_PATIENCE = 1.0
+"""Seconds that a refusal is waited for to be explained, within the wait asked for: a beat's gap and it make five."""
+
 SAVE_PATIENCE = 5.0
 """Seconds that a finished film is waited for on its way to the disk, so that its path is in the answer."""
 
@@ -211,12 +214,17 @@ class Service:
                 with anyio.move_on_after(BEAT):
                     await self._change(job)
             job = await self._current(job)
+        if beat is not None and job.film == "wanted":
+            await beat(job, await self._upstream.watcher.progress(job))
+        if job.film == "wanted":
+            job = await self._current(job)  # what the caller knows may be an old try's failure
         with anyio.move_on_after(min(SAVE_PATIENCE, seconds)):
             while job.film == "wanted" and job.film_error is None:
                 await self._change(job)
                 job = await self._current(job)
         # A refusal is told as the error it is, however late it came; what explains it may still be asked for.
-        await self._upstream.submission.answer(job.id, SUBMIT_PATIENCE if job.status == NOT_CREATED else 0)
+        left = min(EXPLAIN_PATIENCE, end - anyio.current_time())
+        await self._upstream.submission.answer(job.id, max(0.0, left) if job.status == NOT_CREATED else 0)
         return await self._found(job, deduplicated=found.deduplicated, notes=found.notes)
 
     async def _change(self, job: Job) -> None:
@@ -349,6 +357,13 @@ class Service:
         if found.job.status == SUBMITTING:
             found = await self.wait(found, SUBMIT_PATIENCE)
         job = found.job
+        if job.status == NOT_CREATED:
+            raise NotCancellable(
+                f"Nothing to cancel: {job.id} was never created.",
+                task_id=job.id,
+                charged=job.charged,
+                next_step="nothing to do.",
+            )
         if job.task_id is None:
             raise NotCancellable(
                 f"Not cancelled: whether {job.id} was started is not known yet; its answer is being looked for.",

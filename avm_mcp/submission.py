@@ -257,6 +257,7 @@ class Submission:
         shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
         write = partial(self._journal.refused, job.id, refusal.code, refusal.message, self._now())
         await self._write(shown, write)
+        sending.refusal = refusal  # for whoever cannot wait for the rest
         sending.refusal = await self._explained(refusal, job)
 
     async def _settle(self, job: Job, body: bytes, sending: _Sending) -> None:

@@ -6,13 +6,14 @@ reads the watcher's board, so that a call that is cut off, or a thousand that wa
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 
 from avm_mcp import experience
+from avm_mcp.cadence import Cadence, Film, Question
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AuthFailed, AvmError, TaskNotFound
 from avm_mcp.experience import Durations
@@ -28,11 +29,14 @@ FOLLOW_GAP = 1.0
 IDLE_GAP = 5.0
 """Seconds between two readings of the journal by a process that is not the one who asks: with and without waiters."""
 
+REST_GAP = 30.0
+"""Seconds between two readings of the journal by a process with nothing to watch: one that watched may have died."""
+
 BOARD = 1000
 """Jobs that are kept on the board, unless more are unfinished."""
 
-FRESH = 5.0
-"""Seconds. A task looked at less long ago is not looked at again because somebody asks for it."""
+FAILED_PAUSE = 5.0
+"""Seconds between looks while they fail."""
 
 AUTH_PAUSE = 60.0
 """Seconds between looks while the key is refused."""
@@ -79,8 +83,7 @@ class Watcher:
         self._board: dict[str, Job] = {}
         self._changed = anyio.Event()
         self._nudged = anyio.Event()
-        self._due: dict[str, float] = {}
-        self._looked: dict[str, float] = {}
+        self._cadence = Cadence()
         self._learned: dict[tuple[str, int], Durations] = {}
         self._waiting = 0
         self._holds = False
@@ -100,7 +103,6 @@ class Watcher:
         self._changed.set()
         self._changed = anyio.Event()
         if job.final and (known is None or not known.final):
-            self._due.pop(job.id, None)
             self._learned.pop((job.model, job.seconds), None)
             self._finished(job)
 
@@ -127,8 +129,7 @@ class Watcher:
 
     def look_soon(self, job: Job) -> None:
         """Let the next look at this job come at once, unless the last one was just now."""
-        if anyio.current_time() - self._looked.get(job.id, float("-inf")) >= FRESH:
-            self._due[job.id] = anyio.current_time()
+        self._cadence.soon(job.id, anyio.current_time())
         self.nudge()
 
     async def durations(self, model: str, seconds: int) -> Durations:
@@ -160,10 +161,10 @@ class Watcher:
                 except AvmError as error:
                     self.trouble = error
                     logger.warning("watching: %s", error.message)
-                    await anyio.sleep(AUTH_PAUSE if isinstance(error, AuthFailed) else FRESH)
+                    await anyio.sleep(AUTH_PAUSE if isinstance(error, AuthFailed) else FAILED_PAUSE)
                 except Exception:
                     logger.exception("watching failed; going on")
-                    await anyio.sleep(FRESH)
+                    await anyio.sleep(FAILED_PAUSE)
         finally:
             await self._leave()
 
@@ -178,29 +179,39 @@ class Watcher:
         jobs = await self._journal.in_flight(self._account)
         if not jobs:
             await self._follow()
-            await self._pause(FOLLOW_GAP if self._open_on_board() else None)
+            await self._pause(FOLLOW_GAP if self._open_on_board() else REST_GAP)
             return
         self._holds = await self._journal.lease(f"watch:{self._account}", self._holder, self._now(), LEASE)
         if not self._holds:
             await self._follow()
             await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
             return
-        clock = anyio.current_time()
         for job in jobs:
             self.publish(job)
-            if job.id not in self._due:
-                self._due[job.id] = clock + await self._first_gap(job)
-        wait = min(self._due[job.id] for job in jobs) - clock
+        await self._follow({job.id for job in jobs})
+        films = [
+            Film(job.id, await self.durations(job.model, job.seconds), max(0.0, self._now() - job.created_at))
+            for job in jobs
+        ]
+        sizes = self._client.answer_bytes
+        question = self._cadence.plan(
+            films, anyio.current_time(), list_bytes=sizes.get("list", 0), single_bytes=sizes.get("status", 0)
+        )
+        wait = question.due - anyio.current_time()
         if wait > 0:
             await self._pause(min(wait, LEASE / 3))
         else:
-            await self._look(jobs)
+            await self._look(question, [job for job in jobs if job.id in question.ids])
 
-    async def _follow(self) -> None:
-        """Bring the board up to what other processes wrote."""
+    async def _follow(self, known: Container[str] | None = None) -> None:
+        """Bring the board up to what other processes wrote; given those in flight, only what is so no longer."""
         for job in self._open_on_board():
+            if known is not None and (job.id in known or job.task_id is None or job.final):
+                continue
             current = await self._journal.find(self._account, job.id)
-            if current is not None:
+            if current is None:
+                self._board.pop(job.id, None)  # a request of ours has claimed its task
+            else:
                 self.publish(current)
 
     def _open_on_board(self) -> list[Job]:
@@ -211,42 +222,45 @@ class Watcher:
             await self._nudged.wait()
         self._nudged = anyio.Event()
 
-    async def _first_gap(self, job: Job) -> float:
-        """A job that is new can wait; one found after a restart, or adopted, may long be finished."""
-        elapsed = self._now() - job.created_at
-        if elapsed > FRESH:
-            return 0.0
-        return (await self.durations(job.model, job.seconds)).gap_after(max(0.0, elapsed))
-
-    async def _look(self, jobs: Sequence[Job]) -> None:
-        """Ask once for all of them, write what is seen, and plan the next look."""
+    async def _look(self, question: Question, jobs: Sequence[Job]) -> None:
+        """Ask, write what is news, and then tell it all at once: each telling wakes everybody who waits."""
+        by_task = {job.task_id: job for job in jobs}
+        shown: Container[str] = question.ids  # one that fails is not asked again at once
+        news: list[Job] = []
         try:
-            seen = await self._ask(jobs)
+            seen = [row for row in await self._ask(question, jobs) if row.id in by_task]
+            shown = {by_task[row.id].id for row in seen} if question.listed else question.ids
             self.trouble = None
             for snapshot in seen:
-                job = await self._journal.observed(self._account, snapshot, self._now())
-                if job is not None:
-                    self.publish(job)
+                if _is_news(snapshot, by_task[snapshot.id]):
+                    job = await self._journal.observed(self._account, snapshot, self._now())
+                    if job is not None:
+                        news.append(job)
         finally:
-            clock = anyio.current_time()
-            for job in jobs:
-                self._looked[job.id] = clock
-                durations = await self.durations(job.model, job.seconds)
-                self._due[job.id] = clock + durations.gap_after(max(0.0, self._now() - job.created_at))
+            self._cadence.asked(question, anyio.current_time(), shown)
+            for job in news:
+                self.publish(job)
 
-    async def _ask(self, jobs: Sequence[Job]) -> list[TaskSnapshot]:
-        """One job: its status, and the rest only when it ended. Several: one list, and what it leaves out by itself."""
-        ids = [job.task_id for job in jobs if job.task_id is not None]
-        if len(ids) == 1:
-            status = await self._client.status(ids[0])
-            return [await self._client.task(ids[0]) if status in FINAL else TaskSnapshot(id=ids[0], status=status)]
-        listed = {snapshot.id: snapshot for snapshot in await self._client.tasks()}
-        seen = [listed[task_id] for task_id in ids if task_id in listed]
-        for task_id in ids:
-            if task_id not in listed:
-                try:
-                    seen.append(await self._client.task(task_id))
-                except TaskNotFound:
-                    # Not shown is not gone: how much the API lists, and for how long, is not documented.
-                    logger.warning("task %s is not shown by the service", task_id)
-        return seen
+    async def _ask(self, question: Question, jobs: Sequence[Job]) -> list[TaskSnapshot]:
+        """Ask for the list, or for one film's status, and for the rest of it only when it has ended."""
+        if question.listed:
+            return await self._client.tasks()
+        (task_id,) = (job.task_id for job in jobs)
+        assert task_id is not None
+        try:
+            status = await self._client.status(task_id)
+            return [await self._client.task(task_id) if status in FINAL else TaskSnapshot(id=task_id, status=status)]
+        except TaskNotFound:
+            # Not shown is not gone: what the API shows, and for how long, is not documented.
+            logger.warning("task %s is not shown by the service", task_id)
+            return []
+
+
+def _is_news(seen: TaskSnapshot, job: Job) -> bool:
+    """Return whether the answer says anything that the row does not."""
+    return (
+        seen.status != job.status
+        or seen.status in FINAL
+        or seen.credits_charged not in (None, job.credits_charged)
+        or seen.credits_refunded not in (None, job.credits_refunded)
+    )

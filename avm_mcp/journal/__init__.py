@@ -1,6 +1,9 @@
 """Durable state: what was paid for, what became of it, and what processes share. The only SQL of the project."""
 
+import contextlib
+import errno
 import logging
+import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -17,6 +20,12 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "journal.db"
 
+_IN_MEMORY = (
+    "Jobs are kept in memory only: if this process ends, a running video is found again only through list_tasks, and a"
+    " daily cap refuses every paid call."
+)
+_FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
+
 
 class Journal(Jobs, Shared):
     """The journal, over any driver."""
@@ -29,6 +38,7 @@ class Journal(Jobs, Shared):
         warning: str | None = None,
         born: float = 0.0,
         damaged: bool = False,
+        full: bool = False,
     ) -> None:
         self._driver = driver
         self.save = save
@@ -37,6 +47,7 @@ class Journal(Jobs, Shared):
         """When it was begun: what was started before, it cannot know."""
         self.damaged = damaged
         """Whether it replaces one that had to be set aside just now."""
+        self.full = full
 
     @property
     def durable(self) -> bool:
@@ -56,7 +67,8 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
     """Open the journal in `folder`, bringing an older one up to date.
 
     Where the folder cannot be written (a read-only disk), the journal lives in memory and says in `warning` what
-    that costs. A damaged file is set aside and a new one started; nothing is deleted.
+    that costs; where the disk is full, it takes no paid request. A damaged file is set aside and a new one started;
+    nothing is deleted.
 
     Raises:
         StateUnavailable: The journal was written by a newer version of this program.
@@ -64,24 +76,35 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
     path = folder / FILE_NAME
     warning: str | None = None
     damaged = False
+    full = False
     try:
-        driver = await _started(path, now)
+        driver: SqliteDriver | None = await _started(path, now)
     except StateUnavailable as refusal:
         if refusal.field == "version":
             raise
+        driver = None
         if refusal.field == DAMAGED:
-            aside, driver = await _replaced(path, now)
-            damaged = aside is not None
-            if damaged:
-                warning = f"{refusal.message} It is kept as {aside}, and a new one was started."
-        else:
-            warning = (
-                f"{refusal.message} Jobs are kept in memory only: if this process ends, a running video is found again"
-                " only through list_tasks, and a daily cap refuses every paid call."
-            )
-            driver = await _started(None, now)
+            with contextlib.suppress(OSError, StateUnavailable):  # it can neither be read nor replaced
+                aside, driver = await _replaced(path, now)
+                damaged = aside is not None
+                if damaged:
+                    warning = f"{refusal.message} It is kept as {aside}, and a new one was started."
+        if driver is None:
+            full = _is_full(folder)
+            warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
+    driver = driver or await _started(None, now)
     born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
-    return Journal(driver, save=save, warning=warning, born=born, damaged=damaged)
+    return Journal(driver, save=save, warning=warning, born=born, damaged=damaged, full=full)
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether the disk is full, rather than read-only or not there."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 65536)
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
 
 
 async def _replaced(path: Path, now: float) -> tuple[Path | None, SqliteDriver]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from avm_mcp.errors import BudgetExceeded, ContentRejected
+from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable
 from avm_mcp.journal.driver import Driver, Row, Transaction
 from avm_mcp.models import (
     CANCEL,
@@ -54,6 +54,8 @@ class Jobs:
 
     _driver: Driver
     save: Literal["mine", "all", "off"]
+    full: bool
+    """Whether this stands in for a journal on a full disk."""
 
     # --- money: the row comes before the request ---
 
@@ -63,7 +65,13 @@ class Jobs:
         Raises:
             BudgetExceeded: The day's cap would be passed.
             ContentRejected: The same request has just failed again and again.
+            StateUnavailable: It cannot be written down.
         """
+        if self.full:
+            raise StateUnavailable(
+                "Not started, nothing charged: the disk with the journal is full.",
+                next_step="tell the user to make space and to restart avm-mcp; nothing was started.",
+            )
         now = draft.created_at
         async with self._driver.writing() as tx:
             await tx.run(
