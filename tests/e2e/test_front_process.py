@@ -158,10 +158,13 @@ def test_waiting_costs_nothing(tmp_path):
     with host(tmp_path, sdk_of(tmp_path, "import time\ntime.sleep(60)\n")) as client:
         client.send(initialize("2025-11-25"), b'{"half')
         client.hear()
-        time.sleep(0.5)
-        before = used(client.process.pid)
-        time.sleep(1)
-        assert used(client.process.pid) - before <= 5 * os.sysconf("SC_CLK_TCK") // 100
+        # Once it has started, there is a second in which it does nothing; one that spins never has such a second.
+        seconds = []
+        while not seconds or (seconds[-1] > 5 * os.sysconf("SC_CLK_TCK") // 100 and len(seconds) < 30):
+            before = used(client.process.pid)
+            time.sleep(1)
+            seconds.append(used(client.process.pid) - before)
+        assert seconds[-1] <= 5 * os.sysconf("SC_CLK_TCK") // 100, seconds
 
 
 def test_stray_words_go_to_stderr_and_an_sdk_that_fails_ends_the_process(tmp_path):
