@@ -154,11 +154,11 @@ def _is_gone(holder: str) -> bool:
         os.waitpid(int(pid), os.WNOHANG)  # our own child that has ended is still there until it was waited for
     try:
         os.kill(int(pid), 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"  # nor was somebody else's
     except ProcessLookupError:
         return True
     except OSError:
         return False
-    return False
 
 
 class _Place:

@@ -1,0 +1,126 @@
+"""Rules broken on purpose, to show that the campaign notices. Each is one plausible mistake.
+
+resend      a lost request is sent again wherever the list does not show its task, kept keys or not
+no-intent   the row is written when the answer has come, not before the request
+no-shield   the paid request belongs to the call, and is cancelled with it
+"""
+
+import contextvars
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+
+import avm_mcp.submission
+from avm_mcp.journal.jobs import Jobs
+from avm_mcp.recovery import Recovery, match
+from avm_mcp.submission import Submission
+from avm_mcp.tools import Desk
+
+Patch = tuple[Any, str, Any]
+
+
+def _resend() -> Iterator[Patch]:
+    settle = Recovery._settle
+
+    async def _settle(self: Recovery, job: Any, rows: Any) -> bool:
+        sent = await self._sent(job)
+        found = match(sent, rows, await self._journal.claimed(self._account))
+        if found is None and await self._resent(job):
+            return True
+        return await settle(self, job, rows)
+
+    yield Recovery, "_settle", _settle
+
+
+def _no_intent() -> Iterator[Patch]:
+    pending: dict[str, tuple[Any, dict[str, Any]]] = {}
+    insert, accepted, without, fields = Jobs._insert, Jobs.accepted, Jobs._without_task, Jobs.sent_fields
+
+    async def _insert(self: Any, tx: Any, job: Any, **how: Any) -> None:
+        if how["live"]:
+            pending[job.id] = (job, how)
+        else:
+            await insert(self, tx, job, **how)
+
+    async def _late(self: Any, job_id: str) -> None:
+        if job_id in pending:
+            job, how = pending.pop(job_id)
+            async with self._driver.writing() as tx:
+                await insert(self, tx, job, **how)
+
+    async def _accepted(self: Any, job_id: str, answer: Any) -> Any:
+        await _late(self, job_id)
+        return await accepted(self, job_id, answer)
+
+    async def _without(self: Any, job_id: str, *how: Any) -> Any:
+        await _late(self, job_id)
+        return await without(self, job_id, *how)
+
+    async def _fields(self: Any, job_id: str) -> str:
+        return pending[job_id][1]["input_json"] if job_id in pending else await fields(self, job_id)
+
+    yield Jobs, "_insert", _insert
+    yield Jobs, "accepted", _accepted
+    yield Jobs, "_without_task", _without
+    yield Jobs, "sent_fields", _fields
+
+
+def _no_shield() -> Iterator[Patch]:
+    begun: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("begun", default=None)
+    scopes: dict[str, anyio.CancelScope] = {}
+    send, start, answer = Submission._send, Submission.start, Desk._answer
+
+    async def _send(self: Any, job: Any, *rest: Any) -> None:
+        with anyio.CancelScope() as scopes[job.id]:
+            await send(self, job, *rest)
+
+    async def _start(self: Any, *given: Any, **how: Any) -> Any:
+        reservation = await start(self, *given, **how)
+        if not reservation.duplicate and (mine := begun.get()) is not None:
+            mine.append(reservation.job.id)
+        return reservation
+
+    async def _answer(self: Any, *given: Any) -> Any:
+        begun.set(mine := [])
+        try:
+            return await answer(self, *given)
+        except anyio.get_cancelled_exc_class():
+            for job_id in mine:
+                if job_id in scopes:
+                    scopes[job_id].cancel()
+            raise
+
+    class Bare:
+        def CancelScope(self, **_: bool) -> anyio.CancelScope:
+            return anyio.CancelScope()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(anyio, name)
+
+    yield Submission, "_send", _send
+    yield Submission, "start", _start
+    yield Desk, "_answer", _answer
+    yield avm_mcp.submission, "anyio", Bare()
+
+
+_RULES = {"resend": _resend, "no-intent": _no_intent, "no-shield": _no_shield}
+BREAKS = tuple(_RULES)
+
+
+@contextmanager
+def broken(rule: str | None) -> Generator[None]:
+    """Break a rule for a while; None breaks nothing."""
+    patches = list(_RULES[rule]()) if rule else []
+    before = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in patches]
+    try:
+        for owner, name, value in patches:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in before:
+            if value is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)

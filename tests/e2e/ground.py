@@ -1,0 +1,369 @@
+"""The ground under tests with real processes: a sandbox on a real socket in this loop, and programs beside it."""
+
+import json
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.abc
+import httpx2
+
+from avm_mcp.sandbox import SandboxOptions, build_sandbox
+from avm_mcp.sandbox.ledger import fingerprint
+from avm_mcp.sandbox.server import running
+
+T = TypeVar("T")
+
+KEY = "ak_ground_0123456789"
+ROOT = Path(__file__).parents[2]
+
+FAST = SandboxOptions(speed=200, render=False, query_limit=None, balance=100_000, durations={"t2v": 100.0})
+"""A film of t2v takes half a second."""
+
+QUICK: Mapping[str, float] = {
+    "avm_mcp.submission.PULSE": 0.2,
+    "avm_mcp.submission.PULSE_LIFE": 0.8,
+    "avm_mcp.watcher.LEASE": 0.8,
+    "avm_mcp.watcher.FOLLOW_GAP": 0.2,
+    "avm_mcp.watcher.IDLE_GAP": 0.3,
+    "avm_mcp.watcher.REST_GAP": 0.5,
+    "avm_mcp.archive.REST_GAP": 0.5,
+    "avm_mcp.recovery.LEASE": 0.8,
+    "avm_mcp.recovery.FIRST_GAP": 0.2,
+    "avm_mcp.recovery.IDLE_GAP": 0.4,
+    "avm_mcp.cadence.FRESH": 0.2,
+    "avm_mcp.cadence.SHORTEST_GAP": 0.25,
+    "avm_mcp.experience.SHORTEST_GAP": 0.25,
+    "avm_mcp.experience.LONGEST_GAP": 0.5,
+    "avm_mcp.pacing.BUCKET_CAPACITY": 1000.0,
+    "avm_mcp.pacing.BUCKET_REFILL": 1000.0,
+}
+"""Constants of the product that a worker is started with: the same machinery, with hours turned into minutes."""
+
+
+def clips() -> set[str]:
+    """Return the digests of the films that a sandbox without a renderer serves."""
+    found = (resources.files("avm_mcp.sandbox") / "clips").iterdir()
+    return {sha256(clip.read_bytes()).hexdigest() for clip in found}
+
+
+def whole(path: Path) -> bool:
+    """Return whether a file is one of the sandbox's films, to the last byte."""
+    return sha256(path.read_bytes()).hexdigest() in clips()
+
+
+def names(folder: Path) -> list[str]:
+    """Return everything in a folder, hidden files too."""
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+async def until(found: Callable[[], T], what: str, seconds: float = 30, gap: float = 0.05) -> T:
+    """Return the first truth that `found` gives."""
+    give_up = anyio.current_time() + seconds
+    while not (answer := found()):
+        assert anyio.current_time() < give_up, f"not within {seconds} s: {what}"
+        await anyio.sleep(gap)
+    return answer
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and was not yet waited for does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+@dataclass
+class Ground:
+    """A folder, and a service that belongs to the test. `mine` gives each story a key and folders of its own."""
+
+    folder: Path
+    sandbox: Any
+    url: str
+    key: str = KEY
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def films(self) -> Path:
+        return self.folder / "films"
+
+    def mine(self, name: str) -> "Ground":
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        return replace(self, folder=folder, key=f"{self.key}_{name}")
+
+    def environ(self, **more: str) -> dict[str, str]:
+        given = {name: text for name, text in os.environ.items() if not name.startswith(("AVM_", "AIVIDEO_", "XDG_"))}
+        ours = {
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(ROOT),
+            "NO_PROXY": "127.0.0.1",
+            "AVM_API_KEY": self.key,
+            "AVM_BASE_URL": self.url,
+            "AVM_STATE_DIR": str(self.state),
+            "AVM_OUTPUT_DIR": str(self.films),
+            "AVM_KEEPER": "off",
+        }
+        return given | ours | more
+
+    # --- what the service knows; nothing here looks into the journal ---
+
+    @property
+    def tasks(self) -> list[Any]:
+        return self.sandbox.tasks(self.key)
+
+    @property
+    def charges(self) -> list[Any]:
+        return self.sandbox.entries("charge", self.key)
+
+    @property
+    def posts(self) -> int:
+        return len(self.requests("generate"))
+
+    def requests(self, endpoint: str) -> list[Any]:
+        """Return what was asked of an endpoint; films are fetched without a key."""
+        seen = [one for one in self.sandbox.requests if one.endpoint == endpoint]
+        return [one for one in seen if endpoint == "file" or one.key == fingerprint(self.key)]
+
+    async def made_before(self, prompt: str = "the one before") -> None:
+        """Let the account have a task already, by which an upstream that keeps keys is known to."""
+        async with httpx2.AsyncClient() as http:
+            answer = await http.post(
+                f"{self.url}/api/v1/generate/t2v",
+                headers={"key": self.key, "Idempotency-Key": f"before-{self.key}"},
+                json={"prompt": prompt, "duration": "5", "aspectRatio": "16:9"},
+            )
+        assert answer.status_code == 200, answer.text
+
+    # --- the films on the disk ---
+
+    def saved(self) -> list[Path]:
+        return [self.films / name for name in names(self.films) if not name.startswith(".")]
+
+    def only_whole_films(self, count: int) -> None:
+        """Assert that the output folder holds so many films, each whole, and nothing else."""
+        found = names(self.films)
+        assert len(found) == count, found
+        assert all(whole(self.films / name) for name in found), found
+
+
+@asynccontextmanager
+async def ground(folder: Path, options: SandboxOptions = FAST) -> AsyncGenerator[Ground]:
+    """A service in this loop, for programs in other processes."""
+    app = build_sandbox(options)
+    async with running(app=app) as url:
+        yield Ground(folder, app.sandbox, url)
+
+
+@asynccontextmanager
+async def program(
+    argv: Sequence[str], env: Mapping[str, str], *, err: Path | None = None, **how: Any
+) -> AsyncGenerator[anyio.abc.Process]:
+    """A process with pipes, dead when the block is left."""
+    with open(err or os.devnull, "ab") as stderr:
+        process = await anyio.open_process(argv, env=env, stderr=stderr, **how)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+async def output(argv: Sequence[str], env: Mapping[str, str], seconds: float = 60) -> tuple[int, str, str]:
+    """Run a program to its end; return its exit code, stdout and stderr."""
+    with anyio.fail_after(seconds):
+        done = await anyio.run_process(argv, env=env, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def avm(spot: Ground, *argv: str, seconds: float = 60, **more: str) -> dict[str, Any]:
+    """Run `avm … --json` and return what it says."""
+    program_ = [sys.executable, "-c", "import sys; from avm_mcp.cli import main; sys.exit(main())"]
+    code, out, err = await output([*program_, *argv, "--json"], spot.environ(**more), seconds)
+    assert out.strip(), (code, err)
+    return json.loads(out) | {"_exit": code, "_stderr": err}
+
+
+# --- workers: processes that cost nothing to start, because they are forked from one that has imported everything ---
+
+
+@dataclass
+class Worker:
+    """One worker process."""
+
+    pid: int
+    told_to: Path
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    status: int = 0
+
+    def said(self) -> list[dict[str, Any]]:
+        """Return what it has said so far, one object for each line that is whole."""
+        text = self.told_to.read_text() if self.told_to.exists() else ""
+        return [json.loads(line) for line in text.split("\n")[:-1]]
+
+    @property
+    def err(self) -> str:
+        return self.told_to.with_suffix(".err").read_text()
+
+    async def up(self) -> "Worker":
+        """Wait until its runtime is entered."""
+        await until(lambda: self.said() or self.ended.is_set(), "a worker that is up")
+        assert self.said(), self.err[-3000:]
+        return self
+
+    async def end(self, seconds: float = 60) -> list[dict[str, Any]]:
+        """Wait until it has ended or was killed; return what it said."""
+        with anyio.fail_after(seconds):
+            await self.ended.wait()
+        assert self.status in (0, -signal.SIGKILL), self.err[-3000:]
+        return self.said()
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+class Workers:
+    """The nursery of workers: `tests.e2e.crash_worker`, which forks one for each job."""
+
+    def __init__(self, process: anyio.abc.Process, folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+        self._number = 0
+        self._ordered: deque[tuple[anyio.Event, list[Worker], Path]] = deque()
+        self._running: dict[int, Worker] = {}
+
+    async def listen(self) -> None:
+        assert self._process.stdout is not None
+        pending = b""
+        async for chunk in self._process.stdout:
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                news = json.loads(line)
+                if "started" in news:
+                    told, found, path = self._ordered.popleft()
+                    self._running[news["started"]] = worker = Worker(news["started"], path)
+                    found.append(worker)
+                    told.set()
+                else:
+                    worker = self._running.pop(news["ended"])
+                    worker.status = news["status"]
+                    worker.ended.set()
+
+    async def start(self, spot: Ground, **job: Any) -> Worker:
+        """Start a worker; see `crash_worker.Job` for what it can be told."""
+        assert self._process.stdin is not None
+        self._number += 1
+        out = self._folder / f"worker-{self._number}.jsonl"
+        order = {"constants": dict(QUICK), **job, "out": str(out), "err": str(out.with_suffix(".err"))}
+        order["environ"] = spot.environ(**job.get("environ", {}))
+        told, found = anyio.Event(), list[Worker]()
+        self._ordered.append((told, found, out))
+        await self._process.stdin.send(json.dumps(order).encode() + b"\n")
+        await told.wait()
+        return found[0]
+
+    async def run(self, spot: Ground, seconds: float = 60, **job: Any) -> list[dict[str, Any]]:
+        """Run a worker to its end and return what it said."""
+        worker = await self.start(spot, **job)
+        try:
+            return await worker.end(seconds)
+        except TimeoutError:
+            raise AssertionError(f"{job} took too long: {worker.said()} {worker.err[-3000:]}") from None
+
+
+@asynccontextmanager
+async def workers(folder: Path) -> AsyncGenerator[Workers]:
+    folder.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "tests.e2e.crash_worker"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    async with program(argv, env, err=folder / "nursery.err", cwd=ROOT) as process:
+        nursery = Workers(process, folder)
+        async with anyio.create_task_group() as group:
+            group.start_soon(nursery.listen)
+            try:
+                yield nursery
+            finally:
+                assert process.stdin is not None
+                with anyio.move_on_after(5, shield=True):
+                    await process.stdin.aclose()  # upon which it kills what it has started
+                    await process.wait()
+                group.cancel_scope.cancel()
+
+
+async def side_by_side(work: Sequence[Callable[[], Awaitable[T]]], at_once: int = 4) -> list[T]:
+    """Do all of it, so many at a time, and return the results in order."""
+    results: dict[int, T] = {}
+    places = anyio.CapacityLimiter(at_once)
+
+    async def one(number: int, do: Callable[[], Awaitable[T]]) -> None:
+        async with places:
+            results[number] = await do()
+
+    async with anyio.create_task_group() as group:
+        for number, do in enumerate(work):
+            group.start_soon(one, number, do)
+    return [results[number] for number in range(len(work))]
+
+
+# --- a host, as plain as the protocol allows ---
+
+
+class Host:
+    """JSON-RPC over the pipes of one `avm-mcp`: one call after the other."""
+
+    def __init__(self, process: anyio.abc.Process) -> None:
+        self.process = process
+        self._pending = b""
+        self._number = 0
+
+    async def open(self) -> "Host":
+        client = {"name": "raw", "version": "1"}
+        await self.ask("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo=client)
+        await self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        return self
+
+    async def call(self, tool: str, seconds: float = 30, **arguments: Any) -> dict[str, Any]:
+        """Call a tool and return its structured result."""
+        answer = await self.ask("tools/call", seconds, name=tool, arguments=arguments)
+        return answer["structuredContent"]
+
+    async def ask(self, method: str, seconds: float = 30, /, **params: Any) -> dict[str, Any]:
+        self._number += 1
+        await self._send({"jsonrpc": "2.0", "id": self._number, "method": method, "params": params})
+        with anyio.fail_after(seconds):
+            while (message := await self._read()).get("id") != self._number:
+                assert message["jsonrpc"] == "2.0"
+        return message["result"]
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        await self.process.stdin.send(json.dumps(message).encode() + b"\n")
+
+    async def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        while b"\n" not in self._pending:
+            self._pending += await self.process.stdout.receive()
+        line, _, self._pending = self._pending.partition(b"\n")
+        return json.loads(line)
+
+
+@asynccontextmanager
+async def host(spot: Ground, *, err: Path | None = None, **more: str) -> AsyncGenerator[Host]:
+    """A host and its `avm-mcp`, in a process group of its own."""
+    argv = [sys.executable, "-m", "avm_mcp"]
+    async with program(argv, spot.environ(**more), err=err, start_new_session=True) as process:
+        yield await Host(process).open()

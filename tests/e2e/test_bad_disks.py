@@ -1,0 +1,291 @@
+"""P1, P2, P3, P8: disks that are full, read-only or damaged, and states that other versions wrote."""
+
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avm_mcp.journal import migrations
+from avm_mcp.runtime import fingerprint
+from tests.e2e.ground import FAST, Ground, Workers, avm, ground, names, side_by_side, until, workers
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(os.name == "nt", reason="disks and limits as POSIX has them"),
+]
+
+SLOW = replace(FAST, durations={"t2v": 400.0})
+"""A film takes two seconds: it is unfinished when its process ends."""
+
+
+@pytest.fixture
+async def nursery(tmp_path: Path) -> AsyncIterator[Workers]:
+    async with workers(tmp_path / "workers") as nursery:
+        yield nursery
+
+
+@contextmanager
+def small_disk(at: Path, size: str) -> Iterator[Callable[[str], None]]:
+    """A disk of its own at a folder, and a function that mounts it again with other options."""
+    at.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", at], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield lambda options: subprocess.run(["mount", "-o", f"remount,{options}", at], check=True) and None
+    finally:
+        subprocess.run(["umount", "-l", at], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no byte free."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (4096, 512, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                continue
+    return ballast
+
+
+# --- full ---
+
+
+async def test_a_process_whose_disk_fills_up_pays_nothing_that_it_cannot_write_down(tmp_path, nursery):
+    """P1, P2. A limit on file sizes ends the space after some requests; every one that was sent is found again."""
+    prompts = [f"kite number {n}" for n in range(10)]
+    async with ground(tmp_path) as spot:
+        await nursery.run(spot, rounds=[])
+        said = await nursery.run(spot, rounds=[[prompt] for prompt in prompts], file_limit=100_000)
+        told = {one["prompt"]: one for one in said if "prompt" in one}
+        refused = {prompt: one["error"] for prompt, one in told.items() if "error" in one}
+        assert 0 < len(refused) < len(told) == 10
+        assert {(error["code"], error["charged"]) for error in refused.values()} == {("STATE_UNAVAILABLE", "no")}
+        assert spot.posts == len(spot.charges) == len(spot.tasks) == 10 - len(refused)
+        again = {one["prompt"]: one for one in (await nursery.run(spot, rounds=[prompts], wait="film"))[1:]}
+        assert {prompt for prompt, one in again.items() if not one.get("deduplicated")} == set(refused)
+        assert spot.posts == len(spot.charges) == 10
+        spot.only_whole_films(10)
+
+
+async def test_on_a_full_state_disk_paid_calls_are_refused_until_there_is_space(tmp_path, nursery):
+    """P1, P8. Both by a process that was running when it filled up and by one that starts then."""
+    async with ground(tmp_path) as spot:
+        with small_disk(spot.state, "1m"):
+            await nursery.run(spot, rounds=[["the one before"]], wait="film")
+            posts = spot.posts
+            crowd = {"crowd": 2, "meet": str(tmp_path / "meet")}
+            running = await (await nursery.start(spot, rounds=[["a red kite"]], **crowd)).up()
+            ballast = fill(spot.state)
+            started = await nursery.start(spot, rounds=[["a blue kite"]], **crowd)
+            for worker in (running, started):
+                error = (await worker.end())[-1]["error"]
+                assert (error["code"], error["charged"]) == ("STATE_UNAVAILABLE", "no")
+            assert spot.posts == posts
+            ballast.unlink()
+            told = (await nursery.run(spot, rounds=[["a red kite"]], wait="film"))[-1]
+            assert (told["status"], told.get("deduplicated", False)) == ("COMPLETED", False)
+            assert spot.posts == len(spot.charges) == posts + 1
+
+
+async def test_a_first_start_on_a_full_disk_pays_nothing_either(tmp_path):
+    """P1, P8. A journal in memory would be no better than none; the next start finds space."""
+    async with ground(tmp_path) as spot:
+        with small_disk(spot.state, "1m"):
+            ballast = fill(spot.state)
+            told = await avm(spot, "text-to-video", "a red kite")
+            assert (told["error"]["code"], told["error"]["charged"]) == ("STATE_UNAVAILABLE", "no")
+            assert told["_stderr"].count("The disk is full") == 1
+            assert spot.posts == 0
+            ballast.unlink()
+            assert (await avm(spot, "text-to-video", "a red kite"))["status"] == "COMPLETED"
+            spot.only_whole_films(1)
+
+
+async def test_a_damaged_state_on_a_read_only_disk_is_no_end(tmp_path, nursery):
+    """P1, P7. It can neither be read nor set aside; the service's list knows the request."""
+    async with ground(tmp_path, SLOW) as spot:
+        with small_disk(spot.state, "1m") as mount_again:
+            await damaged(spot, nursery, garbage_at_the_start)
+            mount_again("ro")
+            told = await avm(spot, "text-to-video", "a red kite")
+            assert told["task_id"] == spot.tasks[0].id
+            assert told["_stderr"].count("memory only") == 1
+            assert spot.posts == len(spot.charges) == 1
+
+
+async def test_a_film_waits_for_space_in_its_folder_and_is_saved_then(tmp_path, nursery):
+    """P3. The folder has room for half of it."""
+    async with ground(tmp_path) as spot:
+        with small_disk(spot.films, "12k") as mount_again:
+            worker = await nursery.start(spot, rounds=[["a red kite"]], wait="film")
+            await until(lambda: len(spot.requests("file")) > 1, "a second try")
+            assert [name for name in names(spot.films) if not name.startswith(".")] == []
+            seen = await avm(spot, "get", spot.tasks[0].id, "--wait", "0")
+            assert "the disk is full" in seen["message"], seen
+            mount_again("size=1m")
+            told = (await worker.end())[-1]
+            assert told["file"] == str(spot.saved()[0])
+            spot.only_whole_films(1)
+        assert spot.posts == len(spot.charges) == 1
+
+
+# --- read-only ---
+
+
+async def test_on_a_read_only_state_disk_it_runs_from_memory_says_so_and_still_pays_once(tmp_path):
+    """P1, P7, P8. What was paid for before is found in the service's list; a daily cap refuses."""
+    async with ground(tmp_path) as spot:
+        with small_disk(spot.state, "1m") as mount_again:
+            first = await avm(spot, "text-to-video", "a red kite", "--wait", "0")
+            mount_again("ro")
+            again = await avm(spot, "text-to-video", "a red kite")
+            assert again["_stderr"].count("memory only") == 1, again["_stderr"]
+            assert again["task_id"] == first["task_id"]
+            assert Path(again["file"]) in spot.saved()
+            capped = await avm(spot, "text-to-video", "a blue kite", AVM_MAX_CREDITS_PER_DAY="1000")
+            assert capped["error"]["charged"] == "no"
+            assert spot.posts == len(spot.charges) == 1
+
+
+# --- damaged ---
+
+
+def garbage_at_the_start(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"\xde\xad\xbe\xef" * 64)
+
+
+def garbage_in_the_middle(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xde\xad\xbe\xef" * ((path.stat().st_size - 4096) // 8))
+
+
+def half_of_it(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+DAMAGES = (garbage_at_the_start, garbage_in_the_middle, half_of_it)
+
+
+async def damaged(spot: Ground, nursery: Workers, damage: Callable[[Path], None]) -> str:
+    """Let a state with an unfinished task be damaged; return the digest of the damaged file."""
+    await nursery.run(spot, rounds=[["a red kite"]], wait="task")
+    path = spot.state / "journal.db"
+    assert names(spot.state) == ["journal.db"]
+    damage(path)
+    return sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_state_is_set_aside_and_its_tasks_come_back_from_the_services_list(tmp_path, nursery, damage):
+    """P1, P2, P3. Said once; the request is known, the film is saved, the day's spending counts; nothing is deleted."""
+    async with ground(tmp_path, SLOW) as spot:
+        digest = await damaged(spot, nursery, damage)
+        told = await avm(spot, "text-to-video", "a red kite")
+        assert told["_stderr"].count("The journal is damaged") == told["_stderr"].count("a new one was started") == 1
+        assert told["deduplicated"] is True
+        assert told["task_id"] == spot.tasks[0].id
+        assert Path(told["file"]) in spot.saved()
+        (aside,) = [name for name in names(spot.state) if "damaged" in name]
+        assert sha256((spot.state / aside).read_bytes()).hexdigest() == digest
+        after = await avm(spot, "account", AVM_MAX_CREDITS_PER_DAY="1000")
+        assert "The journal is damaged" not in after["_stderr"]
+        assert after["spent_today"] == 15
+        assert spot.posts == len(spot.charges) == 1
+        spot.only_whole_films(1)
+
+
+async def test_two_processes_that_find_a_damaged_state_at_one_instant_set_it_aside_once(tmp_path, nursery):
+    """P1. The second must not set aside what the first has begun."""
+    async with ground(tmp_path, SLOW) as service:
+
+        async def story(number: int) -> None:
+            spot = service.mine(f"damaged{number}")
+            digest = await damaged(spot, nursery, garbage_at_the_start)
+            crowd = {"crowd": 2, "meet": str(spot.folder / "meet"), "open_together": True}
+            two = [partial(nursery.run, spot, rounds=[["a red kite"]], wait="film", **crowd)] * 2
+            told = [said[-1] for said in await side_by_side(two)]
+            asides = [name for name in names(spot.state) if "damaged" in name]
+            assert [sha256((spot.state / name).read_bytes()).hexdigest() for name in asides] == [digest]
+            assert {one["task_id"] for one in told} == {spot.tasks[0].id}
+            assert spot.posts == len(spot.charges) == 1
+            spot.only_whole_films(1)
+
+        await side_by_side([partial(story, number) for number in range(6)], 3)
+
+
+# --- other versions ---
+
+
+async def test_a_state_of_a_newer_version_is_refused_and_left_alone(tmp_path, nursery):
+    """P1. What it means is not known, so nothing is paid."""
+    async with ground(tmp_path) as spot:
+        await nursery.run(spot, rounds=[])
+        path = spot.state / "journal.db"
+        with closing(sqlite3.connect(path)) as state:
+            state.execute("PRAGMA user_version = 99")
+        told = await avm(spot, "text-to-video", "a red kite")
+        assert told["error"]["code"] == "STATE_UNAVAILABLE"
+        assert "update avm-mcp" in told["error"]["next_step"]
+        assert "Traceback" not in told["_stderr"]
+        assert spot.posts == 0
+        assert [name for name in names(spot.state) if "damaged" in name] == []
+
+
+def insert(state: sqlite3.Connection, **values: Any) -> None:
+    """Add a job, with something in every column that this schema insists on."""
+    for _, name, kind, required, default, _ in state.execute("PRAGMA table_info(jobs)").fetchall():
+        if required and default is None:
+            values.setdefault(name, "" if kind == "TEXT" else 0)
+    marks = ", ".join("?" * len(values))
+    state.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", [*values.values()])
+
+
+@pytest.mark.parametrize("version", [number for number, _ in migrations()])
+async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_rows(tmp_path, version):
+    """P2, P3. A film that was saved stays known, one that was being made is saved."""
+    async with ground(tmp_path, SLOW) as spot:
+        await spot.made_before("a red kite")
+        spot.state.mkdir(parents=True)
+        common = {
+            "account": fingerprint(spot.key, spot.url),
+            "mine": 1,
+            "model": "t2v",
+            "seconds": 5,
+            "take": 1,
+            "credits_quoted": 15,
+            "day": time.strftime("%Y-%m-%d", time.gmtime()),
+        }
+        old = {"id": "sub_000000000001", "identity": "old", "idempotency_key": "avm-old", "task_id": "ckold"}
+        new = {"id": "sub_000000000002", "identity": "new", "idempotency_key": "avm-new", "task_id": spot.tasks[0].id}
+        done = {"status": "COMPLETED", "film": "saved", "film_path": "/nowhere/old.mp4", "prompt": "an old one"}
+        running = {"status": "SUBMITTED", "film": "none", "prompt": "a red kite", "live": 1}
+        with closing(sqlite3.connect(spot.state / "journal.db", isolation_level=None)) as state:
+            for number, sql in migrations():
+                if number <= version:
+                    state.executescript(sql)
+            state.execute(f"PRAGMA user_version = {version}")
+            state.execute("INSERT INTO facts (name, value) VALUES ('born', 1000000000)")
+            insert(state, **common, **old, **done, created_at=time.time() - 9000, completed_at=time.time() - 8600)
+            insert(state, **common, **new, **running, created_at=time.time())
+        told = await avm(spot, "get", "sub_000000000002")
+        assert (told["task_id"], told["status"]) == (spot.tasks[0].id, "COMPLETED")
+        spot.only_whole_films(1)
+        listed = await avm(spot, "list")
+        assert {"ckold", spot.tasks[0].id} <= {task["task_id"] for task in listed["tasks"]}
+        with closing(sqlite3.connect(spot.state / "journal.db")) as state:
+            assert state.execute("PRAGMA user_version").fetchone() == (migrations()[-1][0],)

@@ -1,0 +1,299 @@
+"""P2, P3, P5: the keeper as a real process, with the time spans that it has in production.
+
+Most of that time is waiting for a dead process's lease, so the stories run side by side, each with a key, a state and
+folders of its own; every test waits for its own story.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from avm_mcp.sandbox import SandboxOptions
+from tests.e2e.ground import Ground, alive, avm, ground, host, names, output, side_by_side, until
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes through /proc"),
+]
+
+OPTIONS = SandboxOptions(
+    speed=60, render=False, query_limit=None, balance=100_000, durations={"t2v": 300.0, "t2v_v3": 900.0}
+)
+"""A film of t2v takes 5 seconds, one of t2v_v3 15."""
+
+TAKEN_OVER = 45.0
+"""Seconds: the dead watcher's lease (15), a look of the keeper's, the film, and a busy machine."""
+
+ON = {"AVM_KEEPER": "on"}
+"""Written down: machines of CI are containers, where there is no keeper unless it is asked for."""
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    with suppress(OSError):
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+        return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    return {}
+
+
+def keepers(spot: Ground) -> list[int]:
+    """Return the keeper processes of one state that are alive."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            pid = int(entry.name)
+            argv = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            if argv[-1] == b"keep" and alive(pid) and environ_of(pid).get("AVM_STATE_DIR") == str(spot.state):
+                found.append(pid)
+    return found
+
+
+def log(spot: Ground) -> str:
+    path = spot.state / "keeper.log"
+    return path.read_text() if path.exists() else ""
+
+
+async def all_saved(spot: Ground, count: int) -> None:
+    """Wait for the films, then for the end of the keeper, and look at what there is."""
+    await until(lambda: len(spot.saved()) == count, f"{count} films; {log(spot)}", TAKEN_OVER)
+    await until(lambda: not keepers(spot), f"no keeper left; {log(spot)}", 20)
+    spot.only_whole_films(count)
+    assert spot.posts == len(spot.tasks) == len(spot.charges) == count
+
+
+# --- the stories ---
+
+
+async def a_call_that_lets_go(spot: Ground) -> dict[str, Any]:
+    """One process for each call, which ends at once."""
+    told = await avm(spot, "text-to-video", "a red kite", "--wait", "0", **ON)
+    (pid,) = await until(partial(keepers, spot), "a keeper")
+    seen = {
+        "told": told,
+        "argv": Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"),
+        "environ": environ_of(pid),
+        "cwd": os.readlink(f"/proc/{pid}/cwd"),
+        "streams": {os.readlink(f"/proc/{pid}/fd/{n}") for n in range(3)},
+        "leads its session": os.getsid(pid) == pid,
+        "doctor": await avm(spot, "doctor", **ON),
+    }
+    await all_saved(spot, 1)
+    return seen
+
+
+async def an_asker_that_is_killed(spot: Ground, how: Callable[[int], Awaitable[None]]) -> dict[str, Any]:
+    """A host that ends its server the moment it has the answer."""
+    async with host(spot, err=spot.folder / "err", **ON) as server:
+        told = await server.call("text_to_video", prompt="a red kite", wait_seconds=0)
+        await how(server.process.pid)
+        await until(lambda: not alive(server.process.pid), "the end of the asker")
+    await all_saved(spot, 1)
+    return {"told": told}
+
+
+async def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+async def kill_the_group(pid: int) -> None:
+    os.killpg(pid, signal.SIGKILL)
+
+
+async def end_impatiently(pid: int) -> None:
+    os.killpg(pid, signal.SIGINT)
+    await anyio.sleep(0.1)
+    with suppress(ProcessLookupError):  # it obeyed the first
+        os.killpg(pid, signal.SIGTERM)
+
+
+async def five_at_once(spot: Ground) -> dict[str, Any]:
+    most = 0
+    await avm(spot, "account", **ON)  # the state is there
+
+    async def count(scope: anyio.CancelScope) -> None:
+        nonlocal most
+        with scope:
+            while True:
+                most = max(most, log(spot).count("keeping account") - log(spot).count(" done\n"))
+                await anyio.sleep(0.1)
+
+    async with anyio.create_task_group() as group:
+        scope = anyio.CancelScope()
+        group.start_soon(count, scope)
+        asks = [partial(avm, spot, "text-to-video", f"kite {n}", "--wait", "0", **ON) for n in range(5)]
+        await side_by_side(asks, 5)
+        await until(lambda: len(keepers(spot)) == 1, f"one keeper and no more; {keepers(spot)}")
+        settled = keepers(spot)
+        await all_saved(spot, 5)
+        scope.cancel()
+    return {"most": most, "settled": settled, "log": log(spot)}
+
+
+async def a_key_that_is_revoked(spot: Ground) -> dict[str, Any]:
+    await avm(spot, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
+    await until(partial(keepers, spot), "a keeper")
+    spot.sandbox.revoke(spot.key)
+    await until(lambda: not keepers(spot), f"the keeper's end; {log(spot)}", TAKEN_OVER)
+    return {"films": names(spot.films), "log": log(spot)}
+
+
+async def a_keeper_that_is_killed(spot: Ground, then: str) -> dict[str, Any]:
+    told = await avm(spot, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
+    (first,) = await until(partial(keepers, spot), "a keeper")
+    await until(lambda: "keeping account" in log(spot), "a keeper at work")
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: not keepers(spot), "its end")
+    if then == "submit":
+        await avm(spot, "text-to-video", "a second one", "--wait", "0", **ON)
+    else:
+        await avm(spot, "get", told["task_id"], "--wait", "0", **ON)
+    # One that finds the place taken while it starts ends at once: for a moment there may be two processes.
+    await until(lambda: log(spot).count("keeping account") == 2, f"another keeper; {log(spot)}")
+    (second,) = await until(lambda: len(found := keepers(spot)) == 1 and found, "one of them")
+    await all_saved(spot, 2 if then == "submit" else 1)
+    return {"pids": [first, second]}
+
+
+async def one_that_may_not(spot: Ground) -> dict[str, Any]:
+    await avm(spot, "text-to-video", "a red kite", "--wait", "0", AVM_KEEPER="off")
+    await anyio.sleep(3)
+    return {"keepers": keepers(spot), "log": log(spot)}
+
+
+STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
+    "lets go": a_call_that_lets_go,
+    "SIGKILL": partial(an_asker_that_is_killed, how=kill),
+    "SIGKILL to its group": partial(an_asker_that_is_killed, how=kill_the_group),
+    "SIGINT, then SIGTERM after 100 ms": partial(an_asker_that_is_killed, how=end_impatiently),
+    "five": five_at_once,
+    "revoked": a_key_that_is_revoked,
+    "killed, then submit": partial(a_keeper_that_is_killed, then="submit"),
+    "killed, then restart": partial(a_keeper_that_is_killed, then="restart"),
+    "off": one_that_may_not,
+}
+
+
+@dataclass
+class Telling:
+    """One story on its way."""
+
+    over: anyio.Event = field(default_factory=anyio.Event)
+    end: dict[str, Any] | None = None
+    failure: BaseException | None = None
+
+    async def tell(self, story: Callable[[Ground], Awaitable[dict[str, Any]]], spot: Ground) -> None:
+        try:
+            self.end = await story(spot)
+        except Exception as failure:
+            self.failure = failure
+        except BaseException as failure:
+            self.failure = failure
+            raise
+        finally:
+            self.over.set()
+            for pid in keepers(spot):
+                os.kill(pid, signal.SIGKILL)
+
+
+Told = Callable[[str], Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def told(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Told]:
+    """All stories, begun at once; `await told(name)` is the end of one."""
+    tellings = {name: Telling() for name in STORIES}
+
+    async def end_of(name: str) -> dict[str, Any]:
+        with anyio.fail_after(120):
+            await tellings[name].over.wait()
+        if (failure := tellings[name].failure) is not None:
+            raise failure
+        end = tellings[name].end
+        assert end is not None
+        return end
+
+    async with ground(tmp_path_factory.mktemp("keeper"), OPTIONS) as service, anyio.create_task_group() as group:
+        for number, (name, story) in enumerate(STORIES.items()):
+            group.start_soon(tellings[name].tell, story, service.mine(f"story{number}"))
+        yield end_of
+        group.cancel_scope.cancel()
+
+
+# --- the tests ---
+
+
+async def test_a_host_that_starts_one_process_for_each_call_and_lets_go_gets_its_film(told):
+    """P3. The keeper has a session of its own, stands in the root, is quiet, and doctor shows it."""
+    seen = await told("lets go")
+    assert not seen["told"]["done"]
+    assert seen["leads its session"]
+    assert seen["cwd"] == "/"
+    assert seen["streams"] == {os.devnull}
+    keeper = next(check for check in seen["doctor"]["checks"] if check["name"] == "keeper")
+    assert "at work" in keeper["found"]
+
+
+async def test_the_key_is_not_on_the_keepers_command_line(told):
+    """P5. It is in its environment, which only the user can read."""
+    seen = await told("lets go")
+    assert [seen["environ"]["AVM_API_KEY"] in word for word in seen["argv"]] == [False] * len(seen["argv"])
+    assert seen["argv"][1:] == ["-m", "avm_mcp", "keep", ""]
+    assert seen["environ"]["AVM_KEEPER"] == "off", "a keeper needs none"
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGKILL to its group", "SIGINT, then SIGTERM after 100 ms"])
+async def test_the_film_is_saved_although_the_host_ends_the_asking_process_at_once(told, how):
+    """P2, P3."""
+    assert (await told(how))["told"]["status"] in ("SUBMITTED", "PROGRESS")
+
+
+async def test_five_submitters_at_once_leave_one_keeper(told):
+    """P3. Those that were started beside it find the place taken and end."""
+    seen = await told("five")
+    assert len(seen["settled"]) == 1
+    assert seen["most"] == 1, seen["log"]
+
+
+async def test_the_keeper_ends_when_the_key_is_refused(told):
+    """P3."""
+    seen = await told("revoked")
+    assert seen["films"] == []
+    assert "done" in seen["log"]
+
+
+@pytest.mark.parametrize("then", ["submit", "restart"])
+async def test_after_a_kill_of_the_keeper_the_next_submit_or_start_starts_another_at_once(told, then):
+    """P3."""
+    first, second = (await told(f"killed, then {then}"))["pids"]
+    assert first != second
+
+
+async def test_switched_off_there_is_none(told):
+    """P3."""
+    assert await told("off") == {"keepers": [], "log": ""}
+
+
+async def test_neither_keeper_nor_runtime_imports_the_sdk(tmp_path):
+    """P3. It stays for a day, so it is small; and a keeper without a job ends at once."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AVM_")}
+    check = "import sys, avm_mcp.keeper, avm_mcp.runtime; print([m for m in sys.modules if m.split('.')[0] == 'mcp'])"
+    assert (await output([sys.executable, "-c", check], env))[1].strip() == "[]"
+    env |= {"AVM_STATE_DIR": str(tmp_path), "AVM_API_KEY": "k", "AVM_BASE_URL": "http://127.0.0.1:9"}
+    code, _, err = await output([sys.executable, "-X", "importtime", "-m", "avm_mcp", "keep"], env)
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in err.splitlines()}
+    assert code == 0
+    assert {"avm_mcp", "httpx2"} <= imported
+    assert "mcp" not in imported
