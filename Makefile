@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: docs manifests bundle validate snapshot all demo test test-fast hosts check fix bench campaign clean
+.PHONY: coverage docs manifests bundle validate snapshot all demo test test-fast hosts check fix bench campaign clean
 all: check test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -16,7 +16,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)        ## the main job, with no key: three films from the sandbox
 	$(BIN)/avm demo
 
-test: $(STAMP)        ## every test, with branch coverage
+test: $(STAMP)        ## every test
+	@$(BIN)/pytest
+
+coverage: $(STAMP)    ## every test, slower, with branch coverage of the package in .coverage.txt
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage run -m pytest; code=$$?; \
 	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report > .coverage.txt; exit $$code

@@ -136,9 +136,9 @@ def test_a_bad_setting_is_one_line_that_names_it_and_exit_2(monkeypatch, capsys)
 )
 def test_a_help_text_imports_nothing_heavy(argv):
     code = (
-        "import sys\nfrom avm_mcp.cli import entry\n"
+        "import sys\nbefore = set(sys.modules)\nfrom avm_mcp.cli import entry\n"
         f"try: entry.run('avm', {argv!r})\nexcept SystemExit: pass\n"
-        "heavy = {'mcp', 'uvicorn', 'starlette', 'rich', 'httpx2', 'sqlite3', 'asyncio', 'anyio'} & set(sys.modules)\n"
+        "heavy = {'mcp', 'uvicorn', 'starlette', 'rich', 'httpx2', 'sqlite3', 'asyncio', 'anyio'} & (set(sys.modules) - before)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
