@@ -138,7 +138,8 @@ def test_a_help_text_imports_nothing_heavy(argv):
     code = (
         "import sys\nbefore = set(sys.modules)\nfrom avm_mcp.cli import entry\n"
         f"try: entry.run('avm', {argv!r})\nexcept SystemExit: pass\n"
-        "heavy = {'mcp', 'uvicorn', 'starlette', 'rich', 'httpx2', 'sqlite3', 'asyncio', 'anyio'} & (set(sys.modules) - before)\n"
+        "heavy = {'mcp', 'uvicorn', 'starlette', 'rich', 'httpx2', 'sqlite3', 'asyncio', 'anyio'}\n"
+        "heavy &= set(sys.modules) - before\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
