@@ -3,6 +3,7 @@
 resend      a lost request is sent again wherever the list does not show its task, kept keys or not
 no-intent   the row is written when the answer has come, not before the request
 no-shield   the paid request belongs to the call, and is cancelled with it
+no-allowance  every process asks as often as it likes
 """
 
 import contextvars
@@ -13,6 +14,7 @@ from typing import Any
 import anyio
 
 import avm_mcp.submission
+from avm_mcp import pacing
 from avm_mcp.journal.jobs import Jobs
 from avm_mcp.recovery import Recovery, match
 from avm_mcp.submission import Submission
@@ -105,7 +107,12 @@ def _no_shield() -> Iterator[Patch]:
     yield avm_mcp.submission, "anyio", Bare()
 
 
-_RULES = {"resend": _resend, "no-intent": _no_intent, "no-shield": _no_shield}
+def _no_allowance() -> Iterator[Patch]:
+    yield pacing, "BUCKET_CAPACITY", 1e6
+    yield pacing, "BUCKET_REFILL", 1e6
+
+
+_RULES = {"resend": _resend, "no-intent": _no_intent, "no-shield": _no_shield, "no-allowance": _no_allowance}
 BREAKS = tuple(_RULES)
 
 

@@ -73,7 +73,8 @@ class Event:
     Attributes:
         at: When.
         kind: "fault" (queued at the sandbox), "wire" (queued at a link), "outage", "exit" (of a server, in order),
-            "death" (of a server), "power" (all servers die at once), "death_at" (a server dies after its so-manieth
+            "death" (of a server), "power" (all servers die at once), "storm" (many
+            lists are asked for at once), "death_at" (a server dies after its so-manieth
             request to an endpoint).
         steps: For deaths: after so many steps of the scheduler, so that any await can be the last.
     """
@@ -148,7 +149,7 @@ def draw(seed: int) -> Schedule:
         aged=rng.random() < 0.6,
         intents=tuple(intents),
         agents=tuple(agents),
-        events=tuple(sorted(_events(rng, RATES[theme], slots, agents), key=lambda event: event.at)),
+        events=tuple(sorted([*_events(rng, RATES[theme], slots, agents), *_storm(seed, slots)], key=lambda e: e.at)),
         ending=rng.choice(("exit", "death", "power", "stay", "stay")),
     )
 
@@ -262,6 +263,15 @@ def _events(rng: random.Random, rates: dict[str, float], slots: int, agents: lis
     if rng.random() < 0.12:
         events.append(Event(round(rng.uniform(1, 300), 2), "exit", rng.randrange(slots)))
     return events
+
+
+def _storm(seed: int, slots: int) -> list[Event]:
+    """Seldom, a crowd asks so often that only the allowance stands before the service's own limit."""
+    rng = random.Random(f"storm/{seed}")
+    if rng.random() > 0.04:
+        return []
+    at = round(rng.uniform(0, 60), 1)
+    return [Event(at, "storm", slot, count=rng.randint(30, 80)) for slot in range(slots)]
 
 
 def _poisson(rng: random.Random, mean: float) -> int:

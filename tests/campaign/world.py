@@ -10,6 +10,7 @@ instant, between two steps of the scheduler, in this order:
 """
 
 import contextvars
+import functools
 import itertools
 import logging
 import os
@@ -518,6 +519,8 @@ class World:
                 process.link.next(event.error, event.when, match=match, times=event.count)
         elif event.kind == "outage":
             await self._outage(event.seconds)
+        elif event.kind == "storm":
+            await self._storm(await self.process(event.slot), event.count)
         elif event.kind == "exit":
             process = self.slots.get(event.slot)
             if process is not None and process.alive and not process.leaving.is_set():
@@ -527,6 +530,13 @@ class World:
             victims = alive if event.kind == "power" else [p for p in alive if p is self.slots.get(event.slot)]
             for victim in victims:
                 trio.lowlevel.add_instrument(Reaper(victim, event.steps))
+
+    async def _storm(self, process: Process, calls: int) -> None:
+        self.record.counts["storms"] += 1
+        async with trio.open_nursery() as nursery:
+            for _ in range(calls):
+                ask = functools.partial(process.call, intent=None, patience=120.0, token=False)
+                nursery.start_soon(ask, "list_tasks", {})
 
     async def _outage(self, seconds: float) -> None:
         self.record.counts["outages"] += 1

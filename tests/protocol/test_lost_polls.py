@@ -191,7 +191,8 @@ async def test_during_an_outage_every_tool_still_says_what_is_known(house):
         again, *_ = await call(client, "text_to_video", {"prompt": "kite"})
         assert again["task_id"] == task_id
         assert again["deduplicated"] is True
-        result = await client.call_tool("text_to_video", {"prompt": "another"})
+        # How long it goes on trying is drawn by chance, around the three seconds of a submit: so it is given time.
+        result = await client.call_tool("text_to_video", {"prompt": "another", "wait_seconds": 30})
         told = error(result)
         assert told["code"] == "UPSTREAM_UNAVAILABLE"
         assert told["charged"] == "no"

