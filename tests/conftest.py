@@ -13,12 +13,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import trio.testing
 
 from tests.clock import EPOCH, VirtualWall
 
 REAL_TIME = ("process", "asyncio_backend")
+
+
+# The same examples in every run: a landing must not hang on luck. AVM_EXPLORE=1 looks for new ones. A busy machine is
+# no failure, so no example has a deadline.
+hypothesis.settings.register_profile(
+    "house",
+    derandomize=not os.environ.get("AVM_EXPLORE"),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
