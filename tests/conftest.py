@@ -7,6 +7,7 @@ next deadline as soon as nothing else is left to do; `process` and `asyncio_back
 import itertools
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version
@@ -21,6 +22,10 @@ from tests.clock import EPOCH, VirtualWall
 
 REAL_TIME = ("process", "asyncio_backend")
 
+
+# A shell starts what runs in the background with SIGINT ignored, and children inherit that: here they do not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: a landing must not hang on luck. AVM_EXPLORE=1 looks for new ones. A busy machine is
 # no failure, so no example has a deadline.
