@@ -39,10 +39,6 @@ class Model:
     typical_seconds: float
     spread: float = 0.35
 
-    @property
-    def longest(self) -> int:
-        return self.durations[-1]
-
 
 _SHORT = (5, 8)
 _LONG = (5, 10, 15, 20)
