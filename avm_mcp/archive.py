@@ -13,7 +13,7 @@ from avm_mcp import pacing
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError
 from avm_mcp.journal import Journal
-from avm_mcp.media import FilmError, FilmGone, Resolver, film_name, look_up, save_film
+from avm_mcp.media import FilmCut, FilmError, FilmGone, Resolver, film_name, look_up, save_film
 from avm_mcp.models import Job
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,10 @@ REST_GAP = 30.0
 GONE_PATIENCE = 900.0
 """Seconds during which a file host must say nothing else than that there is no film, before it is believed: it may
 not have it yet, or a network's login page may answer in its place."""
+
+CUT_PATIENCE = 900.0
+"""Seconds during which a film must look cut in the same way before it is taken as it is: a host may still be writing
+it, or something on the way may keep half of it. Shortened where the link dies before."""
 
 URL_PATIENCE = 3600.0
 """Seconds after completion during which a link that is missing from the answer may still appear."""
@@ -80,6 +84,7 @@ class Archive:
         self._tries: dict[str, int] = {}
         self._due: dict[str, float] = {}
         self._denied: dict[str, float] = {}
+        self._cut: dict[str, tuple[str, float]] = {}  # in which way a film looks cut, and since when
         self._places = anyio.Semaphore(AT_ONCE)
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
 
@@ -129,7 +134,7 @@ class Archive:
             await self._find_url(job)
             return
         try:
-            path = await self.fetch(job, self.folder)
+            path = await self.fetch(job, self.folder, take_cut=self._last_chance(job))
         except FilmError as error:
             await self._failed(job, error)
             return
@@ -137,8 +142,20 @@ class Archive:
         if self._notice is not None:
             self._notice("Your video is ready", str(path))
 
-    async def fetch(self, job: Job, folder: Path) -> Path:
+    def _last_chance(self, job: Job) -> bool:
+        """Return whether a film that looks cut should be taken as it is: it stayed so, or will soon be gone."""
+        now = self._now()
+        cut_since = self._cut.get(job.id, ("", now))[1]
+        stays = now - cut_since > CUT_PATIENCE or now - self._denied.get(job.id, now) > GONE_PATIENCE
+        return stays or (job.expires_at is not None and now > job.expires_at - CUT_PATIENCE)
+
+    async def fetch(self, job: Job, folder: Path, *, take_cut: bool) -> Path:
         """Save a finished film into `folder` now, and return where it is.
+
+        Args:
+            job: The film's.
+            folder: Where to.
+            take_cut: Whether half of it is better than none.
 
         Raises:
             FilmError: It cannot be saved; what happened, and whether another try can help, is in it.
@@ -152,6 +169,7 @@ class Archive:
             name=name,
             http=self._http,
             base_url=self._base_url,
+            take_cut=take_cut,
             resolver=self._resolver,
         )
         self._changed(await self._journal.film(job.id, "saved", path=str(saved.path), size=saved.size, error=None))
@@ -173,12 +191,14 @@ class Archive:
         now = self._now()
         if error.retryable:
             self._denied.pop(job.id, None)
+        if isinstance(error, FilmCut) and self._cut.get(job.id, ("", now))[0] != error.message:
+            self._cut[job.id] = (error.message, now)
         denied = not error.retryable and now - self._denied.setdefault(job.id, now) > GONE_PATIENCE
         if denied or (job.expires_at is not None and now > job.expires_at):
             await self._lose(job, error.message)
             return
         self._later(job, error.retry_after)
-        logger.warning("film of %s: %s; it is tried again", job.public_id, error.message)
+        logger.warning("film of %s: %s; it is tried again", job.public_id, error.message.rstrip("."))
         self._changed(await self._journal.film(job.id, "wanted", path=None, size=None, error=error.message))
 
     async def _lose(self, job: Job, why: str) -> None:

@@ -28,7 +28,7 @@ from avm_mcp.errors import (
 )
 from avm_mcp.journal import Journal
 from avm_mcp.keeper import Keeper, lease_name
-from avm_mcp.media import FilmError, film_present
+from avm_mcp.media import FilmError, film_present, film_whole
 from avm_mcp.models import (
     CANCEL,
     COMPLETED,
@@ -284,6 +284,8 @@ class Service:
             said.append(f"The saved file was {job.film_error}: {job.film_path}")
         if job.video_url is not None and job.expires_at is not None and self._now() > job.expires_at:
             job = replace(job, video_url=None)
+        elif job.film == "saved" and job.film_path is not None and not film_whole(Path(job.film_path)):
+            said.append("The saved file looks cut: the service sent no more of it.")
             said.append("Its link is dead: the service keeps a finished video for 24 hours.")
         watcher = self._upstream.watcher
         if not job.final and isinstance(watcher.trouble, AuthFailed):
@@ -308,7 +310,8 @@ class Service:
                 next_step="call {get_task} and wait for the end." if not found.job.final else "nothing to do.",
             )
         try:
-            await self._upstream.archive.fetch(found.job, folder or self._upstream.archive.folder)
+            archive = self._upstream.archive
+            await archive.fetch(found.job, folder or archive.folder, take_cut=True)  # a person asks for what there is
         except FilmError as error:
             leaf = UpstreamUnavailable if error.retryable else TaskNotFound
             raise leaf(

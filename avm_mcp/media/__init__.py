@@ -1,7 +1,8 @@
 """Pictures in, films out."""
 
+from avm_mcp.media.boxes import film_whole
 from avm_mcp.media.defaults import default_input_folders
-from avm_mcp.media.failures import FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
+from avm_mcp.media.failures import FilmCut, FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
 from avm_mcp.media.films import MAX_FILM_BYTES, SavedFilm, save_film
 from avm_mcp.media.hops import Resolver, look_up
 from avm_mcp.media.names import film_name
@@ -12,6 +13,7 @@ from avm_mcp.media.spellings import Machine
 __all__ = [
     "MAX_FILM_BYTES",
     "MAX_PICTURE_BYTES",
+    "FilmCut",
     "FilmError",
     "FilmGone",
     "FilmRefused",
@@ -25,6 +27,7 @@ __all__ = [
     "default_input_folders",
     "film_name",
     "film_present",
+    "film_whole",
     "look_up",
     "matches_shape",
     "read_picture",

@@ -3,6 +3,7 @@
 FilmError               retryable
 |- FilmGone             no         the link is dead
 |- FilmUnavailable      yes        network, server, a cut; what arrived is continued
+|  `- FilmCut           yes        all that was announced came, and it is not all of a film
 |- FilmRefused          says so    a private address or too large: no; not a film: perhaps later
 `- FilmUnwritable       yes        the folder; a person can change that
 """
@@ -35,6 +36,10 @@ class FilmUnavailable(FilmError):
     """The network, the server's state, a cut: what arrived is kept and continued by the next call."""
 
     retryable = True
+
+
+class FilmCut(FilmUnavailable):
+    """All bytes came that were announced, and they are not all of a film; the host may have more of it later."""
 
 
 class FilmRefused(FilmError):

@@ -1,22 +1,22 @@
 """Films out: downloaded, checked and in place before their link dies (P3).
 
 The film arrives in a temporary file beside its place, is measured and synced, and only then gets its name. A cut is
-continued where it was, in this call, the next one or another process. Disk writes are small and on the loop: no worker
-threads.
+continued where it was, in this call, the next one or another process. What came whole and still is half a film is
+fetched again from its first byte. Disk writes are small and on the loop: no worker threads.
 """
 
 import contextlib
 import errno
 import re
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import httpx2
 
-from avm_mcp.media.failures import FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
+from avm_mcp.media.failures import FilmCut, FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
 from avm_mcp.media.hops import Resolver, Web, check_status, look_up
 from avm_mcp.media.partials import FTYP_END, Partial, film_present, is_film
 
@@ -57,6 +57,7 @@ async def save_film(
     http: httpx2.AsyncClient,
     base_url: str,
     max_bytes: int = MAX_FILM_BYTES,
+    take_cut: bool = False,
     on_bytes: Callable[[int, int | None], None] | None = None,
     resolver: Resolver | None = look_up,
 ) -> SavedFilm:
@@ -72,6 +73,7 @@ async def save_film(
         http: Lends its connections and time-outs; HTTP/1.1.
         base_url: The API's address; its origin alone may be a private one.
         max_bytes: Larger films are refused.
+        take_cut: A film that looks cut is saved too, if it comes twice the same or no more; else it is `FilmCut`.
         on_bytes: Told the bytes so far, and the total where it is known, after every piece.
         resolver: Looks names up; None where a proxy does.
 
@@ -87,9 +89,14 @@ async def save_film(
             return SavedFilm(path, path.stat().st_size)
         web = Web(http, base_url, resolver)
         try:
-            return await _Download(part, folder, web, max_bytes, on_bytes).run(url)
+            return await _Download(part, folder, web, max_bytes, take_cut, on_bytes).run(url)
         except FilmGone:
             path = part.existing(None)
+            if path is None and part.complete:  # it looked cut, and there may be no more of it
+                if not take_cut:
+                    raise
+                with _writing(folder):
+                    path = part.place()
             part.discard()
             if path is None:
                 raise
@@ -140,28 +147,48 @@ class _Download:
     folder: Path
     web: Web
     max_bytes: int
+    take_cut: bool
     on_bytes: Callable[[int, int | None], None] | None
+    afresh: bool = False  # what is here is all that was announced, and not all of a film
+    seen: set[bytes] = field(default_factory=set[bytes])  # digests of such
 
     async def run(self, url: str) -> SavedFilm:
+        if self.part.complete and self.part.missing():
+            self._again()
         reason = "it never began"
         for attempt in range(1 + CONTINUATIONS):
             await anyio.sleep(attempt)
             try:
-                saved = None if self.part.complete else await self._fetch(url)
+                saved = None if self.part.complete and not self.afresh else await self._fetch(url)
             except _Cut as cut:
                 reason = str(cut)
                 continue
             if saved is not None:
                 return SavedFilm(saved, saved.stat().st_size)
+            if (missing := self.part.missing()) is not None and not self._again():
+                if not self.take_cut:
+                    raise FilmCut(f"The film looks cut at the service: {missing}.")
+                continue
             size = self.part.size
             with _writing(self.folder):
                 return SavedFilm(self.part.place(), size)
         raise FilmUnavailable(f"The download broke off: {reason}.")
 
+    def _again(self) -> bool:
+        """Take note of a film that looks cut, to be fetched again from its first byte; return whether to accept it."""
+        digest = self.part.digest()
+        if digest in self.seen and self.take_cut:
+            return True
+        self.seen.add(digest)
+        self.afresh = True
+        return False
+
     async def _fetch(self, url: str) -> Path | None:
         """Bring what is missing; return the film's path if it turns out to be in place already."""
         headers = {"Accept": "video/mp4, */*;q=0.1", "Accept-Encoding": "identity", "User-Agent": "avm-mcp"}
-        if self.part.validator is not None and self.part.size:
+        if self.afresh:
+            headers |= {"Cache-Control": "no-cache"}  # whoever keeps half of it on the way is passed by
+        elif self.part.validator is not None and self.part.size:
             headers |= {"Range": f"bytes={self.part.size}-", "If-Range": self.part.validator}
         async with self.web.answer(url, headers) as response:
             with _writing(self.folder):
@@ -191,6 +218,7 @@ class _Download:
         length = response.headers.get("content-length", "")
         total = int(length) if length.isascii() and length.isdigit() else None
         part.restart(_validator(response), total)
+        self.afresh = False
         return total
 
     async def _receive(self, response: httpx2.Response, total: int | None) -> None:

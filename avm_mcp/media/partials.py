@@ -10,6 +10,7 @@ Where a file system has no locks (some network shares), two processes at once ar
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -17,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from avm_mcp.media.boxes import what_is_missing
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 FTYP_END = 8
@@ -148,6 +151,26 @@ class Partial:
         start = self._file.read(FTYP_END)
         self._file.seek(self.size)
         return start
+
+    def missing(self) -> str | None:
+        """Return what these bytes lack to be a whole film, in words."""
+
+        def read_at(place: int, count: int) -> bytes:
+            self._file.seek(place)
+            return self._file.read(count)
+
+        try:
+            return what_is_missing(self.size, read_at)
+        finally:
+            self._file.seek(self.size)
+
+    def digest(self) -> bytes:
+        """Return what tells these bytes from others."""
+        digest = hashlib.sha256()
+        self._file.seek(0)
+        while piece := self._file.read(1 << 20):
+            digest.update(piece)
+        return digest.digest()  # and its end is where the next piece goes
 
     def _checkpoint(self) -> None:
         """Put the bytes on the disk, then say so."""

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avm_mcp.media import (
+    FilmCut,
     FilmError,
     FilmGone,
     FilmRefused,
@@ -28,6 +30,7 @@ from avm_mcp.media import (
     SavedFilm,
     film_name,
     film_present,
+    film_whole,
     hops,
     partials,
     save_film,
@@ -38,7 +41,16 @@ API = "http://127.0.0.1:8800"
 URL = "https://static.example.com/a.mp4"
 NAME = "2026-09-01-cat-ck9x1.mp4"
 PUBLIC = ["93.184.216.34"]
-FILM = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 4000
+CONTENT = bytes(range(256)) * 4000
+
+
+def mp4(content: bytes) -> bytes:
+    """The least that is a whole film."""
+    return struct.pack(">I4s4sII4sI4s", 16, b"ftyp", b"isom", 512, 8, b"moov", 8 + len(content), b"mdat") + content
+
+
+FILM = mp4(CONTENT)
+HALF = FILM[: len(FILM) // 2]
 ETAG = {"etag": '"v1"'}
 SECRET = "avm-secret-key"
 
@@ -313,12 +325,55 @@ async def test_a_date_ties_a_continuation_too(tmp_path: Path) -> None:
     assert host.asked[1].headers["if-range"] == "Wed, 21 Oct 2026 07:28:00 GMT"
 
 
+# Half a film in a flawless answer
+
+
+@pytest.mark.parametrize("headers", [ETAG, {}])
+async def test_half_a_film_is_no_film_until_it_is_whole_or_has_to_do(tmp_path: Path, headers: dict[str, str]) -> None:
+    """P3: asked for from its first byte again, past whatever keeps half of it on the way; what was there stays."""
+    host = Host(HALF, headers)
+    for _ in range(2):
+        with pytest.raises(FilmCut, match="looks cut at the service: it ends 512,0"):
+            await save(host, tmp_path)
+    assert NAME not in left(tmp_path)
+    assert [request.headers.get("range") for request in host.asked] == [None, None]
+    if headers:
+        assert host.asked[1].headers["cache-control"] == "no-cache"
+    host.film = FILM
+    assert (await save(host, tmp_path)).path.read_bytes() == FILM
+    assert left(tmp_path) == [NAME]
+
+
+async def test_half_a_film_is_taken_where_it_has_to_do_if_it_comes_twice_the_same(tmp_path: Path) -> None:
+    """P3: a film that still grows is waited for."""
+    sizes = [1_000, 50_000, 100_000, 100_000]
+
+    def growing(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers=ETAG, content=FILM[: sizes.pop(0)])
+
+    assert (await save(growing, tmp_path, take_cut=True)).size == 100_000
+    assert sizes == []
+    assert not film_whole(tmp_path / NAME)
+
+
+async def test_half_a_film_whose_link_dies_is_kept(tmp_path: Path) -> None:
+    """P3: more than none."""
+    with pytest.raises(FilmCut):
+        await save(Host(HALF), tmp_path)
+    with pytest.raises(FilmGone):
+        await save(always(404), tmp_path)
+    assert left(tmp_path) == [f".{NAME}.part", f".{NAME}.part.info"], "the host may have it again in a minute"
+    saved = await save(always(404), tmp_path, take_cut=True)
+    assert saved.path.read_bytes() == HALF
+    assert left(tmp_path) == [NAME]
+
+
 async def test_a_film_that_changed_meanwhile_starts_over(tmp_path: Path) -> None:
     host = Host()
     host.cuts = [100_000] * 5
     with pytest.raises(FilmUnavailable):
         await save(host, tmp_path)
-    other = Host(FILM[:12] + FILM[:5000:-1], {"etag": '"v2"'})
+    other = Host(mp4(CONTENT[:5000:-1]), {"etag": '"v2"'})
     saved = await save(other, tmp_path)
     assert saved.path.read_bytes() == other.film
 

@@ -1,0 +1,78 @@
+"""P3: half a film in a flawless answer is not a film, and still is never thrown away."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from avm_mcp.media import film_whole
+from avm_mcp.sandbox import faults
+from tests.house import fields, text
+from tests.protocol.test_waiting import made_in
+
+KITE = {"prompt": "a red kite", "wait_seconds": 600}
+pytestmark = pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+
+
+def films(house) -> list[Path]:
+    return [path for path in house.films.iterdir() if not path.name.startswith(".")]
+
+
+async def settled(client, task_id, seconds):
+    with anyio.fail_after(seconds):
+        while "file" not in (told := fields(await client.call_tool("get_task", {"task_id": task_id}))):
+            await anyio.sleep(20)
+    return told
+
+
+@pytest.mark.parametrize("count", [1, 4])
+async def test_half_a_film_in_a_flawless_answer_is_fetched_again_until_it_is_whole(house, count):
+    """Content-Length and ftyp are right; only the boxes tell."""
+    house.sandbox.faults.next("file", faults.half(), count=count)
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", KITE))
+        assert told["status"] == "COMPLETED"
+        told = await settled(client, told["task_id"], 300)
+    (film,) = films(house)
+    assert told["file"] == str(film)
+    assert film_whole(film)
+    assert "looks cut" not in str(told)
+    assert house.sandbox.counts["file"] == count + 1
+
+
+async def test_until_it_is_whole_the_caller_is_told_why_there_is_no_file(house):
+    house.sandbox.faults.next("file", faults.half(), count=99)
+    async with house.client() as client:
+        result = await client.call_tool("text_to_video", KITE)
+    assert "still being saved (The film looks cut" in text(result)
+    assert "file" not in fields(result)
+    assert films(house) == []
+
+
+async def test_what_stays_cut_for_a_quarter_of_an_hour_is_kept_with_a_note(house):
+    """The service may have stored it so: half a film is more than none."""
+    house.sandbox.faults.next("file", faults.half(), count=999)
+    async with house.client() as client:
+        begun = anyio.current_time()
+        told = fields(await client.call_tool("text_to_video", KITE))
+        told = await settled(client, told["task_id"], 2000)
+        assert anyio.current_time() - begun > 900
+        (film,) = films(house)
+        assert told["file"] == str(film)
+        assert "looks cut" in str(told["notes"])
+        again = await client.call_tool("text_to_video", KITE)
+        assert "looks cut" in text(again)
+    assert house.sandbox.counts["file"] < 20
+
+
+async def test_what_looks_cut_is_kept_when_its_link_is_about_to_die(house):
+    """A process that begins a minute before the end has no quarter of an hour."""
+    house.sandbox.faults.next("file", faults.half(), count=999)
+    async with house.client() as client:
+        first = fields(await client.call_tool("text_to_video", {**KITE, "wait_seconds": 0}))
+    await anyio.sleep(24 * 3600 + 200)
+    async with house.client() as client:
+        told = fields(await client.call_tool("get_task", {"task_id": first["task_id"], "wait_seconds": 60}))
+        told = await settled(client, told["task_id"], 90)
+    assert len(films(house)) == 1
+    assert "looks cut" in str(told["notes"])
