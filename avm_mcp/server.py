@@ -13,7 +13,7 @@ from avm_mcp import __version__, catalog
 from avm_mcp.errors import AvmError
 from avm_mcp.report import MODEL_FACE, Report
 from avm_mcp.runtime import Runtime
-from avm_mcp.tools import Desk
+from avm_mcp.tools import Cuts, Desk
 
 NAME = "avm-mcp"
 TITLE = "AI Video Maker"
@@ -51,6 +51,7 @@ def build_server(runtime: Runtime) -> MCPServer[Runtime]:
         instructions=INSTRUCTIONS.format(kept=_LINKED if runtime.place.folder is None else _SAVED),
         tools=Desk(runtime).tools(),
         lifespan=lifespan,
+        middleware=[Cuts(runtime)],
         log_level=runtime.settings.AVM_LOG_LEVEL,
     )
     _add_resources(server, runtime)

@@ -8,13 +8,14 @@ import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from avm_mcp import catalog
+from avm_mcp import catalog, hosts
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import (
@@ -23,6 +24,7 @@ from avm_mcp.errors import (
     InvalidInput,
     NotCancellable,
     NotConfigured,
+    StateUnavailable,
     TaskNotFound,
     UpstreamUnavailable,
 )
@@ -409,6 +411,32 @@ class Service:
         if account is None:
             return Funds(None, spent, known, ("The service does not tell the balance.",))
         return Funds(account.balance, spent, *_offered(account, known))
+
+    # --- how long the caller's host waits ---
+
+    async def host(self, name: str) -> hosts.Host:
+        """Return how long calls of a host may wait, by the name that it gives and by what it has cut."""
+        cuts = hosts.Cuts()
+        with suppress(StateUnavailable):  # a call is worth more than what is known of its caller
+            cuts = await self._journal.cuts(name)
+        return hosts.host(name, cuts, self._now())
+
+    async def host_cut(self, name: str, age: float) -> None:
+        """Learn from a call that its host has cut at this age, in seconds."""
+        with suppress(StateUnavailable):
+            await self._journal.learn_cuts(name, lambda cuts: cuts.after_cut(age, self._now()))
+
+    async def host_waited(self, name: str, age: float) -> None:
+        """Learn from a call that its host has waited for so long, in seconds."""
+        with suppress(StateUnavailable):
+            if (cuts := await self._journal.cuts(name)) != cuts.after_answer(age):
+                await self._journal.learn_cuts(name, lambda cuts: cuts.after_answer(age))
+
+    async def hosts_that_cut(self) -> dict[str, float]:
+        """Return after how many seconds hosts were seen to cut calls, by the names that they give."""
+        known = await self._journal.hosts_that_cut()
+        limits = {name: cuts.limit(self._now()) for name, cuts in known.items()}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     # --- after a restart ---
 

@@ -20,7 +20,7 @@ PACKAGE = Path(avm_mcp.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
     ("errors", "models"),
-    ("catalog", "pacing", "config"),
+    ("catalog", "pacing", "config", "hosts"),
     ("experience", "arguments"),
     ("cadence",),
     ("client", "journal", "media"),
@@ -114,7 +114,7 @@ LONGER: Mapping[str, tuple[int, str]] = {
     "client": (430, "seven endpoints and how each answer is read: one thing"),
     "journal/jobs": (400, "every statement that writes a job, side by side"),
     "models": (370, "the nouns"),
-    "service": (500, "the use cases"),
+    "service": (520, "the use cases"),
     "submission": (370, "one paid request from intent to answer"),
 }
 

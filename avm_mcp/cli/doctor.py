@@ -19,8 +19,8 @@ from avm_mcp.cli import exits
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.config import Settings
-from avm_mcp.errors import AuthFailed, AvmError
-from avm_mcp.report import money, spoken
+from avm_mcp.errors import AuthFailed, AvmError, quoted
+from avm_mcp.report import SHELL_FACE, money, spoken
 from avm_mcp.runtime import Runtime
 
 Verdict = Literal["ok", "warn", "FAIL"]
@@ -73,12 +73,17 @@ async def examine(runtime: Runtime, knock: Knock | None = None) -> list[Check]:
     settings = runtime.settings
     try:
         async with runtime:
-            checks = [*await _service(runtime, knock or _knock), _state(runtime), await _keeper(runtime)]
+            checks = [
+                *await _service(runtime, knock or _knock),
+                _state(runtime),
+                await _keeper(runtime),
+                await _hosts(runtime),
+            ]
     except (AvmError, ExceptionGroup) as failure:
         error = exits.leaf(failure)
         if not isinstance(error, AvmError):
             raise
-        step = error.next_step.removeprefix("tell the user to ")
+        step = SHELL_FACE.say(error.next_step)
         checks = [Check("state folder", "FAIL", error.message, step, exits.of_error(error))]
     return [*checks, _output(settings), _inputs(runtime), _versions()]
 
@@ -210,6 +215,14 @@ async def _keeper(runtime: Runtime) -> Check:
     if runtime.client is None or keeper.possible(runtime.settings, runtime.journal):
         return Check("keeper", "ok", "none at work; the next video starts one")
     return Check("keeper", "ok", "none here: a film is saved when it is waited for, or fetched with avm get")
+
+
+async def _hosts(runtime: Runtime) -> Check:
+    learned = await runtime.service.hosts_that_cut()
+    told = "; ".join(f"{quoted(name, 40)} after {spoken(seconds)}" for name, seconds in learned.items())
+    if not told:
+        return Check("host limits", "ok", "no host has cut calls short")
+    return Check("host limits", "ok", f"cuts calls: {told}. Waits end before that; forgotten after a month")
 
 
 def _output(settings: Settings) -> Check:

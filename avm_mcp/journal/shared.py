@@ -1,11 +1,16 @@
-"""What processes share besides jobs: how long films took, the allowance for questions, and who does what."""
+"""What processes share besides jobs: how long films took, the allowance for questions, who does what, and hosts."""
+
+from collections.abc import Callable
 
 from avm_mcp import pacing
-from avm_mcp.journal.driver import Driver
+from avm_mcp.hosts import Cuts
+from avm_mcp.journal.driver import Driver, Transaction
+
+_CUTS = "SELECT cut_age, cut_at, seconds, learned_at FROM hosts WHERE name = ?"
 
 
 class Shared:
-    """Durations, buckets and leases."""
+    """Durations, buckets, leases, and what hosts have cut."""
 
     _driver: Driver
 
@@ -65,3 +70,32 @@ class Shared:
         """Return who holds a lease; None where nobody does."""
         found = await self._driver.rows("SELECT holder FROM leases WHERE name = ? AND until >= ?", name, now)
         return str(found[0]["holder"]) if found else None
+
+    async def cuts(self, host: str) -> Cuts:
+        """Return what is known of the calls that this host cut."""
+        found = await self._driver.rows(_CUTS, host)
+        return Cuts(**found[0]) if found else Cuts()
+
+    async def learn_cuts(self, host: str, learn: Callable[[Cuts], Cuts]) -> None:
+        """Replace what is known of a host by what `learn` makes of it."""
+        async with self._driver.writing() as tx:
+            found = await tx.rows(_CUTS, host)
+            known = Cuts(**found[0]) if found else Cuts()
+            if (now_known := learn(known)) != known:
+                await _keep(tx, host, now_known)
+
+    async def hosts_that_cut(self) -> dict[str, Cuts]:
+        """Return the hosts that a limit was learned of, by name."""
+        found = await self._driver.rows(
+            "SELECT name, cut_age, cut_at, seconds, learned_at FROM hosts WHERE seconds IS NOT NULL ORDER BY name"
+        )
+        return {str(row["name"]): Cuts(**{key: row[key] for key in row if key != "name"}) for row in found}
+
+
+async def _keep(tx: Transaction, host: str, cuts: Cuts) -> None:
+    await tx.run(
+        "INSERT INTO hosts (name, cut_age, cut_at, seconds, learned_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET cut_age = excluded.cut_age, cut_at = excluded.cut_at,"
+        " seconds = excluded.seconds, learned_at = excluded.learned_at",
+        *(host, cuts.cut_age, cuts.cut_at, cuts.seconds, cuts.learned_at),
+    )

@@ -3,6 +3,7 @@
 Arguments are checked by `arguments`, not by the SDK, whose messages name no next step.
 """
 
+from avm_mcp.tools.cuts import Cuts
 from avm_mcp.tools.desk import Backend, Desk
 
-__all__ = ["Backend", "Desk"]
+__all__ = ["Backend", "Cuts", "Desk"]

@@ -1,10 +1,10 @@
 """One tool call: who asks, how long to wait for it, what to tell meanwhile, and how to ask a person."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mcp.server.mcpserver import Context
+from mcp.server.session import ServerSession
 from mcp.types import (
     ElicitRequest,
     ElicitRequestFormParams,
@@ -14,6 +14,7 @@ from mcp.types import (
 from pydantic import BaseModel, Field
 
 from avm_mcp import report
+from avm_mcp.hosts import MAX_NAME, Host
 from avm_mcp.models import Job
 from avm_mcp.service import Beat
 from avm_mcp.watcher import Progress
@@ -24,24 +25,11 @@ TOKEN_WAIT = 45
 BRIEF_WAIT = 3
 """Seconds. The shortest limit of any host that was measured is 5 s."""
 
+SUBMITTING_TAKES = 3
+"""Seconds that a paid call may have taken before its wait begins (P4)."""
+
 MODERN = "2026-07-28"
 """From this revision on a question travels in the result of the call, not beside it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """How a host that names itself cuts calls, in seconds; measured with real hosts of November 2026."""
-
-    longest: int | None
-    get_task: int
-
-
-HOSTS: Mapping[str, Host] = {
-    # Over stdio it cuts at 5 s whether it asked for progress or not; a film on its way to the disk doubles a wait.
-    "google-adk": Host(longest=2, get_task=1),
-    # No limit that a wait comes near over stdio; a call over 2 minutes is moved to the background.
-    "claude-code": Host(longest=None, get_task=110),
-}
 
 
 class Consent(BaseModel):
@@ -55,31 +43,27 @@ class Call:
     """One tool call: who asks, whether progress is wanted, and how long to wait."""
 
     context: Context[Any, Any]
+    host: Host
 
     @property
     def wants_progress(self) -> bool:
         meta = self.context.request_context.meta
         return bool(meta) and meta.get("progress_token") is not None
 
-    @property
-    def host(self) -> Host | None:
-        params = self.context.session.client_params
-        return HOSTS.get(params.client_info.name) if params is not None else None
-
     def wait(self, asked: int | None, *, paid: bool) -> int:
         """Return how long to wait: what was asked for, or what the host is known or likely to allow."""
-        host = self.host
         if asked is not None:
-            if host is None or host.longest is None:
-                return asked
-            return 0 if paid else min(asked, host.longest)  # the submit itself may have taken all there is
-        if host is not None and host.longest is not None:
-            return 0 if paid else host.get_task
-        if paid:
-            return TOKEN_WAIT if self.wants_progress else 0
-        if host is not None:
-            return host.get_task
-        return TOKEN_WAIT if self.wants_progress else BRIEF_WAIT
+            return self.within(asked, paid=paid)
+        if paid or self.host.get_task is None:
+            return self.within(TOKEN_WAIT if self.wants_progress else 0 if paid else BRIEF_WAIT, paid=paid)
+        return self.within(self.host.get_task)
+
+    def within(self, seconds: int, *, paid: bool = False) -> int:
+        """Return so many seconds, or fewer where the host would cut the call before its answer."""
+        longest = self.host.longest
+        if longest is None:
+            return seconds
+        return min(seconds, max(0, longest - SUBMITTING_TAKES) if paid else longest)
 
     @property
     def can_ask(self) -> bool:
@@ -114,6 +98,12 @@ class Call:
     def beat(self) -> Beat | None:
         """Return what reports progress; None where nobody asked for it."""
         return _Reporter(self.context) if self.wants_progress else None
+
+
+def client_name(session: ServerSession) -> str:
+    """Return what the host calls itself; empty where it does not say."""
+    params = session.client_params
+    return params.client_info.name[:MAX_NAME] if params is not None else ""
 
 
 class _Reporter:

@@ -6,6 +6,7 @@ This is the one place where an error becomes a result for a model.
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +19,12 @@ from mcp.types import CallToolResult, InputRequiredResult, ResourceLink, TextCon
 from avm_mcp import arguments, report
 from avm_mcp.arguments import Arguments
 from avm_mcp.errors import AvmError, Internal
+from avm_mcp.hosts import HOSTS, Host
 from avm_mcp.models import COMPLETED, Job
 from avm_mcp.report import MODEL_FACE, Place, Report
 from avm_mcp.requests import noted, video_request
 from avm_mcp.service import Found, Service
-from avm_mcp.tools.calls import BRIEF_WAIT, Call
+from avm_mcp.tools.calls import BRIEF_WAIT, Call, client_name
 from avm_mcp.tools.published import PUBLISHED
 
 logger = logging.getLogger(__name__)
@@ -94,7 +96,7 @@ class Desk:
     ) -> CallToolResult | InputRequiredResult:
         """Run one call. Whatever goes wrong becomes a result that says so; only a cancellation passes."""
         try:
-            return await self._handlers[name](arguments.read(name, given), Call(context))
+            return await self._handlers[name](arguments.read(name, given), await self._call(context))
         except AvmError as error:
             return _refused(error)
         except Exception:
@@ -116,14 +118,14 @@ class Desk:
                 return answer
             consent = answer
         found = await backend.service.submit(request, max_credits=cap, consent=consent)
-        found = await self._waited(found, call, call.wait(given["wait_seconds"], paid=True))
+        found = await self._waited(found, call, given, paid=True)
         return self._told(noted(found, picture, given), given, fresh=True)
 
     async def _get_task(self, given: Arguments, call: Call) -> CallToolResult:
         found = await self._backend.service.find(given["task_id"])
         seconds = call.wait(given["wait_seconds"], paid=False)
         slow_down = not found.job.final and not call.wants_progress and self._too_often(found.job.id, seconds)
-        found = await self._waited(found, call, max(seconds, BRIEF_WAIT) if slow_down else seconds)
+        found = await self._waited(found, call, given, least=call.within(BRIEF_WAIT) if slow_down else 0)
         return self._told(found, given, slow_down=slow_down)
 
     async def _list_tasks(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002 - one signature
@@ -140,7 +142,7 @@ class Desk:
         price = await service.prices.of(given["model"], seconds)
         left = await service.prices.left_today()
         shown = report.price_fields(given["model"], seconds, price, left)
-        return _said(report.price_text(given["model"], seconds, price, left), shown)
+        return _said(report.price_text(given["model"], seconds, price, MODEL_FACE, left), shown)
 
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         service, backend = self._backend.service, self._backend
@@ -153,14 +155,24 @@ class Desk:
 
     # --- pieces ---
 
-    async def _waited(self, found: Found, call: Call, seconds: int) -> Found:
-        beat = call.beat()
-        if seconds <= 0 and not found.job.final:
-            return found
-        found = await self._backend.service.wait(found, seconds, beat)
+    async def _waited(self, found: Found, call: Call, given: Arguments, *, paid: bool = False, least: int = 0) -> Found:
+        """Return what is known after the wait that was asked for, or as much of it as the host allows."""
+        asked = given["wait_seconds"]
+        seconds, beat = max(least, call.wait(asked, paid=paid)), call.beat()
+        if seconds > 0 or found.job.final:
+            found = await self._backend.service.wait(found, seconds, beat)
         if beat is not None and found.job.final:
             await beat(found.job, found.progress)
-        return found
+        if asked is None or seconds >= asked or found.job.final:
+            return found
+        cut = f"Waited {seconds} s of the {asked} s asked for: this host cuts calls that take longer."
+        return replace(found, notes=(*found.notes, cut))
+
+    async def _call(self, context: Context[Any, Any]) -> Call:
+        """Return the call with what is known of its host; limits are learned, and hold, over stdio only."""
+        name = client_name(context.session)
+        over_http = context.headers is not None
+        return Call(context, HOSTS.get(name, Host()) if over_http else await self._backend.service.host(name))
 
     def _too_often(self, job_id: str, seconds: int) -> bool:
         """Return whether this is the third brief look within a minute; longer waits are what is wanted."""

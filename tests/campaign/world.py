@@ -370,6 +370,7 @@ class _Host:
     """What a tool sees of the host that called it."""
 
     client_capabilities = None
+    headers = None
     protocol_version = "2025-11-25"
     input_responses = None
     session = SimpleNamespace(
