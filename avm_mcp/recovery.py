@@ -3,17 +3,19 @@
 A paid request whose answer was lost is compared with the upstream's own list of tasks:
 
 1. A row that carries our idempotency key is ours; one that carries another key never is. Without keys, a row of the
-   same model and input, made after our send and claimed by no other job, is ours if it is the only such one.
+   same model and input, made after our send and claimed by no other job, is ours if it is the only such one. Several
+   equal requests whose answers are all lost share out as many rows: which is whose makes no difference to anybody.
 2. If there is none, and this upstream is known to keep the keys it is sent, the same bytes are sent again with the
    same key: it answers with the first task or makes the first one. At most three times.
 3. Otherwise it stays unclear, and is looked for again and again. That it never came to be is said only after
-   several good lists over a long enough time; a list is good if it reaches back to before our send.
+   several good lists over a long enough time; a list is good if it reaches back to before our send, and shows no row
+   that may be ours. Should it show up in a later list after all, it is taken up again.
 """
 
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -29,6 +31,7 @@ from avm_mcp.models import (
     FINAL,
     NOT_CREATED,
     SUBMITTED,
+    SUBMITTING,
     UNKNOWN,
     Accepted,
     Job,
@@ -80,8 +83,11 @@ class Sent:
         """Return whether this row may be what was sent; by key alone where it has one."""
         if row.idempotency_key is not None:
             return row.idempotency_key == self.job.idempotency_key
-        created = row.created_at.timestamp() if row.created_at else None
-        if created is None or not self.earliest <= created <= self.latest:
+        return self.is_like(row) and row.created_at is not None and row.created_at.timestamp() <= self.latest
+
+    def is_like(self, row: TaskSnapshot) -> bool:
+        """Return whether this row, which has no key, holds what was sent and was made after it, however long after."""
+        if row.idempotency_key is not None or row.created_at is None or row.created_at.timestamp() < self.earliest:
             return False
         return row.model == self.job.model and all(self._same(name, row.input) for name in self.fields)
 
@@ -100,13 +106,30 @@ def _plain(value: object) -> object:
     return " ".join(str(value).split())
 
 
-def match(sent: Sent, rows: Sequence[TaskSnapshot], claimed: set[str]) -> TaskSnapshot | None:
-    """Return the one row that is the lost task; None where there is none, or more than one without a key."""
-    free = [row for row in rows if row.id not in claimed and sent.is_row(row)]
+def match(
+    sent: Sent, rows: Sequence[TaskSnapshot], claimed: Container[str], *, lost: Sequence[Sent], waiting: Sequence[Sent]
+) -> TaskSnapshot | None:
+    """Return the row that is the lost task; None where there is none, or where it would be a guess.
+
+    Args:
+        sent: What is looked for.
+        rows: The upstream's list.
+        claimed: Tasks that belong to a job.
+        lost: The other requests whose answers are lost.
+        waiting: Requests whose answers are being waited for: they will say themselves which task is theirs.
+    """
+    free = sorted((row for row in rows if row.id not in claimed and sent.is_row(row)), key=_made)
     keyed = [row for row in free if row.idempotency_key is not None]
     if keyed:
         return keyed[0]
-    return free[0] if len(free) == 1 else None
+    if not free or any(other.is_row(row) for other in waiting for row in free):
+        return None
+    equals = [other for other in lost if all(other.is_row(row) for row in free)]
+    return free[0] if len(free) <= 1 + len(equals) else None
+
+
+def _made(row: TaskSnapshot) -> float:
+    return row.created_at.timestamp() if row.created_at else 0.0
 
 
 class Recovery:
@@ -166,19 +189,27 @@ class Recovery:
     async def look(self) -> bool:
         """Look once for every lost answer; return whether one is still open."""
         now = self._now()
-        jobs = await self._journal.unanswered(self._account, now)
-        jobs = [job for job in jobs if now - job.created_at < GIVE_UP]
-        if not jobs:
+        gone = await self._journal.unanswered(self._account, now)
+        wanted = [*gone, *await self._journal.presumed_never(self._account)]
+        wanted = [job for job in wanted if now - job.created_at < GIVE_UP]
+        if not wanted:
             return False
         if not await self._journal.lease(f"recover:{self._account}", self._holder, now, LEASE):
             return True
-        for job in jobs:
+        for job in gone:
             if job.status != UNKNOWN:
                 text = "The process that sent the request ended before the answer came."
                 self._watcher.publish(await self._journal.unknown(job.id, text, now))
         rows = await self._client.tasks()
-        settled = [await self._settle(job, rows) for job in jobs]
-        return not all(settled)
+        # Who else may own a row is read after the list: a request that was sent meanwhile may stand in it.
+        unanswered = await self._journal.unanswered(self._account, float("inf"))
+        rivals = {job.id: await self._sent(job) for job in unanswered}
+        left = len(wanted)
+        for job in wanted:
+            if await self._settle(job, rows, [sent for job_id, sent in rivals.items() if job_id != job.id]):
+                rivals.pop(job.id, None)
+                left -= 1
+        return left > 0
 
     # --- a journal that cannot know what was started before ---
 
@@ -228,23 +259,28 @@ class Recovery:
 
     # --- one lost answer ---
 
-    async def _settle(self, job: Job, rows: Sequence[TaskSnapshot]) -> bool:
-        """Decide about one job by one list; return whether it is decided."""
+    async def _settle(self, job: Job, rows: Sequence[TaskSnapshot], others: Sequence[Sent]) -> bool:
+        """Decide about one job by one list; return whether it has its task."""
         sent = await self._sent(job)
-        row = match(sent, rows, await self._journal.claimed(self._account))
+        claimed = await self._journal.claimed(self._account)
+        lost = [other for other in others if other.job.status == UNKNOWN]
+        waiting = [other for other in others if other.job.status == SUBMITTING]
+        row = match(sent, rows, claimed, lost=lost, waiting=waiting)
         if row is not None:
             await self._adopt(job, row)
             return True
+        if job.status == NOT_CREATED:
+            return False
         if any(other.idempotency_key is not None for other in rows) and await self._resent(job):
             return True
-        if any(row.idempotency_key is None and sent.is_row(row) for row in rows) or not self._reaches(sent, rows):
+        if any(row.id not in claimed and sent.is_like(row) for row in rows) or not self._reaches(sent, rows):
             return False
         job = await self._journal.not_found(job.id, self._now())
         if job.searches < GOOD_LISTS or self._now() - (job.searched_since or 0.0) < GOOD_SECONDS:
             return False
         text = "The service's answer was lost, and its list of tasks shows that no task was made."
         self._watcher.publish(await self._journal.refused(job.id, NOT_CREATED, text, self._now()))
-        return True
+        return False  # a list that lags may show it yet
 
     async def _sent(self, job: Job) -> Sent:
         skew = self._client.clock_skew or 0.0

@@ -70,7 +70,7 @@ class Jobs:
         if self.full:
             raise StateUnavailable(
                 "Not started, nothing charged: the disk with the journal is full.",
-                next_step="tell the user to make space and to restart avm-mcp; nothing was started.",
+                next_step="{model:tell the user to }make space and {model:to }restart avm-mcp; nothing was started.",
             )
         now = draft.created_at
         async with self._driver.writing() as tx:
@@ -100,7 +100,7 @@ class Jobs:
         if failed[0]["n"] >= MAX_FAILURES:
             raise ContentRejected(
                 f"Not started, nothing charged: this same request failed {failed[0]['n']} times within the hour.",
-                next_step="tell the user, and change the prompt or the picture; repeating it as it is will fail again.",
+                next_step="{model:tell the user, and }change the prompt or the picture; it would only fail again.",
             )
 
     async def _refuse_beyond_day(self, tx: Transaction, draft: Job, cap: int) -> None:
@@ -113,7 +113,7 @@ class Jobs:
                 f" credits, {spent} are spent today, and AVM_MAX_CREDITS_PER_DAY is {cap}.",
                 field="AVM_MAX_CREDITS_PER_DAY",
                 allowed=f"{max(0, cap - spent)} credits more today (UTC)",
-                next_step="tell the user; a new day starts at 00:00 UTC, and only the user can raise the cap.",
+                next_step="{model:tell the user; }a new day starts at 00:00 UTC{model:, and only the user can raise the cap}.",
             )
 
     async def _insert(self, tx: Transaction, job: Job, *, live: int, body: bytes | None, input_json: str) -> None:
@@ -133,7 +133,8 @@ class Jobs:
     async def accepted(self, job_id: str, answer: Accepted) -> Job:
         """Give the job its task. A task that another request has claimed already stays with that one.
 
-        A row that only says that the task was seen here, made elsewhere as far as was known, gives way.
+        A row that only says that the task was seen here, made elsewhere as far as was known, gives way. A job that was
+        said never to have come to be guards again, unless the same request has been made anew since.
         """
         async with self._driver.writing() as tx:
             await tx.run(
@@ -143,7 +144,10 @@ class Jobs:
             )
             await tx.run(
                 "UPDATE jobs SET task_id = ?, status = ?, credits_charged = COALESCE(?, credits_charged), body = NULL,"
-                " error_code = NULL, error_text = NULL, settled_at = NULL WHERE id = ? AND task_id IS NULL"
+                " error_code = NULL, error_text = NULL, settled_at = NULL, live = CASE WHEN EXISTS ("
+                "SELECT 1 FROM jobs o WHERE o.account = jobs.account AND o.caller = jobs.caller"
+                " AND o.identity = jobs.identity AND o.live = 1 AND o.id <> jobs.id) THEN 0 ELSE 1 END"
+                " WHERE id = ? AND task_id IS NULL"
                 " AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.account = jobs.account AND o.task_id = ?)",
                 *(answer.task_id, _open_status(answer.status), answer.credits_charged, job_id, answer.task_id),
             )
@@ -327,6 +331,10 @@ class Jobs:
         return await self._where(
             "task_id IS NULL AND (status = ? OR (status = ? AND answer_by < ?))", account, UNKNOWN, SUBMITTING, now
         )
+
+    async def presumed_never(self, account: str) -> list[Job]:
+        """Return the jobs that are said never to have come to be because no list has shown them: one may yet."""
+        return await self._where("task_id IS NULL AND status = ? AND error_code = ?", account, NOT_CREATED, NOT_CREATED)
 
     async def unfinished(self, account: str, since: float) -> bool:
         """Return whether a job since then still has to be watched, found, or saved."""

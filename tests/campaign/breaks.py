@@ -26,12 +26,12 @@ Patch = tuple[Any, str, Any]
 def _resend() -> Iterator[Patch]:
     settle = Recovery._settle
 
-    async def _settle(self: Recovery, job: Any, rows: Any) -> bool:
+    async def _settle(self: Recovery, job: Any, rows: Any, others: Any) -> bool:
         sent = await self._sent(job)
-        found = match(sent, rows, await self._journal.claimed(self._account))
+        found = match(sent, rows, await self._journal.claimed(self._account), lost=(), waiting=())
         if found is None and await self._resent(job):
             return True
-        return await settle(self, job, rows)
+        return await settle(self, job, rows, others)
 
     yield Recovery, "_settle", _settle
 

@@ -34,24 +34,113 @@ async def test_an_answer_lost_after_the_charge_is_found_within_the_call(house, p
     assert len(house.sandbox.entries("charge")) == 1
 
 
-async def test_without_keys_two_equal_candidates_are_none(house):
-    """P1: with two tasks that both fit, taking either would be a guess."""
+async def lost(house, client, **more):
+    """Have an answer lost after the charge, with the list out of order just then, and return what was told."""
+    house.sandbox.faults.next("generate", faults.drop(after=True))
+    house.sandbox.faults.next("list", faults.http_error(500), count=4)
+    told = fields(await client.call_tool("text_to_video", CALL | more))
+    assert told["status"] == "UNKNOWN", told
+    assert told["error"]["code"] == "SUBMISSION_UNKNOWN"
+    return told
+
+
+async def test_without_keys_two_tasks_for_one_lost_answer_are_none(house):
+    """P1: with two tasks that both fit, one of them made elsewhere, taking either would be a guess."""
+    await house.grown_up()
+    house.sandbox.change(honours_idempotency=False)
+    async with house.client(AVM_STATE_DIR=str(house.folder / "elsewhere"), AVM_SAVE="off") as other:
+        await other.call_tool("text_to_video", CALL)
+    async with house.client() as client:
+        first = await lost(house, client)
+        again = fields(await client.call_tool("text_to_video", CALL))
+        assert again["status"] == "UNKNOWN"
+        assert again["task_id"] == first["task_id"]
+        assert "take=2" not in again["next_step"]
+        await anyio.sleep(3600)
+        told = fields(await client.call_tool("get_task", {"task_id": first["task_id"]}))
+        assert told["status"] == "UNKNOWN"
+        assert "repeat the call with take=2" in told["next_step"], "the way on, once looking has not helped"
+        assert "paid twice" in told["next_step"]
+    assert house.sandbox.posts == 2
+
+
+async def test_without_keys_equal_requests_that_were_all_lost_share_out_what_is_found(house):
+    """P2, P3: three takes in one outage are three tasks, and three films: which is whose makes no difference."""
     await house.grown_up()
     house.sandbox.change(honours_idempotency=False)
     async with house.client() as client:
-        house.sandbox.faults.next("generate", faults.drop(after=True))
+        told = [await lost(house, client, take=take) for take in (1, 2, 3)]
+        ends = [await until(client, one["task_id"], "COMPLETED") for one in told]
+    assert sorted(end["task_id"] for end in ends) == sorted(task.id for task in house.sandbox.tasks())
+    assert len({end["file"] for end in ends}) == 3
+    assert house.sandbox.posts == 3
+
+
+async def test_a_task_is_not_taken_from_an_equal_request_that_still_waits_for_its_answer(house):
+    """P1: without keys the first request, which never arrived, must not get the second one's task."""
+    await house.grown_up()
+    house.sandbox.change(honours_idempotency=False)
+    async with house.client() as client:
+        house.sandbox.faults.next("generate", faults.drop())
         house.sandbox.faults.next("list", faults.http_error(500), count=4)
-        first = fields(await client.call_tool("text_to_video", CALL))
-        assert first["status"] == "UNKNOWN"
-        assert first["error"]["code"] == "SUBMISSION_UNKNOWN"
+        never = fields(await client.call_tool("text_to_video", CALL))
+        house.sandbox.faults.next("generate", faults.hang(60, after=True))
+        slow = fields(await client.call_tool("text_to_video", CALL | {"take": 2}))
+        assert (never["status"], slow["status"]) == ("UNKNOWN", "SUBMITTING")
+        slow = await until(client, slow["task_id"], "COMPLETED")
+        assert slow["task_id"] == house.sandbox.tasks()[0].id
+        told = fields(await client.call_tool("get_task", {"task_id": never["task_id"]}))
+        assert told["status"] in ("UNKNOWN", "NOT_CREATED")
+    assert len(house.sandbox.entries("charge")) == 1
+
+
+async def test_a_task_that_was_made_too_late_to_be_sure_of_is_not_denied(house):
+    """P2: a request that lay six minutes with the service is not said to have come to nothing."""
+    house.sandbox.change(honours_idempotency=False)
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        await anyio.sleep(60)
+        house.sandbox.faults.next("generate", faults.hang(360))
+        told = fields(await client.call_tool("text_to_video", CALL))
+        await anyio.sleep(7200)
+        told = fields(await client.call_tool("get_task", {"task_id": told["task_id"]}))
+        assert told["status"] == "UNKNOWN"
+    assert len(house.sandbox.entries("charge")) == 2
+
+
+async def test_a_task_that_shows_up_after_it_was_said_never_created_is_taken_up_again(house):
+    """P1, P2, P3: a list that lagged twenty minutes made us wrong; the film comes all the same, and guards again."""
+    house.sandbox.change(honours_idempotency=False)
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        await anyio.sleep(1300)
+        house.sandbox.change(list_delay_seconds=1200)
         house.sandbox.faults.next("generate", faults.drop(after=True))
-        second = fields(await client.call_tool("text_to_video", CALL | {"take": 2}))
+        told = fields(await client.call_tool("text_to_video", CALL))
+        denied = await until(client, told["task_id"], "NOT_CREATED")
+        assert "never created" in denied["message"]
+        await anyio.sleep(1200)
+        found = await until(client, told["task_id"], "COMPLETED")
+        assert found["file"]
         again = fields(await client.call_tool("text_to_video", CALL))
-        assert second["status"] == again["status"] == "UNKNOWN"
-        assert again["task_id"] == first["task_id"]
-        await anyio.sleep(3600)
-        assert fields(await client.call_tool("get_task", {"task_id": first["task_id"]}))["status"] == "UNKNOWN"
+        assert again["deduplicated"] is True
+        assert again["task_id"] == found["task_id"]
     assert house.sandbox.posts == 2
+
+
+async def test_a_refusal_is_told_as_itself_wherever_it_is_asked_about(house):
+    """P2: another process, which did not hear the refusal, must not call the same request safe to repeat."""
+    await house.grown_up()
+    house.sandbox.change(balance=3)
+    house.sandbox.faults.next("generate", faults.hang(30))
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", CALL))
+        assert told["status"] == "SUBMITTING"
+        await anyio.sleep(60)
+    async with house.client() as client:
+        told = fields(await client.call_tool("get_task", {"task_id": told["task_id"]}))
+        assert told["status"] == "NOT_CREATED"
+        assert "add credits" in told["next_step"]
 
 
 async def test_where_keys_are_kept_a_request_that_never_arrived_is_sent_again_with_the_same_key(house):
