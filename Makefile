@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: coverage docs manifests bundle validate snapshot all demo test test-fast hosts check fix bench campaign clean
+.PHONY: coverage docs manifests bundle validate wheels snapshot all demo test test-fast hosts check fix bench campaign clean
 all: check test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -54,11 +54,14 @@ manifests: $(STAMP)   ## what hosts and registries read, from the code
 	$(BIN)/python -m manifests.build
 
 bundle: $(STAMP)      ## dist/*.mcpb for Claude Desktop; locks its dependencies now, with uv
-	$(BIN)/python -c 'from manifests.validate import Bench; Bench.python("py")'
+	$(BIN)/python -c 'from manifests.bench import Bench; Bench.python("py")'
 	$(BIN)/python -m manifests.bundle
 
 validate: $(STAMP)    ## everybody else's validators; GROUPS="python mcpb" for those without hosts
 	$(BIN)/python -m manifests.validate $(GROUPS)
+
+wheels: $(STAMP)      ## the wheel alone, on every Python there is, with the oldest and the newest libraries
+	$(BIN)/python -m manifests.validate wheels
 
 bench: $(STAMP)       ## ratios, measured in one run; prints, never asserts
 	$(BIN)/python -m tests.bench

@@ -1,0 +1,74 @@
+"""The proof that an installed server works: it lists its tools over stdio and makes a video on its own sandbox."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+PATIENCE = 150.0
+"""Seconds for a start, which may install libraries, and a video."""
+
+FAST = {"AVM_API_KEY": "sandbox", "AVM_SANDBOX_SPEED": "200", "NO_PROXY": "127.0.0.1"}
+"""Settings of a free try that does not take minutes."""
+
+
+def clean(environ: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return the environment of a person who has just installed it: nothing leads to this checkout."""
+    dropped = ("AVM_", "AIVIDEO_", "PYTHON", "VIRTUAL_ENV", "XDG_")
+    kept = {name: value for name, value in environ.items() if not name.startswith(dropped)}
+    return kept | {"HOME": str(home)}
+
+
+async def makes_one(server: StdioServerParameters, tools: Sequence[str]) -> Path:
+    """Start a server, read its tools, have a video made, and return its file.
+
+    Raises:
+        AssertionError: Something else than that happened; it says what.
+    """
+    with anyio.fail_after(PATIENCE):
+        async with stdio_client(server) as streams, ClientSession(*streams) as client:
+            await client.initialize()
+            listed = [tool.name for tool in (await client.list_tools()).tools]
+            assert listed == list(tools), listed
+            result = await client.call_tool("text_to_video", {"prompt": "a red kite", "wait_seconds": 60})
+    told = result.structured_content or {}
+    assert told.get("status") == "COMPLETED", told
+    assert "sandbox" in " ".join(told["notes"]), told
+    film = Path(told["file"])
+    assert is_film(film), film
+    return film
+
+
+def is_film(path: Path) -> bool:
+    """Tell whether an MP4 is there."""
+    return path.is_file() and path.read_bytes()[4:8] == b"ftyp"
+
+
+FORM = {"api_key": "", "output_dir": "", "daily_credits": "1000", "notify": "false"}
+"""What a person leaves in the form of the bundle who only clicks on."""
+
+
+def of_bundle(extension: Path, output: Path) -> StdioServerParameters:
+    """Return what the manifest of an unpacked bundle says to start, with its variables filled in."""
+    config = json.loads((extension / "manifest.json").read_text())["server"]["mcp_config"]
+
+    def filled(text: str) -> str:
+        for name, answer in (FORM | {"output_dir": str(output)}).items():
+            text = text.replace(f"${{user_config.{name}}}", answer)
+        return text.replace("${__dirname}", str(extension))  # nobody chose folders: that one stays as it is
+
+    environ = clean(os.environ, output) | {name: filled(value) for name, value in config["env"].items()}
+    environ |= {name: value for name, value in FAST.items() if name != "AVM_API_KEY"}
+    environ["AVM_STATE_DIR"] = str(output / "state")
+    return StdioServerParameters(
+        command=config["command"], args=[filled(one) for one in config["args"]], env=environ, cwd=output
+    )
+
+
+def tools_of(extension: Path) -> list[str]:
+    """Return the names of the tools that an unpacked bundle promises."""
+    return [tool["name"] for tool in json.loads((extension / "manifest.json").read_text())["tools"]]
