@@ -19,9 +19,9 @@
     |- SubmissionUnknown        SUBMISSION_UNKNOWN       no         unknown   look at the id that is named, never repeat
     `- Internal                 INTERNAL                 no         -         report it
 
-The sentence is in `str(error)`; the facts are attributes. `next_step` is a template: `{get_task}`,
-`{list_tasks}` and the other words of `texts.Face` are filled in by the face that shows it, so that a model
-reads a tool call and a person at a terminal a shell command.
+The sentence is in `str(error)`; the facts are attributes. `next_step` is a template: `{get_task}`, `{model:…}` and
+the other words of `report.faces` are filled in by the face that shows it, so that a model reads a tool call and what to
+tell its user, and a person at a terminal a shell command.
 Text that came from the upstream is data: `quoted()` caps and cleans it, and it never enters a `next_step`.
 """
 
@@ -36,7 +36,7 @@ class AvmError(Exception):
 
     Args:
         message: What happened, in one or two plain sentences, naming the thing.
-        next_step: The one next step, as a template for `texts.Face`; the class's own when left out.
+        next_step: The one next step, as a template for `report.Face`; the class's own when left out.
         field: The parameter or setting at fault.
         allowed: What that field accepts.
         task_id: The task or submission this is about; never missing once a submit was attempted.
@@ -74,7 +74,7 @@ class InvalidInput(AvmError):
     """An argument that no model of the API accepts; nothing was sent."""
 
     code = "INVALID_INPUT"
-    default_next_step = "correct the field that is named and repeat the call; nothing was started."
+    default_next_step = "correct the field that is named and repeat the {call}; nothing was started."
 
 
 class NotConfigured(AvmError):
@@ -82,8 +82,9 @@ class NotConfigured(AvmError):
 
     code = "NOT_CONFIGURED"
     default_next_step = (
-        "tell the user to get a key at https://aivideomaker.ai and set AVM_API_KEY "
-        "(Claude Desktop: Settings, Extensions, AI Video Maker), then restart the host."
+        "{model:tell the user to }get a key at https://aivideomaker.ai and set AVM_API_KEY"
+        "{model: (Claude Desktop: Settings, Extensions, AI Video Maker), then restart the host}"
+        "{person:; AVM_API_KEY=sandbox tries everything for free}."
     )
 
 
@@ -91,28 +92,36 @@ class BadSetting(AvmError):
     """A setting whose value cannot be used; programs exit with 2."""
 
     code = "NOT_CONFIGURED"
-    default_next_step = "tell the user to correct the setting that is named, then restart the host."
+    default_next_step = "{model:tell the user to }correct the setting that is named{model:, then restart the host}."
 
 
 class FileRefused(AvmError):
     """A local file or link that may not, or can not, be used as a picture."""
 
     code = "FILE_REFUSED"
-    default_next_step = "ask the user for another path or a public https link; nothing was started."
+    default_next_step = (
+        "{model:ask the user for}{person:give} another path or a public https link; nothing was started."
+    )
 
 
 class BudgetExceeded(AvmError):
     """The known price passes a cap, or cannot be known where a cap is set."""
 
     code = "BUDGET_EXCEEDED"
-    default_next_step = "tell the user the price and the cap; only the user can raise it."
+    default_next_step = (
+        "{model:tell the user the price and the cap; only the user can raise it}"
+        "{person:make it cheaper, or raise the cap}."
+    )
 
 
 class ConfirmationRequired(AvmError):
     """The price is above the amount that needs a person's yes."""
 
     code = "CONFIRMATION_REQUIRED"
-    default_next_step = "ask the user; if they agree, repeat the same call with max_credits at the price."
+    default_next_step = (
+        "{model:ask the user; if they agree,}{person:if you agree,} repeat the same {call}"
+        " with {model:max_credits}{person:--max-credits} at the price."
+    )
 
 
 class StateUnavailable(AvmError):
@@ -120,14 +129,17 @@ class StateUnavailable(AvmError):
 
     code = "STATE_UNAVAILABLE"
     retryable = True
-    default_next_step = "tell the user what is wrong with the state folder; nothing was started."
+    default_next_step = (
+        "{model:tell the user what is wrong with the state folder}{person:repair the state folder};"
+        " nothing was started."
+    )
 
 
 class TaskNotFound(AvmError):
     """Neither the journal nor the upstream knows the id under this key."""
 
     code = "TASK_NOT_FOUND"
-    default_next_step = "call {list_tasks} to see the ids of this account."
+    default_next_step = "{do} {list_tasks} to see the ids of this account."
 
 
 class NotCancellable(AvmError):
@@ -135,28 +147,32 @@ class NotCancellable(AvmError):
 
     code = "NOT_CANCELLABLE"
     default_charged = "yes"
-    default_next_step = "call {get_task} and wait for the end."
+    default_next_step = "{do} {get_task} and wait for the end."
 
 
 class AuthFailed(AvmError):
     """The upstream refused the key."""
 
     code = "AUTH_FAILED"
-    default_next_step = "tell the user to check AVM_API_KEY at https://aivideomaker.ai, then restart the host."
+    default_next_step = (
+        "{model:tell the user to }check AVM_API_KEY at https://aivideomaker.ai{model:, then restart the host}."
+    )
 
 
 class InsufficientCredits(AvmError):
     """The balance is lower than the price."""
 
     code = "INSUFFICIENT_CREDITS"
-    default_next_step = "tell the user to add credits at https://aivideomaker.ai. Do not retry before that."
+    default_next_step = (
+        "{model:tell the user to }add credits at https://aivideomaker.ai.{model: Do not retry before that.}"
+    )
 
 
 class ContentRejected(AvmError):
     """The upstream refused the prompt or the picture."""
 
     code = "CONTENT_REJECTED"
-    default_next_step = "tell the user, and change the prompt or the picture before another try."
+    default_next_step = "{model:tell the user, and }change the prompt or the picture before another try."
 
 
 class RateLimited(AvmError):
@@ -164,7 +180,7 @@ class RateLimited(AvmError):
 
     code = "RATE_LIMITED"
     retryable = True
-    default_next_step = "wait, then repeat the call; nothing was started."
+    default_next_step = "wait, then repeat the {call}; nothing was started."
 
 
 class UpstreamUnavailable(AvmError):
@@ -179,7 +195,10 @@ class UpstreamUnexpected(AvmError):
     """The API answered something that is not documented."""
 
     code = "UPSTREAM_UNEXPECTED"
-    default_next_step = "tell the user that the service answered in an unknown way; do not retry at once."
+    default_next_step = (
+        "{model:tell the user that the service answered in an unknown way; do not retry at once}"
+        "{person:wait a while before another try; if it stays so, report it}."
+    )
 
 
 class SubmissionUnknown(AvmError):
@@ -187,14 +206,17 @@ class SubmissionUnknown(AvmError):
 
     code = "SUBMISSION_UNKNOWN"
     default_charged = "unknown"
-    default_next_step = "call {get_task}. Do not repeat the paid call for this video."
+    default_next_step = "{do} {get_task}. Do not repeat the paid {call} for this video."
 
 
 class Internal(AvmError):
     """A bug of ours; details are in the log, not in the answer."""
 
     code = "INTERNAL"
-    default_next_step = "tell the user that avm-mcp has a bug and where its log is."
+    default_next_step = (
+        "{model:tell the user that avm-mcp has a bug and where its log is}"
+        "{person:please report it; AVM_LOG_LEVEL=DEBUG shows more}."
+    )
 
 
 def quoted(text: object, limit: int = 300) -> str:

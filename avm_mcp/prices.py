@@ -72,7 +72,7 @@ class Prices:
                 f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and without a writable state folder"
                 f" what was spent today cannot be known (this costs {price.credits} credits).",
                 field="AVM_STATE_DIR",
-                next_step="tell the user to set AVM_STATE_DIR to a folder that can be written.",
+                next_step="{model:tell the user to }set AVM_STATE_DIR to a folder that can be written.",
             )
         return cap
 
@@ -97,9 +97,11 @@ class Prices:
                 f" and {named} is {cap}.",
                 field=named,
                 allowed=f"{price.credits} or more for this film",
-                next_step=f"tell the user the price; if they agree, repeat the call with max_credits={price.credits}."
+                next_step="{model:tell the user the price; if they agree,}{person:if you agree,}"
+                f" repeat the {{call}} with {{max_credits:{price.credits}}}."
                 if named == "max_credits"
-                else "tell the user the price and the cap; only the user can raise AVM_MAX_CREDITS_PER_CALL.",
+                else "{model:tell the user the price and the cap; only the user can raise}"
+                "{person:make it cheaper, or raise} AVM_MAX_CREDITS_PER_CALL.",
             )
         return price
 

@@ -62,6 +62,7 @@ def _same_shape(picture: Picture, wanted: str) -> None:
             " the video keeps the picture's shape.",
             field="aspect_ratio",
             allowed=f"{KEEP_SHAPE}, or the picture's own shape",
-            next_step="ask the user whether the picture's shape is fine (leave aspect_ratio out), or for a picture"
+            next_step="{model:ask the user whether the picture's shape is fine (leave aspect_ratio out), or for}"
+            "{person:leave --aspect-ratio out if the picture's shape is fine, or give} a picture"
             f" of shape {wanted}. Nothing was started.",
         )

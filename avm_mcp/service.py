@@ -309,7 +309,7 @@ class Service:
                 f"Task {found.job.public_id} has no film: it is {found.job.status}.",
                 task_id=found.job.public_id,
                 charged=found.job.charged,
-                next_step="call {get_task} and wait for the end." if not found.job.final else "nothing to do.",
+                next_step="{do} {get_task} and wait for the end." if not found.job.final else "nothing to do.",
             )
         try:
             archive = self._upstream.archive
@@ -320,7 +320,7 @@ class Service:
                 f"The film of task {found.job.public_id} could not be saved: {error.message}.",
                 task_id=found.job.public_id,
                 charged=found.job.charged,
-                next_step="try again in a minute." if error.retryable else "tell the user that the film is gone.",
+                next_step="try again in a minute." if error.retryable else "{model:tell the user: }the film is gone.",
             ) from error
         return await self._found(await self._current(found.job))
 

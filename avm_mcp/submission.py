@@ -49,6 +49,8 @@ CONFIRM_WITHIN = 900.0
 WRITE_GAP = 5.0
 """Seconds between tries to write an outcome that the disk refused."""
 
+_ASKED = "{model:accept the answer. Only if the user changes their mind,}{person:if you change your mind,}"
+
 REMEMBERED = 100
 """Answers that are kept for callers which come for them late."""
 
@@ -169,10 +171,8 @@ class Submission:
             f"Not started: this costs {price.credits} credits{usd}, above the {least} that need a yes.{said}",
             field="max_credits",
             allowed=f"{price.credits} or more, after the user agreed",
-            next_step=f"ask the user. If they agree, repeat the same call with max_credits={price.credits}."
-            if consent is None
-            else f"accept the answer. Only if the user changes their mind, repeat the same call with "
-            f"max_credits={price.credits}.",
+            next_step=("{model:ask the user. If they agree,}{person:if you agree,}" if consent is None else _ASKED)
+            + f" repeat the same {{call}} with {{max_credits:{price.credits}}}.",
         )
 
     async def answer(self, job_id: str, seconds: float) -> None:
@@ -318,7 +318,9 @@ class Submission:
         """Add to a refusal what helps the user: the balance, and what it would buy."""
         if isinstance(refusal, InvalidInput):
             # Our own checks had passed, so no field that the caller could correct is to blame.
-            refusal.next_step = "tell the user what the service said; {get_account} lists what this account can use."
+            refusal.next_step = (
+                "{model:tell the user what the service said; }{get_account} lists what this account can use."
+            )
         if not isinstance(refusal, InsufficientCredits):
             return refusal
         try:

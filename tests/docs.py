@@ -5,6 +5,7 @@ from pathlib import Path
 
 from avm_mcp import arguments, errors
 from avm_mcp.config import Settings
+from avm_mcp.report import MODEL_FACE
 from avm_mcp.tools.published import PUBLISHED
 
 README = Path(__file__).parent.parent / "README.md"
@@ -39,7 +40,7 @@ def error_codes() -> str:
     rows = ["| code | when | next step |", "|---|---|---|"]
     for leaf in errors.AvmError.__subclasses__():
         when = (leaf.__doc__ or "").split("\n")[0]
-        step = re.sub(r"\{(\w+)\}", r"`\1`", leaf.default_next_step)
+        step = MODEL_FACE.say(leaf.default_next_step, get_task="`get_task`", list_tasks="`list_tasks`")
         rows.append(f"| `{leaf.code}` | {when} | {step} |")
     return "\n".join(rows)
 

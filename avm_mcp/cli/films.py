@@ -13,7 +13,7 @@ from avm_mcp.cli import exits
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.errors import AvmError
-from avm_mcp.report import SHELL_FACE, Report
+from avm_mcp.report import Report
 from avm_mcp.runtime import Runtime
 from avm_mcp.service import Found
 
@@ -55,7 +55,7 @@ async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | No
 
 
 def _told(found: Found, runtime: Runtime, terminal: Terminal) -> int:
-    told = Report(found, SHELL_FACE, runtime.place)
+    told = Report(found, terminal.face, runtime.place)
     terminal.result(told.text, told.fields)
     return exits.of_job(found.job)
 

@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from avm_mcp.errors import AvmError
+
+if TYPE_CHECKING:
+    from avm_mcp.report import Face
 
 
 @dataclass(slots=True)
@@ -31,6 +34,13 @@ class Terminal:
     def drawn(self) -> bool:
         """Return whether somebody watches stderr, so that a bar may move there."""
         return not self.json and self.err.isatty()
+
+    @property
+    def face(self) -> "Face":
+        """Return who reads what is printed: a person, or with `--json` a program."""
+        from avm_mcp.report import JSON_FACE, SHELL_FACE
+
+        return JSON_FACE if self.json else SHELL_FACE
 
     def result(self, text: Callable[[], str], fields: Callable[[], Mapping[str, Any]]) -> None:
         """Print what a verb came to, in the form that was asked for."""
@@ -55,12 +65,12 @@ class Terminal:
         if text is not None and not self.json:
             self.note(text)
             return
-        from avm_mcp.report import SHELL_FACE, error_fields, error_text
+        from avm_mcp.report import error_fields, error_text
 
         if self.json:
-            self.fields({"error": error_fields(error, SHELL_FACE)})
+            self.fields({"error": error_fields(error, self.face)})
         else:
-            self.note(error_text(error, SHELL_FACE))
+            self.note(error_text(error, self.face))
 
 
 def _harmless(text: str) -> str:

@@ -14,7 +14,7 @@ from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.errors import AvmError
 from avm_mcp.models import UNKNOWN, Job, VideoRequest
-from avm_mcp.report import SHELL_FACE, Report
+from avm_mcp.report import Report
 from avm_mcp.requests import noted, video_request
 from avm_mcp.runtime import Runtime
 from avm_mcp.service import Beat, Found
@@ -102,12 +102,12 @@ class Session:
         return self._told(await self._waited(found, given["wait_seconds"]), given)
 
     async def _list(self, given: Arguments) -> int:
-        service, place = self._runtime.service, self._runtime.place
+        service, place, face = self._runtime.service, self._runtime.place, self._terminal.face
         listing = await self._unless_stopped(
             lambda: service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
         )
         self._terminal.result(
-            lambda: report.listing_text(listing, SHELL_FACE), lambda: report.listing_fields(listing, SHELL_FACE, place)
+            lambda: report.listing_text(listing, face), lambda: report.listing_fields(listing, face, place)
         )
         return exits.OK
 
@@ -123,7 +123,7 @@ class Session:
         price = await self._unless_stopped(lambda: prices.of(model, seconds))
         left = await prices.left_today()
         self._terminal.result(
-            lambda: report.price_text(model, seconds, price, left),
+            lambda: report.price_text(model, seconds, price, self._terminal.face, left),
             lambda: report.price_fields(model, seconds, price, left),
         )
         return exits.OK
@@ -142,14 +142,14 @@ class Session:
     # --- pieces ---
 
     def _told(self, found: Found, given: Arguments, *, fresh: bool = False) -> int:
-        told = Report(found, SHELL_FACE, self._runtime.place, normalized=given.normalized, fresh=fresh)
+        told = Report(found, self._terminal.face, self._runtime.place, normalized=given.normalized, fresh=fresh)
         self._terminal.result(told.text, told.fields)
         return exits.of_job(found.job)
 
     def _announce(self, found: Found) -> None:
         """Say the id before the wait: whatever ends it, the id was seen."""
         if not found.job.final and not self._runtime.settings.sandboxed:  # the embedded sandbox ends with us
-            again = SHELL_FACE.say("{get_task}", id=found.job.public_id)
+            again = self._terminal.face.say("{get_task}", id=found.job.public_id)
             about = report.cost(found.job)
             price = f", {about}" if about else ""
             self._terminal.note(f"Task {found.job.public_id}{price}. Ctrl-C stops the waiting, not the task; {again}")

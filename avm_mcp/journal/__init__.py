@@ -162,7 +162,7 @@ async def _migrate(driver: Driver, now: float) -> None:
         raise StateUnavailable(
             f"The journal is of a newer version of avm-mcp (state {have}, this program knows {steps[-1][0]}).",
             field="version",
-            next_step="tell the user to update avm-mcp, or to set another AVM_STATE_DIR.",
+            next_step="{model:tell the user to }update avm-mcp, or {model:to }set another AVM_STATE_DIR.",
         )
     for number, sql in steps:
         if number > have:

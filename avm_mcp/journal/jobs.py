@@ -113,7 +113,8 @@ class Jobs:
                 f" credits, {spent} are spent today, and AVM_MAX_CREDITS_PER_DAY is {cap}.",
                 field="AVM_MAX_CREDITS_PER_DAY",
                 allowed=f"{max(0, cap - spent)} credits more today (UTC)",
-                next_step="{model:tell the user; }a new day starts at 00:00 UTC{model:, and only the user can raise the cap}.",
+                next_step="{model:tell the user; }a new day starts at 00:00 UTC"
+                "{model:, and only the user can raise the cap}.",
             )
 
     async def _insert(self, tx: Transaction, job: Job, *, live: int, body: bytes | None, input_json: str) -> None:

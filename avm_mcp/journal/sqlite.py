@@ -134,7 +134,7 @@ def _damaged(what: object) -> StateUnavailable:
     return StateUnavailable(
         f"The journal is damaged: {' '.join(str(what).split())}.",
         field=DAMAGED,
-        next_step="tell the user to restart avm-mcp: it sets a damaged journal aside and deletes nothing.",
+        next_step="{model:tell the user to }restart avm-mcp: it sets a damaged journal aside and deletes nothing.",
     )
 
 

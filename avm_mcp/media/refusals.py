@@ -55,10 +55,14 @@ class Desk:
     def elsewhere(self) -> str:
         """The advice for every file this server cannot get at."""
         if not self.paths_allowed:
-            return "ask the user for a public https link to the picture."
+            return "{model:ask the user for}{person:give} a public https link to the picture."
         if not self.folders:
-            return "ask the user to name the folder of their pictures in AVM_INPUT_DIRS, or for a public https link."
-        return f"ask the user to save the picture in {self._first_folder} and give its path, or an https link."
+            return (
+                "{model:ask the user to name the folder of their pictures in AVM_INPUT_DIRS, or for}"
+                "{person:name the folder of your pictures in AVM_INPUT_DIRS, or give} a public https link."
+            )
+        folder = self._first_folder
+        return f"{{model:ask the user to }}save the picture in {folder} and give its path, or an https link."
 
     @property
     def _first_folder(self) -> str:
@@ -93,7 +97,9 @@ class Desk:
         return self.refused(
             f"{name} was refused: the service could not reach it: {reason}.",
             allowed="public http(s) links of at most 2,000 characters, without user name or password",
-            next_step="ask the user for a public https link, or a file path." if self.paths_allowed else self.elsewhere,
+            next_step="{model:ask the user for}{person:give} a public https link, or a file path."
+            if self.paths_allowed
+            else self.elsewhere,
         )
 
     def too_large(self, name: str, size: int, limit: int) -> FileRefused:
@@ -101,7 +107,7 @@ class Desk:
         return self.refused(
             f"{name} has {size_text(size)}; at most {size_text(limit)} are taken.",
             allowed=f"{FORMATS}, at most {size_text(limit)}",
-            next_step="ask the user for a smaller version; saved as JPEG it is usually far below.",
+            next_step="{model:ask the user for}{person:give} a smaller version; saved as JPEG it is usually far below.",
         )
 
     def foreign(self, name: str, kind: str, advice: str | None) -> FileRefused:
@@ -109,15 +115,16 @@ class Desk:
         return self.refused(
             f"{name} is {kind}" + (f"; {advice}." if advice else ", by its bytes."),
             allowed=FORMATS,
-            next_step=f"ask the user for the picture as {FORMATS}; nothing was started.",
+            next_step=f"{{model:ask the user for}}{{person:give}} the picture as {FORMATS}; nothing was started.",
         )
 
     def forbidden(self, name: str) -> FileRefused:
         """For files the system keeps from this program."""
         return self.refused(
             f"The system does not let this server read {name}.",
-            next_step="ask the user to allow it (on macOS: System Settings, Privacy & Security, Files and Folders), "
-            "or to save the picture in another allowed folder.",
+            next_step="{model:ask the user to }allow it"
+            " (on macOS: System Settings, Privacy & Security, Files and Folders),"
+            " or {model:to }save the picture in another allowed folder.",
         )
 
     def not_there(self, text: str, *, missing: bool, found: Sequence[Path]) -> FileRefused:
@@ -130,7 +137,8 @@ class Desk:
             return self.refused(
                 f"{name} {what}. There is {others}.",
                 allowed=allowed,
-                next_step="if that is the picture the user means, repeat the call with that path; else ask the user.",
+                next_step="if that is the picture {model:the user means}{person:you mean},"
+                " repeat the {call} with that path{model:; else ask the user}.",
             )
         if is_chat_path(text) or not re.search(r"[\\/]", text):
             return self.only_in_chat()
@@ -141,5 +149,5 @@ class Desk:
         return self.refused(
             f"{name} is not in a folder this server may read.",
             allowed=allowed,
-            next_step=self.elsewhere.removesuffix(".") + ", or to add its folder to AVM_INPUT_DIRS.",
+            next_step=self.elsewhere.removesuffix(".") + ", or {model:to }add its folder to AVM_INPUT_DIRS.",
         )

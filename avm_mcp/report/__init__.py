@@ -1,6 +1,19 @@
 """What a caller is told: results, errors and pages, as data and as text, for each face."""
 
-from avm_mcp.report.faces import MODEL_FACE, SHELL_FACE, WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
+from avm_mcp.report.faces import (
+    JSON_FACE,
+    MODEL_FACE,
+    SHELL_FACE,
+    WORDS,
+    Face,
+    Place,
+    about,
+    clipped,
+    cost,
+    money,
+    spoken,
+    stamp,
+)
 from avm_mcp.report.job import Report
 from avm_mcp.report.pages import (
     NOT_LISTED,
@@ -15,6 +28,7 @@ from avm_mcp.report.pages import (
 from avm_mcp.report.refusal import error_fields, error_text
 
 __all__ = [
+    "JSON_FACE",
     "MODEL_FACE",
     "NOT_LISTED",
     "SHELL_FACE",

@@ -1,14 +1,21 @@
 """The words that all texts share: how each face writes a call, and how amounts, dates and durations are said.
 
 The words are for two readers at once: a model that follows them to the letter, and a tired person. They differ by
-*face* only where they name a call: a model reads `get_task(task_id="ck9x1")`, a terminal `avm get ck9x1`.
+*face* where they name a call, `get_task(task_id="ck9x1")` or `avm get ck9x1`, and where they speak to somebody: a model
+is told what to tell the user, a person at a terminal is the user. A sentence is a template, written once:
+
+    {get_task} {list_tasks} {quote} {get_account} {show} {do} {call}      this face's words for a call
+    {max_credits:450}                                              a parameter, as it is given there
+    {model:tell the user to }{person:please }                      only for this reader; may hold words of the others
+    {{ and }}                                                      braces
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTED, SUBMITTING, UNKNOWN, Job
 
@@ -30,62 +37,90 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """How one face writes its calls. Each value is a template over `{id}`, `{tool}` and `{take}`."""
+    """How one face writes its calls, as templates over `{id}`, `{tool}` and `{take}`, and who reads them."""
 
+    reader: Literal["model", "person"]
+    do: str
+    call: str
+    max_credits: str
     get_task: str
     list_tasks: str
     get_account: str
     quote: str
+    show: str
     another: str
+    next_take: str
     again: str
     stays: str
     stops: str
 
     def say(self, template: str, **values: object) -> str:
         """Fill a next step with this face's calls."""
+        named = {"id": "…", **values}
         calls = {
-            "get_task": self.get_task.format(**{"id": "…", **values}),
+            "get_task": self.get_task.format(**named),
+            "show": self.show.format(**named),
             "list_tasks": self.list_tasks,
             "quote": self.quote,
             "get_account": self.get_account,
+            "do": self.do,
+            "call": self.call,
         }
-        return _Lenient.fill(template, {**calls, **values})
+        return self._filled(template, {**calls, **values})
+
+    def _filled(self, template: str, words: Mapping[str, object]) -> str:
+        """Fill in words; a braced one that nobody knows is left as it stands: text must never fail to be shown."""
+
+        def word(found: re.Match[str]) -> str:
+            name, text = found["name"], found["text"]
+            if name is None:
+                return found[0][0]
+            if text is None:
+                return str(words.get(name, found[0]))
+            if name in READERS:
+                return self._filled(text, words) if name == self.reader else ""
+            return self.max_credits.format(text) if name == "max_credits" else found[0]
+
+        return _WORD.sub(word, template)
 
 
-class _Lenient(dict[str, object]):
-    """A braced word that nobody knows is left as it stands: text must never fail to be shown."""
-
-    def __missing__(self, key: str) -> str:
-        return "{" + key + "}"
-
-    @classmethod
-    def fill(cls, template: str, values: Mapping[str, object]) -> str:
-        try:
-            return template.format_map(cls(values))
-        except (ValueError, IndexError, KeyError, AttributeError):
-            return template
-
+READERS = ("model", "person")
+_WORD = re.compile(r"\{\{|\}\}|\{(?P<name>\w+)(?::(?P<text>[^{}]*(?:\{\w+\}[^{}]*)*))?\}")
 
 MODEL_FACE = Face(
+    reader="model",
+    do="call",
+    call="call",
+    max_credits="max_credits={}",
     get_task='get_task(task_id="{id}")',
     list_tasks="list_tasks",
     get_account="get_account",
     quote="quote_video",
+    show="give the user the file",
     another="For another version, repeat the call with take={take}",
+    next_take="repeat the call with take={take}",
     again="Do not call {tool} again for this video",
     stays=" by itself, even if this chat is closed",
     stops=" while this server runs; call get_task later to be sure",
 )
 SHELL_FACE = Face(
+    reader="person",
+    do="run",
+    call="command",
+    max_credits="--max-credits {}",
     get_task="avm get {id}",
     list_tasks="avm list",
     get_account="avm account",
     quote="avm quote",
+    show="avm open {id} shows it",
     another="For another version, repeat the command with --take {take}",
+    next_take="repeat the command with --take {take}",
     again="Do not run avm {command} again for this video",
     stays=" by itself, in the background",
     stops="; for that run avm get, which waits for it",
 )
+JSON_FACE = replace(SHELL_FACE, reader="model")
+"""What `avm --json` says: a program reads it, mostly an agent's, which runs commands and has a user of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from avm_mcp import catalog
-from avm_mcp.errors import quoted
+from avm_mcp.errors import AuthFailed, AvmError, ContentRejected, InsufficientCredits, quoted
 from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN
 from avm_mcp.report.faces import WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
 from avm_mcp.service import Found
+
+STAYS_UNCLEAR = 1200.0
+"""Seconds after which a lost answer that could not be settled is likely to stay so: the lists of ten minutes, which
+decide most, have been read by then."""
+
+LEAVES: Mapping[str, type[AvmError]] = {leaf.code: leaf for leaf in (AuthFailed, InsufficientCredits, ContentRejected)}
+"""Refusals after which the same call would only be refused again."""
 
 
 class Report:
@@ -132,8 +139,8 @@ class Report:
             lines = [same, *lines, f"{step.removesuffix(known)} {self._another(different=True)}."]
         return lines
 
-    def _get(self) -> str:
-        return self._face.say("{get_task}", id=self.job.public_id)
+    def _say(self, template: str) -> str:
+        return self._face.say(template, id=self.job.public_id)
 
     def _never_again(self) -> str:
         tool = catalog.MODELS[self.job.model].tool if self.job.model in catalog.MODELS else "the tool"
@@ -152,17 +159,27 @@ class Report:
     def _being_sent(self) -> list[str]:
         return [
             f"The request was sent and the service has not answered yet. Id {self.job.id}.",
-            "It goes on without this call.",
-            f"call {self._get()}. {self._never_again()}.",
+            self._say("It goes on without this {call}."),
+            self._say("{do} {get_task}.") + f" {self._never_again()}.",
         ]
 
     def _unclear(self) -> list[str]:
         price = cost(self.job)
         paid = f" It may have cost {price}." if price else ""
-        return [
+        lines = [
             "Unclear whether the video was started: the service's answer was lost."
-            f"{paid} This server keeps looking and does not pay twice. Id {self.job.id}.",
-            f"call {self._get()}. {self._never_again()}.",
+            f"{paid} This server keeps looking and does not pay twice. Id {self.job.id}."
+        ]
+        if self.found.progress.elapsed < STAYS_UNCLEAR:
+            return [*lines, self._say("{do} {get_task}.") + f" {self._never_again()}."]
+        return [
+            *lines,
+            self._say(
+                "{model:tell the user that it is still unclear."
+                " Only if they would rather risk that it is paid twice than wait,}"
+                "{person:wait, or at the risk that it is paid twice}"
+            )
+            + f" {self._face.next_take.format(take=self.job.take + 1)}.",
         ]
 
     def _started(self) -> list[str]:
@@ -172,7 +189,8 @@ class Report:
         return [
             f"Video started, NOT ready yet. Task {job.public_id}: {what}.",
             f"Usually takes about {about(self.found.progress.typical)}. {self._saving()}",
-            f"tell the user the cost and the time, then call {self._get()}. {self._never_again()}.",
+            self._say("{model:tell the user the cost and the time, then }{do} {get_task}.")
+            + f" {self._never_again()}.",
         ]
 
     def _running(self) -> list[str]:
@@ -188,11 +206,15 @@ class Report:
         if self._slow_down:
             return [
                 *lines,
-                "stop looking for now: tell the user that it is still being made and that you can look again later.",
+                self._say(
+                    "stop looking for now{model:: tell the user that it is still being made and that you can look again"
+                    " later}."
+                ),
             ]
         left = max(30.0, progress.typical - progress.elapsed)
         wait = "it takes longer than usual" if progress.overdue else f"about {about(left)} are left"
-        return [*lines, f"call {self._get()} again, or tell the user {wait} and stop. {self._saving()}"]
+        step = f"{{do}} {{get_task}} again{{model:, or tell the user {wait} and stop}}{{person:; {wait}}}."
+        return [*lines, f"{self._say(step)} {self._saving()}"]
 
     def _word(self) -> str:
         if self.job.status in WORDS:
@@ -216,11 +238,16 @@ class Report:
             lines.append("There is no link to it.")
         both = "the file path and the link" if self.file and self.link else "the file path" if self.file else "the link"
         if self.job.film == "lost":
-            return [*lines, f"tell the user what happened to the file. {self._another()}."]
-        if not self.file and not self.link:
-            later = f"call {self._get()} in a minute" if self.job.film == "wanted" else "tell the user that it is gone"
-            return [*lines, f"{later}. {self._another()}."]
-        return [*lines, f"give the user {both} exactly as written. {self._another()}."]
+            told = "{model:tell the user what happened to the file. }"
+        elif not self.file and not self.link:
+            told = (
+                "{do} {get_task} in a minute. "
+                if self.job.film == "wanted"
+                else "{model:tell the user that }it is gone. "
+            )
+        else:
+            told = f"{{model:give the user {both} exactly as written. }}{{person:{'{show}. ' if self.file else ''}}}"
+        return [*lines, f"{self._say(told)}{self._another()}."]
 
     def _failed(self) -> list[str]:
         job = self.job
@@ -233,8 +260,10 @@ class Report:
         said = f" The service said: {quoted(job.error_text)}." if job.error_text else ""
         return [
             f"The video failed at the service; {back}. Task {job.public_id}.{said}",
-            "tell the user. Only if they want it, repeat the call (it starts a new task),"
-            " better with a simpler prompt.",
+            self._say(
+                "{model:tell the user. Only if they want it, repeat the call (it starts a new task), better}"
+                "{person:repeat the command for another try, best} with a simpler prompt."
+            ),
         ]
 
     def _cancelled(self) -> list[str]:
@@ -242,12 +271,17 @@ class Report:
         back = f"{money(refunded, dollars=False)} came back" if refunded else "its credits come back"
         return [
             f"The video was cancelled; {back}. Task {self.job.public_id}.",
-            "tell the user. Nothing else is needed.",
+            self._say("{model:tell the user. }Nothing else is needed."),
         ]
 
     def _never(self) -> list[str]:
         why = f" {self.job.error_text}" if self.job.error_text else ""
+        refusal = LEAVES.get(self.job.error_code or "")
         return [
             f"It was never created; nothing was charged. Id {self.job.id}.{why}",
-            "repeating the call is safe, if the user still wants the video.",
+            self._say(
+                refusal.default_next_step
+                if refusal is not None
+                else "repeating the {call} is safe{model:, if the user still wants the video}."
+            ),
         ]

@@ -33,7 +33,7 @@ def listing_text(listing: Listing, face: Face) -> str:
     return "\n".join([*lines, face.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
 
 
-def price_text(model: str, seconds: int, price: Price, cap_left: int | None = None) -> str:
+def price_text(model: str, seconds: int, price: Price, face: Face, cap_left: int | None = None) -> str:
     """Return a price as text."""
     certain = price.basis == "quote"
     amount = money(price.credits, certain=certain, dollars=certain)
@@ -41,14 +41,14 @@ def price_text(model: str, seconds: int, price: Price, cap_left: int | None = No
     balance = "" if price.balance is None else f" The balance is {price.balance}."
     short = price.balance is not None and price.balance < price.credits
     step = (
-        "tell the user the price and the balance; credits can be added at https://aivideomaker.ai."
+        "{model:tell the user the price and the balance; }credits can be added at https://aivideomaker.ai."
         if short
-        else "tell the user the price, and start the video if they agree."
+        else "{model:tell the user the price, and start the video if they agree}{person:start it, if that is fine}."
     )
     parts = seconds // catalog.SEGMENT_SECONDS if model == "lv" else 0
     what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
     left = "" if cap_left is None else f" The daily cap leaves {cap_left} credits today."
-    return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {step}"
+    return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {face.say(step)}"
 
 
 def question_text(request: VideoRequest, price: Price) -> str:

@@ -27,6 +27,7 @@ from avm_mcp.media import (
     read_picture,
 )
 from avm_mcp.media.formats import Damaged, read_header
+from avm_mcp.report import MODEL_FACE
 
 
 def image_bytes(
@@ -62,6 +63,7 @@ def refusal(text: str, *allowed: Path, **more: object) -> FileRefused:
     with pytest.raises(FileRefused) as caught:
         read(text, *allowed, **more)
     assert caught.value.field == "image"
+    caught.value.next_step = MODEL_FACE.say(caught.value.next_step)
     assert "{" not in caught.value.next_step
     return caught.value
 

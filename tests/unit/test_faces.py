@@ -1,0 +1,63 @@
+"""Who is spoken to: a model is told what to tell the user; at a terminal the reader is the user."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avm_mcp import errors
+from avm_mcp.errors import AvmError, NotConfigured
+from avm_mcp.report import JSON_FACE, MODEL_FACE, SHELL_FACE, error_text
+
+
+def leaves(kind: type[AvmError] = AvmError) -> list[type[AvmError]]:
+    below = kind.__subclasses__()
+    return [leaf for sub in below for leaf in leaves(sub)] or [kind]
+
+
+@pytest.mark.parametrize("leaf", leaves())
+def test_every_step_speaks_to_its_reader(leaf):
+    shell, model, agent = (face.say(leaf.default_next_step) for face in (SHELL_FACE, MODEL_FACE, JSON_FACE))
+    assert not re.search(r"\bthe user\b|\bcall\b|restart the host|\(task_id", shell), shell
+    assert not re.search(r"\byou\b|\byour\b|\bavm (get|list)\b|--", model), model
+    for said in (shell, model, agent):
+        assert not re.search(r"[{}]|  |^ | $|model:|person:", said), said
+        assert said.endswith(".")
+
+
+def test_an_agent_that_reads_json_is_told_shell_commands_and_to_ask_the_user():
+    step = "{model:ask the user. If they agree,}{person:if you agree,} repeat the {call} with {max_credits:450}."
+    assert MODEL_FACE.say(step) == "ask the user. If they agree, repeat the call with max_credits=450."
+    assert SHELL_FACE.say(step) == "if you agree, repeat the command with --max-credits 450."
+    assert JSON_FACE.say(step) == "ask the user. If they agree, repeat the command with --max-credits 450."
+    assert JSON_FACE.say("{do} {get_task}", id="ck1") == "run avm get ck1"
+    assert MODEL_FACE.say("{model:{do} {get_task}}.", id="ck1") == 'call get_task(task_id="ck1").'
+
+
+def test_a_person_without_a_key_is_told_where_to_get_one():
+    said = error_text(NotConfigured("Not set up: no API key."), SHELL_FACE)
+    assert "Next: get a key at https://aivideomaker.ai and set AVM_API_KEY" in said
+
+
+@given(template=st.text(alphabet="{}:ab model get_task!\n\\"))
+def test_no_template_fails_to_be_shown(template):
+    for face in (SHELL_FACE, MODEL_FACE):
+        assert isinstance(face.say(template), str)
+
+
+def test_what_is_no_word_of_ours_stays_and_doubled_braces_are_one():
+    assert MODEL_FACE.say("{nobody} {knows:this} {{id}}", id="ck1") == "{nobody} {knows:this} {id}"
+
+
+def test_every_next_step_in_the_source_can_be_said_to_both():
+    """Whoever writes a step for a model writes it for a person too."""
+    package = Path(errors.__file__).parent
+    missed = [
+        f"{path.name}: {line.strip()}"
+        for path in package.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"""["'](tell|ask) the user""", line)
+    ]
+    assert missed == []
