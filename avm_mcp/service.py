@@ -284,10 +284,10 @@ class Service:
             said.append("This is the sandbox: no money is spent, and the film is a placeholder.")
         if job.film_error is not None and job.film == "saved":
             said.append(f"The saved file was {job.film_error}: {job.film_path}")
-        if job.video_url is not None and job.expires_at is not None and self._now() > job.expires_at:
-            job = replace(job, video_url=None)
         elif job.film == "saved" and job.film_path is not None and not film_whole(Path(job.film_path)):
             said.append("The saved file looks cut: the service sent no more of it.")
+        if job.video_url is not None and job.expires_at is not None and self._now() > job.expires_at:
+            job = replace(job, video_url=None)
             said.append("Its link is dead: the service keeps a finished video for 24 hours.")
         watcher = self._upstream.watcher
         if not job.final and isinstance(watcher.trouble, AuthFailed):
