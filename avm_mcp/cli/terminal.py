@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Terminal:
-    """The two streams of a program, and whether a program reads them."""
+    """The streams of a program, and whether a program reads them. Without `inp` nobody can be asked."""
 
     out: TextIO
     err: TextIO
     json: bool = False
+    inp: TextIO | None = None
 
     @classmethod
     def standard(cls, *, json: bool) -> "Terminal":
@@ -28,12 +29,27 @@ class Terminal:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError, ValueError, OSError):
                 stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-        return cls(sys.stdout, sys.stderr, json)
+        return cls(sys.stdout, sys.stderr, json, sys.stdin)
 
     @property
     def drawn(self) -> bool:
         """Return whether somebody watches stderr, so that a bar may move there."""
         return not self.json and self.err.isatty()
+
+    @property
+    def asks(self) -> bool:
+        """Return whether somebody sits there who can be asked."""
+        return self.drawn and self.inp is not None and self.inp.isatty()
+
+    async def agreed(self, question: str) -> bool:
+        """Ask on stderr and return whether the answer is yes; anything else, and no answer, is no."""
+        assert self.inp is not None
+        print(f"{_harmless(question)} [y/N] ", end="", file=self.err, flush=True)
+        if os.name == "posix":  # elsewhere the loop stands still meanwhile; nothing was sent yet that it would serve
+            import anyio
+
+            await anyio.wait_readable(self.inp)  # a terminal gives whole lines
+        return self.inp.readline().strip().lower() in ("y", "yes")
 
     @property
     def face(self) -> "Face":

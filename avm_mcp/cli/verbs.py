@@ -89,7 +89,11 @@ class Session:
         image, folders = _typed(given.values.get("image"), self._runtime.input_folders)
         typed = Arguments(given.tool, {**given.values, "image": image}, given.normalized) if image else given
         request, picture = video_request(given.tool, typed, folders=folders, paths_allowed=True)
-        self._latest = found = noted(await self._started(request, given["max_credits"]), picture, given)
+        consent = await self._asked(request, given["max_credits"])
+        if consent is False:
+            self._terminal.note("Not started, nothing charged.")
+            return exits.MONEY
+        self._latest = found = noted(await self._started(request, given["max_credits"], consent), picture, given)
         if given["wait_seconds"] == 0:
             code = self._told(found, given, fresh=True)
             return code if found.job.final or found.job.status == UNKNOWN else exits.OK
@@ -154,14 +158,26 @@ class Session:
             price = f", {about}" if about else ""
             self._terminal.note(f"Task {found.job.public_id}{price}. Ctrl-C stops the waiting, not the task; {again}")
 
-    async def _started(self, request: VideoRequest, max_credits: int | None) -> Found:
+    async def _asked(self, request: VideoRequest, max_credits: int | None) -> bool | None:
+        """Return what the person at the terminal says to a dear film; None where nobody is there or needs to be."""
+        if not self._terminal.asks:
+            return None
+        service, terminal = self._runtime.service, self._terminal
+        price = await self._unless_stopped(lambda: service.question(request, max_credits=max_credits))
+        if price is None:
+            return None
+        return await self._unless_stopped(lambda: terminal.agreed(report.question_text(request, price)))
+
+    async def _started(self, request: VideoRequest, max_credits: int | None, consent: bool | None) -> Found:
         """Submit. A signal meanwhile does not cut the request off before its id is known."""
         if self._stop.is_set():
             raise Stopped  # the signal came before anything was sent
         service, journal = self._runtime.service, self._runtime.journal
         known = {job.id for job in await journal.newest(service.account, RECENT)}
         try:
-            return await self._unless_stopped(lambda: service.submit(request, max_credits=max_credits), LAST_ANSWER)
+            return await self._unless_stopped(
+                lambda: service.submit(request, max_credits=max_credits, consent=consent), LAST_ANSWER
+            )
         except Stopped:
             for job in await journal.newest(service.account, RECENT):
                 if job.id not in known and job.identity == request.identity():

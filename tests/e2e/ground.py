@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 KEY = "ak_ground_0123456789"
 ROOT = Path(__file__).parents[2]
+AVM = (sys.executable, "-c", "import sys; from avm_mcp.cli import main; sys.exit(main())")
 
 FAST = SandboxOptions(speed=200, render=False, query_limit=None, balance=100_000, durations={"t2v": 100.0})
 """A film of t2v takes half a second."""
@@ -192,8 +193,7 @@ async def output(argv: Sequence[str], env: Mapping[str, str], seconds: float = 6
 
 async def avm(spot: Ground, *argv: str, seconds: float = 60, **more: str) -> dict[str, Any]:
     """Run `avm … --json` and return what it says."""
-    program_ = [sys.executable, "-c", "import sys; from avm_mcp.cli import main; sys.exit(main())"]
-    code, out, err = await output([*program_, *argv, "--json"], spot.environ(**more), seconds)
+    code, out, err = await output([*AVM, *argv, "--json"], spot.environ(**more), seconds)
     assert out.strip(), (code, err)
     return json.loads(out) | {"_exit": code, "_stderr": err}
 

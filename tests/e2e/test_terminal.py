@@ -1,0 +1,97 @@
+"""P8: somebody who sits at a terminal is asked before a dear film, there and then."""
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.e2e.ground import AVM, FAST, Ground, ground, until
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(os.name == "nt", reason="a terminal as POSIX has it"),
+]
+
+DEAR = ("long-video", "https://example.com/a.png", "dawn", "noon", "dusk", "--wait", "0")
+"""225 credits, above the 200 that need a yes."""
+
+
+@pytest.fixture
+async def spot(tmp_path: Path) -> AsyncIterator[Ground]:
+    async with ground(tmp_path, FAST) as spot:
+        yield spot
+
+
+async def typed(spot: Ground, answer: bytes, *argv: str) -> tuple[int, str, str]:
+    """Run `avm` at a terminal, answer its question; return its exit code, stdout, and what the terminal showed."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    shown = bytearray()
+
+    def seen(words: bytes) -> bool:
+        try:
+            shown.extend(os.read(ours, 4096))
+        except BlockingIOError:
+            return words in shown
+        except OSError:  # the other end is closed
+            return True
+        return words in shown
+
+    environ = spot.environ(TERM="dumb")
+    # A session of its own whose terminal this is: Ctrl-C typed there is a signal.
+    process = await anyio.open_process([*AVM, *argv], stdin=theirs, stderr=theirs, env=environ, start_new_session=True)
+    os.close(theirs)
+    async with process:
+        try:
+            await until(lambda: seen(b"[y/N]"), "a question", 60)
+            assert spot.posts == 0, "nothing is sent before the answer"
+            os.write(ours, answer)
+            assert process.stdout is not None
+            out = b"".join([piece async for piece in process.stdout])
+            with anyio.fail_after(60):
+                await process.wait()
+            await until(lambda: seen(b"\0never"), "the end of the terminal")
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            os.close(ours)
+    return process.returncode or 0, out.decode(), shown.decode()
+
+
+@pytest.mark.parametrize("answer", [b"y\n", b" Yes\n"])
+async def test_a_yes_at_the_terminal_starts_it(spot, answer):
+    code, out, shown = await typed(spot, answer, *DEAR)
+    assert code == 0, shown
+    assert 'Start this video (15 s, lv) for 225 credits ($2.25)? "dawn' in shown
+    assert "Video started" in out
+    assert "[y/N]" not in out, "questions are no results"
+    assert spot.posts == len(spot.charges) == 1
+
+
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"])
+async def test_anything_else_does_not(spot, answer):
+    code, out, shown = await typed(spot, answer, *DEAR)
+    assert code == 4
+    assert out == ""
+    assert "Not started, nothing charged." in shown
+    assert spot.posts == 0
+
+
+async def test_whoever_has_nobody_to_ask_gets_the_refusal(spot):
+    """A pipe is no person, nor is a reader of JSON."""
+    for more in ([], ["--json"]):
+        done = await anyio.run_process([*AVM, *DEAR, *more], env=spot.environ(), check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 4
+        said = (done.stdout + done.stderr).decode()
+        assert "[y/N]" not in said
+        assert "--max-credits 225" in said
+        assert ("ask the user" in said) is bool(more)
+    done = await anyio.run_process([*AVM, *DEAR, "--max-credits", "225"], env=spot.environ(), check=False)
+    assert done.returncode == 0, done.stderr
+    assert spot.posts == 1
