@@ -53,7 +53,8 @@ CLOCK_SLACK = 3.0
 """Seconds: the `Date` header that tells the upstream's clock has whole seconds, and comes some time after."""
 
 LATE = 180.0
-"""Seconds after the last sign of a send during which its task may still be made: a request can hang on its way."""
+"""Seconds after the last sign of a send during which its task is likely to be made, if a request hangs on its way. One
+made later is ours only if no other open request may have made it."""
 
 FIRST_GAP, LONGEST_GAP = 5.0, 300.0
 GIVE_UP = 24 * 3600.0
@@ -80,7 +81,7 @@ class Sent:
     latest: float
 
     def is_row(self, row: TaskSnapshot) -> bool:
-        """Return whether this row may be what was sent; by key alone where it has one."""
+        """Return whether this row is likely to be what was sent; by key alone where it has one."""
         if row.idempotency_key is not None:
             return row.idempotency_key == self.job.idempotency_key
         return self.is_like(row) and row.created_at is not None and row.created_at.timestamp() <= self.latest
@@ -118,14 +119,17 @@ def match(
         lost: The other requests whose answers are lost.
         waiting: Requests whose answers are being waited for: they will say themselves which task is theirs.
     """
-    free = sorted((row for row in rows if row.id not in claimed and sent.is_row(row)), key=_made)
-    keyed = [row for row in free if row.idempotency_key is not None]
-    if keyed:
+    left = sorted((row for row in rows if row.id not in claimed), key=_made)
+    free = [row for row in left if sent.is_row(row)]
+    if keyed := [row for row in free if row.idempotency_key is not None]:
         return keyed[0]
-    if not free or any(other.is_row(row) for other in waiting for row in free):
-        return None
-    equals = [other for other in lost if all(other.is_row(row) for row in free)]
-    return free[0] if len(free) <= 1 + len(equals) else None
+    if free:
+        if any(other.is_row(row) for other in waiting for row in free):
+            return None
+        equals = [other for other in lost if all(other.is_row(row) for row in free)]
+        return free[0] if len(free) <= 1 + len(equals) else None
+    late = [row for row in left if sent.is_like(row) and not any(other.is_like(row) for other in (*lost, *waiting))]
+    return late[0] if len(late) == 1 else None
 
 
 def _made(row: TaskSnapshot) -> float:

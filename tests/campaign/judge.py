@@ -231,10 +231,6 @@ class _Judge:
         if cap is not None and len(self.record.tasks) > cap:
             self.said.excuses.append("a capped list without keys: the lost answer stays UNKNOWN")
             return True
-        asked = [i for i in group if any(call.tool in PAID for call in self.calls[i.number])]
-        if len(asked) > 1:
-            self.said.excuses.append("two equal candidates without keys: the lost answer stays UNKNOWN")
-            return True
         return False
 
     def _on_disk(self, task: Task) -> bool:

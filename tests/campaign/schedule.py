@@ -12,11 +12,11 @@ from typing import Any
 from avm_mcp.sandbox import faults
 from avm_mcp.sandbox.faults import Fault
 
-LONGEST_HANG = 190.0
-"""Seconds that a paid request may lie with the service before it acts, after which our 90 s are long over.
-The design takes a task for the lost one only if it was made within 180 s of our last sign of waiting."""
+LONGEST_HANG = 600.0
+"""Seconds that a paid request may lie with the service before it acts, after which our 90 s are long over: the ten
+minutes of lists after which it is said that no task was made begin when those are."""
 
-STALEST = 240.0
+STALEST = 540.0
 """Seconds that a list may lag. NOT_CREATED asks for ten minutes of lists: a service that shows nothing newer than
 that for longer is lying, and nobody could tell."""
 

@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from PIL import Image
 
 from avm_mcp.sandbox import faults
 from tests.house import error, fields
@@ -94,17 +95,40 @@ async def test_a_task_is_not_taken_from_an_equal_request_that_still_waits_for_it
     assert len(house.sandbox.entries("charge")) == 1
 
 
-async def test_a_task_that_was_made_too_late_to_be_sure_of_is_not_denied(house):
-    """P2: a request that lay six minutes with the service is not said to have come to nothing."""
+async def test_a_request_that_lay_with_the_service_for_minutes_is_found(house):
+    """P2, P3: made six minutes late it is not said to have come to nothing, and its film is saved."""
     house.sandbox.change(honours_idempotency=False)
     async with house.client() as client:
         await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
         await anyio.sleep(60)
         house.sandbox.faults.next("generate", faults.hang(360))
         told = fields(await client.call_tool("text_to_video", CALL))
-        await anyio.sleep(7200)
-        told = fields(await client.call_tool("get_task", {"task_id": told["task_id"]}))
-        assert told["status"] == "UNKNOWN"
+        told = await until(client, told["task_id"], "COMPLETED", "NOT_CREATED")
+        assert told["file"]
+    assert len(house.sandbox.entries("charge")) == 2
+
+
+async def test_a_task_goes_to_the_request_that_was_sent_just_before_it(house):
+    """P1: one that never arrived, minutes earlier and alike in all that the list shows, does not get it."""
+    await house.grown_up()
+    house.sandbox.change(honours_idempotency=False)
+    for name, colour in (("red.png", "red"), ("blue.png", "blue")):
+        Image.new("RGB", (640, 360), colour).save(house.pictures / name)
+    call = {"prompt": "it turns", "wait_seconds": 0}
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        await anyio.sleep(60)
+        house.sandbox.faults.next("generate", faults.drop())
+        never = fields(await client.call_tool("image_to_video", call | {"image": str(house.pictures / "red.png")}))
+        await anyio.sleep(300)
+        house.sandbox.faults.next("generate", faults.drop(after=True))
+        house.sandbox.faults.next("list", faults.http_error(500), count=4)
+        found = fields(await client.call_tool("image_to_video", call | {"image": str(house.pictures / "blue.png")}))
+        assert (never.get("status"), found.get("status")) == ("UNKNOWN", "UNKNOWN"), (never, found)
+        found = await until(client, found["task_id"], "COMPLETED")
+        never = await until(client, never["task_id"], "NOT_CREATED", "COMPLETED")
+        assert never["status"] == "NOT_CREATED"
+        assert found["task_id"] == house.sandbox.tasks()[0].id
     assert len(house.sandbox.entries("charge")) == 2
 
 
