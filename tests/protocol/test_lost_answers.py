@@ -128,7 +128,7 @@ async def test_a_task_goes_to_the_request_that_was_sent_just_before_it(house):
         found = await until(client, found["task_id"], "COMPLETED")
         never = await until(client, never["task_id"], "NOT_CREATED", "COMPLETED")
         assert never["status"] == "NOT_CREATED"
-        assert found["task_id"] == house.sandbox.tasks()[0].id
+        assert found["task_id"] == house.sandbox.tasks()[-1].id
     assert len(house.sandbox.entries("charge")) == 2
 
 
