@@ -45,10 +45,10 @@ class Bench:
         self.scratch = scratch
         self.home = scratch / "home"
         self.home.mkdir()
-        self.programs = scratch / "bin"
-        self.programs.mkdir()
+        self.programs = self.home / ".local" / "bin"
+        self.programs.mkdir(parents=True)
         dropped = ("AVM_", "AIVIDEO_", "CLAUDE", "ANTHROPIC", "GEMINI", "GOOGLE", "OPENAI", "CODEX", "OPENCLAW")
-        dropped += ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
+        dropped += ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "XDG_", "UV_TOOL")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         self.environ = kept | {
             "HOME": str(self.home),
