@@ -141,6 +141,17 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Spending:
+    """A day's sums, in credits; `spent` is what counts against a cap: charged or else quoted, less what came back."""
+
+    videos: int
+    quoted: int
+    charged: int
+    refunded: int
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One row of the journal: everything known about one paid request. Times are seconds since 1970, UTC."""
 

@@ -40,6 +40,7 @@ from avm_mcp.models import (
     Account,
     Job,
     Price,
+    Spending,
     VideoRequest,
 )
 from avm_mcp.prices import Prices
@@ -98,7 +99,7 @@ class Funds:
     """What an account has, may spend, and where its files go."""
 
     balance: int | None
-    spent_today: int
+    today: Spending
     models: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -403,14 +404,14 @@ class Service:
 
     async def funds(self) -> Funds:
         """Return balance, spending and models; what the API does not tell is left out."""
-        spent = await self._journal.spent_today(self.account, self._now())
+        today = await self._journal.spending_today(self.account, self._now())
         known: tuple[str, ...] = tuple(catalog.MODELS)
         if self._given is None:
-            return Funds(None, spent, known, ("There is no API key: set AVM_API_KEY.",))
+            return Funds(None, today, known, ("There is no API key: set AVM_API_KEY.",))
         account = await self._given.client.account()
         if account is None:
-            return Funds(None, spent, known, ("The service does not tell the balance.",))
-        return Funds(account.balance, spent, *_offered(account, known))
+            return Funds(None, today, known, ("The service does not tell the balance.",))
+        return Funds(account.balance, today, *_offered(account, known))
 
     # --- how long the caller's host waits ---
 

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from avm_mcp import catalog, keeper
-from avm_mcp.cli import exits
+from avm_mcp import catalog
+from avm_mcp.cli import exits, keepers
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.config import Settings
@@ -210,11 +210,7 @@ def _state(runtime: Runtime) -> Check:
 
 
 async def _keeper(runtime: Runtime) -> Check:
-    if await runtime.service.keeper_alive():
-        return Check("keeper", "ok", "at work: films are saved although what asked for them ended")
-    if runtime.client is None or keeper.possible(runtime.settings, runtime.journal):
-        return Check("keeper", "ok", "none at work; the next video starts one")
-    return Check("keeper", "ok", "none here: a film is saved when it is waited for, or fetched with avm get")
+    return Check("keeper", "ok", keepers.SAID[await keepers.standing(runtime)])
 
 
 async def _hosts(runtime: Runtime) -> Check:

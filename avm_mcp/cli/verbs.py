@@ -9,7 +9,7 @@ import anyio
 
 from avm_mcp import report
 from avm_mcp.arguments import MAX_WAIT, Arguments
-from avm_mcp.cli import bars, exits
+from avm_mcp.cli import bars, exits, keepers
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.errors import AvmError
@@ -110,8 +110,10 @@ class Session:
         listing = await self._unless_stopped(
             lambda: service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
         )
+        keeper = await keepers.standing(self._runtime)
         self._terminal.result(
-            lambda: report.listing_text(listing, face), lambda: report.listing_fields(listing, face, place)
+            lambda: report.listing_text(listing, face, f"Keeper: {keepers.SAID[keeper]}."),
+            lambda: report.listing_fields(listing, face, place) | {"keeper": keeper},
         )
         return exits.OK
 

@@ -12,6 +12,7 @@ from avm_mcp.errors import StateUnavailable
 from avm_mcp.journal.driver import Driver
 from avm_mcp.journal.jobs import FILE_LIFE, Jobs, Limits, Reservation
 from avm_mcp.journal.shared import Shared
+from avm_mcp.journal.spending import Sums
 from avm_mcp.journal.sqlite import DAMAGED, SqliteDriver
 
 __all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "open_journal"]
@@ -27,7 +28,7 @@ _IN_MEMORY = (
 _FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
 
 
-class Journal(Jobs, Shared):
+class Journal(Jobs, Sums, Shared):
     """The journal, over any driver."""
 
     def __init__(

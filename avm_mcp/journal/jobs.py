@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable
 from avm_mcp.journal.driver import Driver, Row, Transaction
+from avm_mcp.journal.spending import spending
 from avm_mcp.models import (
-    CANCEL,
     COMPLETED,
     FAILED,
     FINAL,
@@ -104,7 +104,7 @@ class Jobs:
             )
 
     async def _refuse_beyond_day(self, tx: Transaction, draft: Job, cap: int) -> None:
-        spent = await _spent(tx, draft.account, day_of(draft.created_at))
+        spent = (await spending(tx, draft.account, day_of(draft.created_at))).spent
         price = draft.credits_quoted
         if price is None or spent + price > cap:
             amount = str(price) if draft.credits_basis == "quote" else f"up to {price}"
@@ -355,26 +355,11 @@ class Jobs:
         )
         return [_job(row) for row in found]
 
-    async def spent_today(self, account: str, now: float) -> int:
-        """Return the credits of this UTC day: charged, or while that is unknown quoted, less what came back."""
-        return await _spent(self._driver, account, day_of(now))
-
     async def _where(self, condition: str, account: str, *values: object) -> list[Job]:
         found = await self._driver.rows(
             f"{_SELECT} WHERE account = ? AND {condition} ORDER BY created_at, id", account, *values
         )
         return [_job(row) for row in found]
-
-
-async def _spent(source: Driver | Transaction, account: str, day: str) -> int:
-    found = await source.rows(
-        "SELECT COALESCE(SUM(CASE"
-        " WHEN status IN (?, ?) AND credits_charged IS NULL THEN 0"  # the seed API refunds without saying so
-        " ELSE COALESCE(credits_charged, credits_quoted, 0) - COALESCE(credits_refunded, 0) END), 0) AS n"
-        " FROM jobs WHERE account = ? AND day = ? AND mine = 1 AND status <> ?",
-        *(FAILED, CANCEL, account, day, NOT_CREATED),
-    )
-    return int(found[0]["n"])
 
 
 async def _learn(tx: Transaction, job: Job, seen: TaskSnapshot, now: float) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from avm_mcp import catalog
 from avm_mcp.errors import AuthFailed, AvmError, ContentRejected, InsufficientCredits, quoted
-from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN
+from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN, Job
 from avm_mcp.report.faces import WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
 from avm_mcp.service import Found
 
@@ -14,8 +14,18 @@ STAYS_UNCLEAR = 1200.0
 """Seconds after which a lost answer that could not be settled is likely to stay so: the lists of ten minutes, which
 decide most, have been read by then."""
 
+FILMS: Mapping[str, str] = {"saved": "saved", "wanted": "pending", "lost": "lost", "off": "not saved"}
+"""What became of a film; `missing` is one that was moved or deleted since."""
+
 LEAVES: Mapping[str, type[AvmError]] = {leaf.code: leaf for leaf in (AuthFailed, InsufficientCredits, ContentRejected)}
 """Refusals after which the same call would only be refused again."""
+
+
+def film_word(job: Job) -> str | None:
+    """Return what became of a finished film on this side; None of one that is not finished."""
+    if job.status != COMPLETED:
+        return None
+    return "missing" if job.film == "saved" and job.film_error is not None else FILMS.get(job.film)
 
 
 class Report:
@@ -69,6 +79,7 @@ class Report:
             "progress_percent": round(progress.percent, 1),
             "elapsed_seconds": round(progress.elapsed),
             "typical_seconds": round(progress.typical),
+            "film": film_word(job),
             "file": self.file,
             "video_url": self.link,
             "expires_at": stamp(job.expires_at) if self.link else None,

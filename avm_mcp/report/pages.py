@@ -1,36 +1,45 @@
 """Pages: a list of tasks, a price, an account."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from avm_mcp import catalog
 from avm_mcp.errors import quoted
-from avm_mcp.models import COMPLETED, Price, VideoRequest
+from avm_mcp.models import Job, Price, VideoRequest
 from avm_mcp.report.faces import WORDS, Face, Place, clipped, given, money, stamp
-from avm_mcp.report.job import Report
+from avm_mcp.report.job import Report, film_word
 from avm_mcp.service import Funds, Listing
 
 
-def listing_text(listing: Listing, face: Face) -> str:
-    """Return a page of tasks as text, one line each, with every id and path."""
+def listing_text(listing: Listing, face: Face, keeper: str | None = None) -> str:
+    """Return a page of tasks as text, one line each, with every id and path; `keeper` says whether one is at work."""
+    tail = [keeper] if keeper is not None else []
     if not listing.found:
-        return "\n".join([*listing.notes, "No videos found.", "Next: nothing to do."])
+        return "\n".join([*listing.notes, "No videos found.", *tail, "Next: nothing to do."])
     lines = list(listing.notes)
     for found in listing.found:
         job = found.job
-        where = ""
-        if job.status == COMPLETED and job.film == "saved" and job.film_error is None:
-            where = f" File: {job.film_path}"
-        elif job.status == COMPLETED and job.video_url:
-            where = f" Link: {job.video_url}"
+        where = _where(job)
         word = WORDS.get(job.status, "being made")
         about_it = f"{job.model}, {job.seconds} s" if job.seconds else job.model
         what = f"{about_it}, {stamp(job.created_at)}, {quoted(clipped(job.prompt, 60))}.{where}"
         lines.append(f"{job.public_id}: {word} ({job.status}), {what}")
     more = f" More: cursor={listing.next_cursor}." if listing.next_cursor else ""
     first = listing.found[0].job.public_id
-    return "\n".join([*lines, face.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
+    return "\n".join([*lines, *tail, face.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
+
+
+def _where(job: Job) -> str:
+    """Return where a film is, or what became of it."""
+    film = film_word(job)
+    if film is None:
+        return ""
+    if film == "saved":
+        return f" File: {job.film_path}"
+    why = f" ({job.film_error.rstrip('.')})" if job.film_error else ""
+    return f" Film {film}{why}." + (f" Link: {job.video_url}" if job.video_url else "")
 
 
 def price_text(model: str, seconds: int, price: Price, face: Face, cap_left: int | None = None) -> str:
@@ -63,9 +72,12 @@ def funds_text(
     funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], *, sandbox: bool = False
 ) -> str:
     """Return an account as text."""
+    today = funds.today
     lines = [
         "Balance: " + (money(funds.balance) if funds.balance is not None else "not told by the service") + ".",
-        f"Spent today (UTC) through this server: {funds.spent_today} credits.",
+        f"Spent today (UTC) through this server: {today.spent} credits"
+        + (f" for {today.videos} video{'' if today.videos == 1 else 's'}" if today.videos else "")
+        + (f" (quoted {today.quoted}, charged {today.charged}, refunded {today.refunded})." if today.videos else "."),
         "Caps: " + (", ".join(f"{name} {value}" for name, value in caps.items()) or "none") + ".",
         f"Models: {', '.join(funds.models)}.",
         f"Pictures are read from: {', '.join(map(str, inputs)) or 'https links only'}.",
@@ -109,7 +121,8 @@ def funds_fields(
     """Return an account as data; `account` is the fingerprint of its key."""
     return given(
         balance=funds.balance,
-        spent_today=funds.spent_today,
+        spent_today=funds.today.spent,
+        today=asdict(funds.today),
         caps=dict(caps),
         models=list(funds.models),
         input_folders=[str(folder) for folder in inputs],

@@ -47,6 +47,7 @@ _TASK: dict[str, Any] = {
     "progress_percent": _NUMBER,
     "elapsed_seconds": _WHOLE,
     "typical_seconds": _WHOLE,
+    "film": _TEXT,
     "file": _TEXT,
     "video_url": _TEXT,
     "expires_at": _TEXT,
@@ -82,6 +83,7 @@ _QUOTE_OUTPUT = _object(
 _ACCOUNT_OUTPUT = _object(
     balance=_WHOLE,
     spent_today=_WHOLE,
+    today=_object(videos=_WHOLE, quoted=_WHOLE, charged=_WHOLE, refunded=_WHOLE, spent=_WHOLE),
     caps={"type": "object"},
     models=_TEXTS,
     input_folders=_TEXTS,

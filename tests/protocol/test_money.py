@@ -137,6 +137,7 @@ async def test_the_cap_of_a_day_counts_what_was_spent_and_not_what_came_back(hou
         assert again["deduplicated"] is True
         account, *_ = await call(client, "get_account", {})
         assert account["spent_today"] == 30
+        assert account["today"] == {"videos": 2, "quoted": 30, "charged": 30, "refunded": 0, "spent": 30}
         assert account["caps"] == {"per_day": 40}
         quoted, *_ = await call(client, "quote_video", {"model": "t2v"})
         assert quoted["cap_left"] == 10
@@ -144,12 +145,32 @@ async def test_the_cap_of_a_day_counts_what_was_spent_and_not_what_came_back(hou
         await anyio.sleep(120)
         made, *_ = await call(client, "text_to_video", {"prompt": "kite 3"})
         assert house.sandbox.posts == 3
+        account, *_ = await call(client, "get_account", {})
+        assert account["today"] == {"videos": 3, "quoted": 45, "charged": 45, "refunded": 15, "spent": 30}
         await call(client, "get_task", {"task_id": made["task_id"], "wait_seconds": 600})
         await refused(client, "text_to_video", {"prompt": "kite 4"})
         midnight = datetime(2026, 11, 23, 0, 1, tzinfo=UTC).timestamp()
         await anyio.sleep(midnight - house.wall())
         await call(client, "text_to_video", {"prompt": "kite 4"})
     assert house.sandbox.posts == 4
+
+
+@pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="40")], indirect=True)
+async def test_a_charge_above_the_quote_is_reported_and_counts(house):
+    """P8: told with the task, summed in the account, and the day's cap knows what was charged."""
+    cheap = json.dumps({"model": "t2v", "credits": 10, "usdPerCredit": 0.01})
+    house.sandbox.faults.next("quote", faults.Fault(kind="answer", body=cheap))
+    async with house.client() as client:
+        quoted, *_ = await call(client, "quote_video", {"model": "t2v"})
+        assert (quoted["credits"], quoted["basis"]) == (10, "quote")
+        told, _, said = await call(client, "text_to_video", KITE)
+        assert told["credits"] == {"quoted": 10, "charged": 15, "basis": "charge"}
+        assert "charged 15 credits although it quoted 10" in said
+        account, _, said = await call(client, "get_account", {})
+        assert account["today"] == {"videos": 1, "quoted": 10, "charged": 15, "refunded": 0, "spent": 15}
+        assert "15 credits for 1 video (quoted 10, charged 15, refunded 0)" in said
+        quoted, *_ = await call(client, "quote_video", {"model": "t2v"})
+        assert quoted["cap_left"] == 25
 
 
 @pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="40")], indirect=True)

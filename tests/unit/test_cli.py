@@ -466,3 +466,38 @@ async def test_a_film_is_saved_somewhere_else_and_shown(house, tmp_path):
         said = Terminal(io.StringIO(), io.StringIO())
         assert await films.show(made["task_id"], runtime, said, missing) == 0
         assert "No player could be started" in said.err.getvalue()
+
+
+# --- what is saved, pending, lost ---
+
+
+async def test_a_list_shows_what_is_saved_pending_and_lost_and_whether_a_keeper_is_at_work(house):
+    """P3. For a person, and with --json for whoever reads that."""
+    await house.grown_up()
+    saved = (await avm(house, "text-to-video", "one", "--json")).fields
+    gone = (await avm(house, "text-to-video", "two", "--json")).fields
+    Path(gone["file"]).unlink()
+    await avm(house, "text-to-video", "three", "--wait", "0")
+    off = (await avm(house, "text-to-video", "four", "--json", AVM_SAVE="off")).fields
+    house.sandbox.faults.next("file", faults.http_error(503), count=99)
+    pending = (await avm(house, "text-to-video", "five", "--json")).fields
+    told = (await avm(house, "list", "--json", AVM_SAVE="off")).fields
+    films = {task["task_id"]: task.get("film") for task in told["tasks"]}
+    assert (films[saved["task_id"]], films[gone["task_id"]]) == ("saved", "missing")
+    assert (films[off["task_id"]], films[pending["task_id"]]) == ("not saved", "pending")
+    assert told["keeper"] == "off"
+    said = (await avm(house, "list")).out
+    assert f"File: {saved['file']}" in said
+    assert "Film missing (moved or deleted since it was saved). Link: http" in said
+    assert "Film pending (" in said
+    assert "\nKeeper: none here: a film is saved when it is waited for" in said
+    await anyio.sleep(25 * 3600)
+    house.sandbox.faults.clear()
+    lost = (await avm(house, "get", pending["task_id"])).out
+    assert "could not be saved" in lost
+    said = (await avm(house, "list")).out
+    assert "Film lost (" in said
+    async with house.runtime() as runtime:
+        service = runtime.service
+        assert await runtime.journal.lease(f"keep:{service.account}", "somebody", house.wall(), 30)
+    assert "Keeper: at work" in (await avm(house, "list")).out

@@ -1,0 +1,21 @@
+"""What is said of the keeper: whether films are saved although nobody waits for them."""
+
+from collections.abc import Mapping
+
+from avm_mcp import keeper
+from avm_mcp.runtime import Runtime
+
+SAID: Mapping[str, str] = {
+    "at work": "at work: films are saved although what asked for them ended",
+    "none": "none at work; the next video starts one",
+    "off": "none here: a film is saved when it is waited for, or fetched with avm get",
+}
+
+
+async def standing(runtime: Runtime) -> str:
+    """Return which word of `SAID` is true of this state and account."""
+    if await runtime.service.keeper_alive():
+        return "at work"
+    if runtime.client is None or keeper.possible(runtime.settings, runtime.journal):
+        return "none"
+    return "off"
