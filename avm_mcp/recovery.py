@@ -4,7 +4,8 @@ A paid request whose answer was lost is compared with the upstream's own list of
 
 1. A row that carries our idempotency key is ours; one that carries another key never is. Without keys, a row of the
    same model and input, made after our send and claimed by no other job, is ours if it is the only such one. Several
-   equal requests whose answers are all lost share out as many rows: which is whose makes no difference to anybody.
+   requests that look equal and whose answers are all lost share out as many rows, in the order they were sent; where
+   there are fewer rows, the last sent have them.
 2. If there is none, and this upstream is known to keep the keys it is sent, the same bytes are sent again with the
    same key: it answers with the first task or makes the first one. At most three times.
 3. Otherwise it stays unclear, and is looked for again and again. That it never came to be is said only after
@@ -53,8 +54,8 @@ CLOCK_SLACK = 3.0
 """Seconds: the `Date` header that tells the upstream's clock has whole seconds, and comes some time after."""
 
 LATE = 180.0
-"""Seconds after the last sign of a send during which its task is likely to be made, if a request hangs on its way. One
-made later is ours only if no other open request may have made it."""
+"""Seconds after the last sign of a send during which its task is likely to be made, if a request hangs on its way. Rows
+made later are only taken where none was made before."""
 
 FIRST_GAP, LONGEST_GAP = 5.0, 300.0
 GIVE_UP = 24 * 3600.0
@@ -120,16 +121,19 @@ def match(
         waiting: Requests whose answers are being waited for: they will say themselves which task is theirs.
     """
     left = sorted((row for row in rows if row.id not in claimed), key=_made)
-    free = [row for row in left if sent.is_row(row)]
-    if keyed := [row for row in free if row.idempotency_key is not None]:
-        return keyed[0]
-    if free:
-        if any(other.is_row(row) for other in waiting for row in free):
+    for fits in (Sent.is_row, Sent.is_like):
+        free = [row for row in left if fits(sent, row)]
+        if keyed := [row for row in free if row.idempotency_key is not None]:
+            return keyed[0]
+        if not free:
+            continue
+        if any(fits(other, row) for other in waiting for row in free):
             return None
-        equals = [other for other in lost if all(other.is_row(row) for row in free)]
-        return free[0] if len(free) <= 1 + len(equals) else None
-    late = [row for row in left if sent.is_like(row) and not any(other.is_like(row) for other in (*lost, *waiting))]
-    return late[0] if len(late) == 1 else None
+        equals = [sent, *(other for other in lost if all(fits(other, row) for row in free))]
+        owners = sorted((other.job.created_at, other.job.id) for other in equals)[-len(free) :]
+        me = (sent.job.created_at, sent.job.id)
+        return free[owners.index(me)] if me in owners and len(free) <= len(owners) else None
+    return None
 
 
 def _made(row: TaskSnapshot) -> float:

@@ -346,6 +346,7 @@ def _of_file(rng: random.Random) -> Fault:
         (14, lambda: faults.drop(after=rng.random() < 0.5)),
         (14, lambda: faults.http_error(rng.choice((500, 502, 503)))),
         (22, faults.truncated),
+        (8, faults.half),
         (10, lambda: faults.stall(rng.choice((1, 40)))),
         (8, lambda: faults.hang(rng.choice((2, 40)))),
         (6, lambda: faults.html(rng.choice((200, 503)))),
