@@ -94,6 +94,7 @@ VERBS: Mapping[str, Verb] = {
                 Option("--seed", "Where its chance comes from.", 0, int),
                 Option("--balance", "Credits of each key.", 1000, int),
                 Option("--no-render", "Serve bundled clips instead of drawing films.", False, bool),
+                Option("--control", "Let tests read its ledger and spoil its answers, under /_control/.", False, bool),
             ),
         ),
         Verb(

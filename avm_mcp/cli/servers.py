@@ -107,7 +107,12 @@ def sandbox(args: argparse.Namespace, terminal: Terminal) -> int:
     from avm_mcp.sandbox import SandboxOptions
 
     options = SandboxOptions(
-        profile=args.profile, speed=args.speed, seed=args.seed, balance=args.balance, render=not args.no_render
+        profile=args.profile,
+        speed=args.speed,
+        seed=args.seed,
+        balance=args.balance,
+        render=not args.no_render,
+        control=args.control,
     )
 
     def ready(url: str) -> None:

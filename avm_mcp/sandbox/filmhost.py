@@ -50,7 +50,7 @@ class FilmHost:
         task = self._sandbox.files.get(name)
         if task is None or task.status(at) != "COMPLETED" or at >= task.ends_at + self._sandbox.options.file_seconds:
             return not_found()
-        return _part(await self.film(task), headers, task)
+        return _part(_filled(await self.film(task), self._sandbox.options.film_bytes), headers, task)
 
     async def film(self, task: Task) -> bytes:
         """The bytes of a task's film."""
@@ -65,6 +65,12 @@ class FilmHost:
             while len(self._films) > _KEPT_FILMS:
                 self._films.popitem(last=False)
             return self._films[order.digest]
+
+
+def _filled(film: bytes, size: int) -> bytes:
+    """The film, with a `free` box at its end where it is too short."""
+    lacking = size - len(film)
+    return film if lacking <= 0 else film + max(8, lacking).to_bytes(4) + b"free" + bytes(max(0, lacking - 8))
 
 
 def _render(order: FilmOrder) -> bytes:

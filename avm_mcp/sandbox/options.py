@@ -52,6 +52,7 @@ class SandboxOptions:
         render: Draw real films where PyAV and Pillow are installed; False serves the bundled clips. Drawing
             uses a worker thread, which virtual time does not know: tests say False.
         film_scale: Share of the measured width and height that is drawn.
+        film_bytes: A film is at least so large: a shorter one is filled up with an empty box.
         says_speed: Name `speed` in the header `X-AVM-Sandbox-Speed` of every answer; the API has no such header.
         control: Serve `/_control/...`.
     """
@@ -85,6 +86,7 @@ class SandboxOptions:
     scale_expiry: bool = False
     render: bool = True
     film_scale: float = 0.5
+    film_bytes: int = 0
     says_speed: bool = True
     control: bool = False
 

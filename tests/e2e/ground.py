@@ -323,33 +323,55 @@ async def side_by_side(work: Sequence[Callable[[], Awaitable[T]]], at_once: int 
 
 
 class Host:
-    """JSON-RPC over the pipes of one `avm-mcp`: one call after the other."""
+    """JSON-RPC over the pipes of one `avm-mcp`. Calls may overlap: `send` them, then `take` their results."""
 
     def __init__(self, process: anyio.abc.Process) -> None:
         self.process = process
         self._pending = b""
         self._number = 0
+        self._answers: dict[int, dict[str, Any]] = {}
 
     async def open(self) -> "Host":
         client = {"name": "raw", "version": "1"}
         await self.ask("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo=client)
-        await self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        await self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
         return self
 
     async def call(self, tool: str, seconds: float = 30, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return its structured result."""
-        answer = await self.ask("tools/call", seconds, name=tool, arguments=arguments)
-        return answer["structuredContent"]
+        return await self.take(await self.send(tool, **arguments), seconds)
+
+    async def send(self, tool: str, **arguments: Any) -> int:
+        """Call a tool without waiting for its result; return the number of the call."""
+        return await self._request("tools/call", name=tool, arguments=arguments)
+
+    async def take(self, number: int, seconds: float = 30) -> dict[str, Any]:
+        """Return the structured result of a call; a `TimeoutError` is a host's that gives up."""
+        return (await self._answer(number, seconds))["structuredContent"]
+
+    async def give_up(self, number: int) -> None:
+        """Tell the server, as hosts do, that nobody waits for this call any more."""
+        params = {"requestId": number, "reason": "timed out"}
+        await self._write({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
 
     async def ask(self, method: str, seconds: float = 30, /, **params: Any) -> dict[str, Any]:
-        self._number += 1
-        await self._send({"jsonrpc": "2.0", "id": self._number, "method": method, "params": params})
-        with anyio.fail_after(seconds):
-            while (message := await self._read()).get("id") != self._number:
-                assert message["jsonrpc"] == "2.0"
-        return message["result"]
+        return await self._answer(await self._request(method, **params), seconds)
 
-    async def _send(self, message: dict[str, Any]) -> None:
+    async def _request(self, method: str, **params: Any) -> int:
+        self._number += 1
+        await self._write({"jsonrpc": "2.0", "id": self._number, "method": method, "params": params})
+        return self._number
+
+    async def _answer(self, number: int, seconds: float) -> dict[str, Any]:
+        with anyio.fail_after(seconds):
+            while number not in self._answers:
+                message = await self._read()
+                assert message["jsonrpc"] == "2.0"
+                if "id" in message:
+                    self._answers[message["id"]] = message
+        return self._answers.pop(number)["result"]
+
+    async def _write(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None
         await self.process.stdin.send(json.dumps(message).encode() + b"\n")
 

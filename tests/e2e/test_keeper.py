@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ import pytest
 
 from avm_mcp.sandbox import SandboxOptions
 from tests.e2e.ground import Ground, alive, avm, ground, host, names, output, side_by_side, until
+from tests.e2e.keepers import ON, TAKEN_OVER, environ_of, keepers, log
+from tests.e2e.stories import Told, telling
 
 pytestmark = [
     pytest.mark.process,
@@ -29,36 +30,6 @@ OPTIONS = SandboxOptions(
     speed=60, render=False, query_limit=None, balance=100_000, durations={"t2v": 300.0, "t2v_v3": 900.0}
 )
 """A film of t2v takes 5 seconds, one of t2v_v3 15."""
-
-TAKEN_OVER = 45.0
-"""Seconds: the dead watcher's lease (15), a look of the keeper's, the film, and a busy machine."""
-
-ON = {"AVM_KEEPER": "on"}
-"""Written down: machines of CI are containers, where there is no keeper unless it is asked for."""
-
-
-def environ_of(pid: int) -> dict[str, str]:
-    with suppress(OSError):
-        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-        return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    return {}
-
-
-def keepers(spot: Ground) -> list[int]:
-    """Return the keeper processes of one state that are alive."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            pid = int(entry.name)
-            argv = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            if argv[-1] == b"keep" and alive(pid) and environ_of(pid).get("AVM_STATE_DIR") == str(spot.state):
-                found.append(pid)
-    return found
-
-
-def log(spot: Ground) -> str:
-    path = spot.state / "keeper.log"
-    return path.read_text() if path.exists() else ""
 
 
 async def all_saved(spot: Ground, count: int) -> None:
@@ -181,31 +152,6 @@ STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
 }
 
 
-@dataclass
-class Telling:
-    """One story on its way."""
-
-    over: anyio.Event = field(default_factory=anyio.Event)
-    end: dict[str, Any] | None = None
-    failure: BaseException | None = None
-
-    async def tell(self, story: Callable[[Ground], Awaitable[dict[str, Any]]], spot: Ground) -> None:
-        try:
-            self.end = await story(spot)
-        except Exception as failure:
-            self.failure = failure
-        except BaseException as failure:
-            self.failure = failure
-            raise
-        finally:
-            self.over.set()
-            for pid in keepers(spot):
-                os.kill(pid, signal.SIGKILL)
-
-
-Told = Callable[[str], Awaitable[dict[str, Any]]]
-
-
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
@@ -214,22 +160,10 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 async def told(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Told]:
     """All stories, begun at once; `await told(name)` is the end of one."""
-    tellings = {name: Telling() for name in STORIES}
-
-    async def end_of(name: str) -> dict[str, Any]:
-        with anyio.fail_after(120):
-            await tellings[name].over.wait()
-        if (failure := tellings[name].failure) is not None:
-            raise failure
-        end = tellings[name].end
-        assert end is not None
-        return end
-
-    async with ground(tmp_path_factory.mktemp("keeper"), OPTIONS) as service, anyio.create_task_group() as group:
-        for number, (name, story) in enumerate(STORIES.items()):
-            group.start_soon(tellings[name].tell, story, service.mine(f"story{number}"))
-        yield end_of
-        group.cancel_scope.cancel()
+    async with ground(tmp_path_factory.mktemp("keeper"), OPTIONS) as service:
+        numbers = {name: number for number, name in enumerate(STORIES)}
+        async with telling(STORIES, lambda name: service.mine(f"story{numbers[name]}"), seconds=150) as told:
+            yield told
 
 
 # --- the tests ---

@@ -119,6 +119,19 @@ async def test_the_host_draws_a_film_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert probe(films[0])[2:4] == (188, 188)
 
 
+@pytest.mark.parametrize("lacking", [1, 8, 5000])
+async def test_a_film_that_is_too_short_is_filled_up_and_still_one(lacking: int) -> None:
+    size = len(clip("wide")) + lacking
+    app = build_sandbox(SandboxOptions(render=False, film_bytes=size))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://box") as client:
+        body = {"prompt": "x", "aspectRatio": "16:9", "duration": "5"}
+        made = (await client.post("/api/v1/generate/t2v", json=body, headers={"key": "k"})).json()["taskId"]
+        app.sandbox.finish(made)
+        film = (await client.get(f"/files/{app.sandbox.task(made).file}")).content
+    assert len(film) == max(size, len(clip("wide")) + 8)
+    assert probe(film) == probe(clip("wide"))
+
+
 def test_neither_pyav_nor_pillow_is_imported_before_a_film_is_drawn() -> None:
     code = (
         "import sys, avm_mcp.sandbox as s; a = s.build_sandbox(); import avm_mcp.sandbox.server;"

@@ -1,0 +1,36 @@
+"""Keeper processes, looked at from outside through /proc."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from tests.e2e.ground import Ground, alive
+
+ON = {"AVM_KEEPER": "on"}
+"""Written down: machines of CI are containers, where there is no keeper unless it is asked for."""
+
+TAKEN_OVER = 60.0
+"""Seconds: the dead watcher's lease (15), a look of the keeper's, the film, and a busy machine."""
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    with suppress(OSError):
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+        return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    return {}
+
+
+def keepers(spot: Ground) -> list[int]:
+    """Return the keeper processes of one state that are alive."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            pid = int(entry.name)
+            argv = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            if argv[-1] == b"keep" and alive(pid) and environ_of(pid).get("AVM_STATE_DIR") == str(spot.state):
+                found.append(pid)
+    return found
+
+
+def log(spot: Ground) -> str:
+    path = spot.state / "keeper.log"
+    return path.read_text() if path.exists() else ""

@@ -1,0 +1,72 @@
+"""Stories that run side by side, because most of their time is waiting; each test waits for the end of its own."""
+
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio
+
+from tests.e2e.ground import Ground
+from tests.e2e.keepers import keepers
+
+G = TypeVar("G", bound=Ground)
+
+Story = Callable[[G], Awaitable[dict[str, Any]]]
+Told = Callable[[str], Awaitable[dict[str, Any]]]
+
+
+@dataclass
+class Telling:
+    """One story on its way."""
+
+    over: anyio.Event = field(default_factory=anyio.Event)
+    end: dict[str, Any] | None = None
+    failure: BaseException | None = None
+
+    async def tell(self, story: Story[G], spot: G, places: anyio.CapacityLimiter) -> None:
+        try:
+            async with places:
+                self.end = await story(spot)
+        except Exception as failure:
+            self.failure = failure
+        except BaseException as failure:
+            self.failure = failure
+            raise
+        finally:
+            self.over.set()
+            for pid in keepers(spot):
+                os.kill(pid, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def telling(
+    stories: Mapping[str, Story[G]], spot: Callable[[str], G], *, seconds: float, at_once: int = 20
+) -> AsyncGenerator[Told]:
+    """Begin all stories, each on its own ground, so many at once; `await told(name)` is the end of one.
+
+    Args:
+        stories: By name.
+        spot: Makes the ground of a story.
+        seconds: How long a test waits for its story at most.
+        at_once: Stories side by side.
+    """
+    tellings = {name: Telling() for name in stories}
+    places = anyio.CapacityLimiter(at_once)
+
+    async def end_of(name: str) -> dict[str, Any]:
+        with anyio.fail_after(seconds):
+            await tellings[name].over.wait()
+        if (failure := tellings[name].failure) is not None:
+            raise failure
+        end = tellings[name].end
+        assert end is not None
+        return end
+
+    async with anyio.create_task_group() as group:
+        for name, story in stories.items():
+            group.start_soon(tellings[name].tell, story, spot(name), places)
+        yield end_of
+        group.cancel_scope.cancel()

@@ -1,0 +1,300 @@
+"""P1, P2, P3: accidents of real hosts: `avm-mcp` as they start it, and `avm sandbox` beside it, each a process.
+
+Judged by the sandbox's ledger, the files on disk and what callers were told. Time spans are production's, so most of a
+story is waiting for a dead process's lease; the stories run side by side.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import anyio
+import pytest
+from mcp import Client
+
+from avm_mcp.sandbox import faults
+from tests.e2e.ground import Ground, Host, alive, avm, host, names, program, until
+from tests.e2e.keepers import ON, TAKEN_OVER, keepers, log
+from tests.e2e.served import Served, served
+from tests.e2e.stories import Told, telling
+from tests.house import fields
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes through /proc"),
+]
+
+KITE = {"prompt": "a red kite over the sea"}
+PATIENCE = 120.0
+"""Seconds that a call may take on a machine that does much else."""
+
+BIG = 40_000_000
+"""Bytes of a film whose first half is more than what is synced at once, so that it can be continued after a kill."""
+
+Call = Callable[..., Awaitable[dict[str, Any]]]
+
+
+def figures(spot: Served) -> dict[str, int]:
+    return {"POSTs": spot.posts, "tasks": len(spot.tasks), "charges": len(spot.charges), "films": len(spot.saved())}
+
+
+ONE = {"POSTs": 1, "tasks": 1, "charges": 1, "films": 1}
+
+
+# --- an answer that is lost after the charge ---
+
+
+@asynccontextmanager
+async def over_stdio(spot: Ground) -> AsyncGenerator[Call]:
+    async with host(spot) as server:
+
+        async def call(tool: str, **arguments: Any) -> dict[str, Any]:
+            return await server.call(tool, PATIENCE, **arguments)
+
+        yield call
+
+
+@asynccontextmanager
+async def over_http(spot: Ground) -> AsyncGenerator[Call]:
+    argv = [sys.executable, "-m", "avm_mcp", "serve", "--port", "0"]
+    async with program(argv, spot.environ()) as process:
+        assert process.stdout is not None
+        with anyio.fail_after(PATIENCE):
+            address = (await process.stdout.receive()).decode().split()[-1]
+
+        async def call(tool: str, **arguments: Any) -> dict[str, Any]:
+            async with Client(address) as client:  # as frameworks do: a session for each call
+                return fields(await client.call_tool(tool, arguments))
+
+        yield call
+
+
+async def a_lost_answer(spot: Ground, profile: str, face: Callable[[Ground], Any] = over_stdio) -> dict[str, Any]:
+    """The service makes and charges the film, and its answer never arrives."""
+    async with served(spot.folder, profile=profile) as spot:
+        spot.spoil("generate", faults.drop(after=True))
+        async with face(spot) as call:
+            told = await call("text_to_video", **KITE, wait_seconds=60)
+            again = await call("text_to_video", **KITE, wait_seconds=0)
+        film = spot.one_of_everything()
+        assert told["task_id"] == again["task_id"] == spot.tasks[0].id
+        assert told["status"] == "COMPLETED"
+        assert (again["deduplicated"], again["file"]) == (True, str(film))
+        return figures(spot)
+
+
+# --- an agent that repeats a call whose host has timed out ---
+
+
+async def a_host_that_gives_up(spot: Ground, wait: int, spoiled: faults.Fault | None, tell: bool) -> dict[str, Any]:
+    """After two seconds; then the model calls again, three times at once, and once more from a fresh process."""
+    async with served(spot.folder, durations={"t2v": 2000.0}) as spot:  # ten seconds
+        if spoiled is not None:
+            spot.spoil("generate", spoiled)
+        async with host(spot) as server:
+            await server.call("get_account", PATIENCE)  # it is up, however busy the machine
+            first = await server.send("text_to_video", **KITE, wait_seconds=wait)
+            with pytest.raises(TimeoutError):
+                await server.take(first, 2)
+            await until(lambda: spot.posts, "the first is sending", 60)
+            if tell:
+                await server.give_up(first)
+            again = [await server.send("text_to_video", **KITE, wait_seconds=wait) for _ in range(3)]
+            async with host(spot) as fresh:
+                told = [await fresh.call("text_to_video", PATIENCE, **KITE, wait_seconds=0)]
+                told += [await server.take(number, PATIENCE) for number in again]
+                assert [one.get("deduplicated") for one in told] == [True] * 4, told
+                ends = [await one.call("get_task", PATIENCE, task_id=told[0]["task_id"], wait_seconds=90)
+                        for one in (fresh, server)]  # fmt: skip
+        film = spot.one_of_everything()
+        assert {(end["status"], end["task_id"], end["file"]) for end in ends} == {
+            ("COMPLETED", spot.tasks[0].id, str(film))
+        }
+        return figures(spot)
+
+
+# --- two servers on one state ---
+
+
+async def two_servers(spot: Ground) -> dict[str, Any]:
+    """As two chat windows start them; the same request in both, at one instant."""
+    prompts = [f"kite number {number}" for number in range(8)]
+    async with served(spot.folder) as spot, host(spot) as one, host(spot) as other:
+        told: dict[str, list[dict[str, Any]]] = {}
+        for prompt in prompts:
+            calls: list[tuple[Host, int]] = []
+
+            async def send(server: Host, calls: list[tuple[Host, int]] = calls, prompt: str = prompt) -> None:
+                calls.append((server, await server.send("text_to_video", prompt=prompt, wait_seconds=0)))
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(send, one)
+                group.start_soon(send, other)
+            told[prompt] = [await server.take(number, PATIENCE) for server, number in calls]
+        for pair in told.values():
+            assert sorted(said.get("deduplicated", False) for said in pair) == [False, True]
+        # The one that comes second may be told before the service has given an id; both ids are good in both servers.
+        ends: list[list[Any]] = []
+        for server in (one, other):
+            ids = [said["task_id"] for pair in told.values() for said in pair]
+            looks = [await server.call("get_task", PATIENCE, task_id=task_id, wait_seconds=60) for task_id in ids]
+            ends.append([(look["task_id"], look["status"], look["file"]) for look in looks])
+        assert ends[0] == ends[1]
+        assert ends[0][::2] == ends[0][1::2], "of each request"
+        assert len({task_id for task_id, _, _ in ends[0]}) == 8
+        assert {Path(file) for _, _, file in ends[0]} == set(spot.saved())
+        spot.only_whole_films(8)
+        return figures(spot)
+
+
+# --- a kill during a download ---
+
+
+async def killed_during_a_download(spot: Ground, then: str) -> dict[str, Any]:
+    """The film is large, and its host has gone silent half-way."""
+    more = ON if then == "keeper" else {}
+    async with served(spot.folder, film_bytes=BIG) as spot:
+        spot.spoil("file", faults.stall(90))
+        async with host(spot, **more) as server:
+            told = await server.call("text_to_video", PATIENCE, **KITE, wait_seconds=0)
+            part = await until(lambda: [name for name in names(spot.films) if name.endswith(".part")], "a part", 90)
+            await until(lambda: (spot.films / part[0]).stat().st_size == BIG // 2, "half of it", 90)
+            server.process.kill()
+            await until(lambda: not alive(server.process.pid), "its end")
+        if then == "next process":
+            async with host(spot) as server:
+                end = await server.call("get_task", PATIENCE, task_id=told["task_id"], wait_seconds=90)
+                assert (end["status"], end["file"]) == ("COMPLETED", str(spot.saved()[0]))
+        else:
+            await until(lambda: spot.saved() and len(names(spot.films)) == 1, f"the film; {log(spot)}", 2 * TAKEN_OVER)
+        (film,) = (spot.films / name for name in names(spot.films))
+        ranges = [seen.headers.get("range", "") for seen in spot.requests("file")]
+        end = await avm(spot, "get", told["task_id"], "--wait", "0")
+        with urlopen(end["video_url"], timeout=60) as answer:
+            assert film.read_bytes() == answer.read()
+        assert len(spot.requests("generate")) == len(spot.charges) == 1
+        return figures(spot) | {"ranges": ranges}
+
+
+# --- a host that starts one process for each call ---
+
+
+async def close_its_stdin(server: Host) -> None:
+    assert server.process.stdin is not None
+    await server.process.stdin.aclose()
+
+
+async def interrupt_and_terminate(server: Host) -> None:
+    """SIGTERM follows SIGINT after 100 ms, whatever has been done by then."""
+    os.killpg(server.process.pid, signal.SIGINT)
+    await anyio.sleep(0.1)
+    with suppress(ProcessLookupError):
+        os.killpg(server.process.pid, signal.SIGTERM)
+
+
+async def one_process_for_each_call(spot: Ground, let_go: Callable[[Host], Awaitable[None]]) -> dict[str, Any]:
+    """It asks, lets go, looks once with another process, lets go of that too; nobody is there when the film is."""
+
+    async def call(tool: str, **arguments: Any) -> dict[str, Any]:
+        async with host(spot, **ON) as server:
+            told = await server.call(tool, PATIENCE, **arguments)
+            await let_go(server)
+            with anyio.fail_after(60):
+                await server.process.wait()
+            return told
+
+    async with served(spot.folder, durations={"t2v": 2000.0}) as spot:
+        told = await call("text_to_video", **KITE, wait_seconds=0)
+        looked = await call("get_task", task_id=told["task_id"], wait_seconds=0)
+        assert not told["done"]
+        assert looked["task_id"] == told["task_id"] == spot.tasks[0].id
+        await until(lambda: spot.saved() and not keepers(spot), f"the film and the keeper's end; {log(spot)}", 150)
+        film = spot.one_of_everything()
+        (listed,) = (await avm(spot, "list"))["tasks"]
+        assert (listed["film"], listed["file"]) == ("saved", str(film))
+        return figures(spot)
+
+
+SLOW = faults.hang(8, after=True)
+STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
+    "lost answer, live, stdio": partial(a_lost_answer, profile="live"),
+    "lost answer, seed, stdio": partial(a_lost_answer, profile="seed"),
+    "lost answer, live, HTTP": partial(a_lost_answer, profile="live", face=over_http),
+    "lost answer, seed, HTTP": partial(a_lost_answer, profile="seed", face=over_http),
+    "given up, slow POST": partial(a_host_that_gives_up, wait=0, spoiled=SLOW, tell=False),
+    "given up, slow POST, cancelled": partial(a_host_that_gives_up, wait=0, spoiled=SLOW, tell=True),
+    "given up, long wait": partial(a_host_that_gives_up, wait=60, spoiled=None, tell=False),
+    "given up, long wait, cancelled": partial(a_host_that_gives_up, wait=60, spoiled=None, tell=True),
+    "two servers": two_servers,
+    "killed during a download, next process": partial(killed_during_a_download, then="next process"),
+    "killed during a download, keeper": partial(killed_during_a_download, then="keeper"),
+    "one process for each call, stdin": partial(one_process_for_each_call, let_go=close_its_stdin),
+    "one process for each call, signals": partial(one_process_for_each_call, let_go=interrupt_and_terminate),
+}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def told(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Told]:
+    folder = tmp_path_factory.mktemp("accidents")
+    numbers = {name: str(number) for number, name in enumerate(STORIES)}
+    async with telling(STORIES, lambda name: Ground(folder / numbers[name], None, ""), seconds=600, at_once=5) as told:
+        yield told
+
+
+async def ended(told: Told, name: str) -> dict[str, Any]:
+    end = await told(name)
+    print(f"\n{name}: {end}")
+    return end
+
+
+# --- the tests ---
+
+
+@pytest.mark.parametrize("face", ["stdio", "HTTP"])
+@pytest.mark.parametrize("profile", ["live", "seed"])
+async def test_an_answer_that_is_lost_after_the_charge_is_found_again_and_charged_once(told, profile, face):
+    """P1. Where the service keeps our key, and where it keeps none."""
+    assert await ended(told, f"lost answer, {profile}, {face}") == ONE
+
+
+@pytest.mark.parametrize("how", ["slow POST", "slow POST, cancelled", "long wait", "long wait, cancelled"])
+async def test_an_agent_that_calls_again_after_its_hosts_time_out_gets_the_same_task(told, how):
+    """P1, P4. At once, three times in parallel, and from a fresh process; `deduplicated` says so each time."""
+    assert await ended(told, f"given up, {how}") == ONE
+
+
+async def test_two_servers_that_get_the_same_request_at_one_instant_make_one_film_and_both_know_it(told):
+    """P1."""
+    assert await ended(told, "two servers") == {"POSTs": 8, "tasks": 8, "charges": 8, "films": 8}
+
+
+async def test_after_a_kill_during_a_download_the_next_process_continues_it(told):
+    """P3. Saved once, byte for byte; what had been synced is not fetched again."""
+    end = await ended(told, "killed during a download, next process")
+    assert end | ONE == end
+    first, second = end["ranges"]
+    assert first == ""
+    assert int(second.removeprefix("bytes=").removesuffix("-")) >= 16_000_000
+
+
+async def test_after_a_kill_during_a_download_the_keeper_saves_the_film_with_nobody_there(told):
+    """P3."""
+    end = await ended(told, "killed during a download, keeper")
+    assert end | ONE == end
+
+
+@pytest.mark.parametrize("how", ["stdin", "signals"])
+async def test_the_film_of_a_host_that_starts_one_process_for_each_call_and_lets_go_is_saved_by_the_keeper(told, how):
+    """P2, P3."""
+    assert await ended(told, f"one process for each call, {how}") == ONE
