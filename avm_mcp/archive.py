@@ -178,7 +178,9 @@ class Archive:
     async def _find_url(self, job: Job) -> None:
         """COMPLETED without a link: the service may add it later, so it is asked for again for a while."""
         assert job.task_id is not None
-        seen = await self._journal.observed(self._account, await self._client.task(job.task_id), self._now())
+        seen = await self._journal.observed(
+            self._account, await self._client.task(job.task_id, urgent=False), self._now()
+        )
         if seen is not None and seen.video_url is not None:
             self._changed(seen)
             return

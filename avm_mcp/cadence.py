@@ -44,11 +44,13 @@ class Question:
         ids: The jobs that it is asked for.
         listed: Whether it is the list.
         due: When, by the event loop's clock.
+        urgent: Somebody has asked for one of them.
     """
 
     ids: tuple[str, ...]
     listed: bool
     due: float
+    urgent: bool = False
 
 
 class Cadence:
@@ -70,6 +72,18 @@ class Cadence:
         """Let the next look at this film come at once, unless the last one was just now."""
         if clock - self._looked.get(film_id, float("-inf")) >= FRESH:
             self._soon.add(film_id)
+
+    def wanted(self, film_id: str) -> bool:
+        """Return whether somebody has asked for this film, and it was not looked at since."""
+        return film_id in self._soon
+
+    def heard(self, film_id: str, clock: float, ago: float, *, listed: bool = False) -> None:
+        """Note that another process has looked at this film, or read a list that should show it, so long ago."""
+        if listed and film_id in self._hidden:
+            return
+        self._looked[film_id] = max(clock - ago, self._looked.get(film_id, float("-inf")))
+        if ago < FRESH:
+            self._soon.discard(film_id)
 
     def plan(self, films: Sequence[Film], clock: float, *, list_bytes: int = 0, single_bytes: int = 0) -> Question:
         """Return the next question for these films, of which there is at least one.
@@ -96,7 +110,8 @@ class Cadence:
         if len(due) > 1 and due[0].listed:
             due = due[1:] if self._listed_last else due[:1]  # neither the list nor what it leaves out may starve
         chosen = min(due or questions, key=lambda question: question.due)
-        return replace(chosen, due=max(chosen.due, self._asked + SHORTEST_GAP))
+        urgent = any(film_id in self._soon for film_id in chosen.ids)
+        return replace(chosen, due=max(chosen.due, self._asked + SHORTEST_GAP), urgent=urgent)
 
     def asked(self, question: Question, clock: float, shown: Container[str]) -> None:
         """Note that a question was asked, and which of its films the answer showed; a failed one counts as asked."""

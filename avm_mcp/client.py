@@ -137,7 +137,8 @@ class AvmClient:
         base_url: Origin (and path prefix) of the API.
         api_key: Sent as header `key`, to that origin only.
         http: The connection pool; redirects must be off.
-        allowance: Awaited before each question that counts against the allowance; returns when it may be asked.
+        allowance: Awaited before each question that counts against the allowance, with whether it is urgent; returns
+            when it may be asked.
         closed: Told after a 429 for how many seconds nobody should ask.
         now: Wall clock, seconds since 1970.
         user_agent: Sent with each request; one generation of the API lists it as required.
@@ -151,7 +152,7 @@ class AvmClient:
         api_key: str,
         http: httpx2.AsyncClient,
         *,
-        allowance: Callable[[], Awaitable[None]],
+        allowance: Callable[[bool], Awaitable[None]],
         closed: Callable[[float], Awaitable[None]],
         now: Callable[[], float],
         user_agent: str,
@@ -239,27 +240,31 @@ class AvmClient:
             raise self._error("generate", answer)
         raise SubmissionUnknown(f"The service answered HTTP {answer.status} to the paid request.")
 
-    async def tasks(self) -> list[TaskSnapshot]:
-        """Return the tasks of this key, newest first; how many the API lists at most is not documented."""
-        answer = await self._ask("list", "GET", "/tasks")
+    async def tasks(self, *, urgent: bool = True) -> list[TaskSnapshot]:
+        """Return the tasks of this key, newest first; how many the API lists at most is not documented.
+
+        Args:
+            urgent: Somebody waits for the answer; without, it lets those questions go first.
+        """
+        answer = await self._ask("list", "GET", "/tasks", urgent=urgent)
         rows = answer.fields.get("tasks")
         if not isinstance(rows, list):
             raise self._unexpected("list", answer)
         found = [TaskSnapshot.read(row) for row in cast("list[Any]", rows)]
         return [snapshot for snapshot in found if snapshot is not None]
 
-    async def task(self, task_id: str) -> TaskSnapshot:
+    async def task(self, task_id: str, *, urgent: bool = True) -> TaskSnapshot:
         """Return one task whole.
 
         Raises:
             TaskNotFound: The API does not show it to this key.
         """
-        answer = await self._ask("task", "GET", f"/tasks/{_segment(task_id)}")
+        answer = await self._ask("task", "GET", f"/tasks/{_segment(task_id)}", urgent=urgent)
         return self._expect(TaskSnapshot.read(answer.data), "task", answer)
 
-    async def status(self, task_id: str) -> str:
+    async def status(self, task_id: str, *, urgent: bool = True) -> str:
         """Return the status of one task, without its output."""
-        answer = await self._ask("status", "GET", f"/tasks/{_segment(task_id)}/status")
+        answer = await self._ask("status", "GET", f"/tasks/{_segment(task_id)}/status", urgent=urgent)
         return self._expect(TaskStatus.read(answer.data), "status", answer).status
 
     async def cancel(self, task_id: str) -> None:
@@ -278,9 +283,11 @@ class AvmClient:
 
     # --- how a request is sent, repeated and read ---
 
-    async def _ask(self, endpoint: Endpoint, method: str, path: str, body: bytes | None = None) -> Answer:
+    async def _ask(
+        self, endpoint: Endpoint, method: str, path: str, body: bytes | None = None, *, urgent: bool = True
+    ) -> Answer:
         """Ask something that may be asked again, and return its 2xx answer."""
-        answer = await self._retried(endpoint, method, path, body)
+        answer = await self._retried(endpoint, method, path, body, urgent=urgent)
         if answer.status >= 300 or answer.envelope is not None:
             raise self._error(endpoint, answer)
         if answer.data is None:
@@ -288,13 +295,15 @@ class AvmClient:
         self.answer_bytes[endpoint] = answer.size
         return answer
 
-    async def _retried(self, endpoint: Endpoint, method: str, path: str, body: bytes | None) -> Answer:
+    async def _retried(
+        self, endpoint: Endpoint, method: str, path: str, body: bytes | None, *, urgent: bool = True
+    ) -> Answer:
         """Send a request that may be repeated until it is answered by something other than trouble."""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         error: AvmError
         for attempt in range(1, pacing.RETRIES + 1):
             if endpoint in QUESTIONS:
-                await self._allowance()
+                await self._allowance(urgent)
             try:
                 answer = await self._send(method, path, body, headers, self._read_timeout)
             except httpx2.HTTPError as failure:

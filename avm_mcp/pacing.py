@@ -1,6 +1,7 @@
 """How fast, how often, and whether again: pure functions, no clock and no I/O of their own."""
 
 import random
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,15 @@ RETRIES = 4
 BUCKET_CAPACITY = 10.0
 BUCKET_REFILL = 0.75
 """Tokens a second: 10 + 60 × 0.75 = 55 in any minute, below the API's 60 a minute and IP address."""
+
+RESERVE = 3.0
+"""Questions that looks in the background leave in the bucket for those who call."""
+
+PATIENCE = 10.0
+"""Seconds after which a look in the background goes first, one in as many seconds: no storm of calls starves it."""
+
+RENEWED, WANTED_FOR = 1.0, 3.0
+"""Seconds between two tries of a question that others go before, and how long it keeps its place without one."""
 
 OUT_OF_ORDER = 10.0
 """Seconds by which one process's reading of the clock may be older than another's that was served before it."""
@@ -70,6 +80,9 @@ def nothing_happened(status: int, enveloped: bool) -> bool:
     return (400 <= status < 500 and enveloped) or status in NOTHING_HAPPENED_WITHOUT_ENVELOPE
 
 
+ALONE: Mapping[str, float] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """The allowance for questions to the API, shared by every process behind one address.
@@ -78,31 +91,80 @@ class Bucket:
         tokens: Questions that may be asked at once.
         filled_at: When `tokens` was true, in seconds since 1970: several processes share it, so wall clock.
         closed_until: Nobody asks before this, after a 429.
+        looked_at: When a look in the background was last granted.
     """
 
     tokens: float
     filled_at: float
     closed_until: float = 0.0
+    looked_at: float = 0.0
 
 
-def take(bucket: Bucket, now: float) -> tuple[Bucket, float]:
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A question that somebody wants to ask.
+
+    Attributes:
+        account: For whom; accounts take turns.
+        urgent: Somebody has called for it; others are looks in the background.
+        waited: Seconds that it has waited so far.
+        name: Tells it apart from all others that wait; without one it keeps no place.
+    """
+
+    account: str = ""
+    urgent: bool = True
+    waited: float = 0.0
+    name: str = ""
+
+
+ANY = Want()
+
+
+def take(
+    bucket: Bucket, now: float, want: Want = ANY, others: Iterable[Want] = (), served: Mapping[str, float] = ALONE
+) -> tuple[Bucket, float]:
     """Return the bucket after one question was asked for, and the seconds to wait before asking again (0: granted).
 
     A process reads the clock before it waits for the lock, so readings come out of order: an older one must not set
     `filled_at` back, or the same seconds would refill twice. A wall clock that really jumped back refills nothing and
     closes for no longer than a 429 may.
+
+    Args:
+        bucket: What all share.
+        now: Seconds since 1970.
+        want: What is asked for.
+        others: Who else waits. Those who go before `want` find their questions in the bucket when they come for them.
+        served: When each account was served last.
     """
     jumped = bucket.filled_at - now > OUT_OF_ORDER
     filled_at = now + OUT_OF_ORDER if jumped else max(now, bucket.filled_at)
     gained = 0.0 if jumped else (filled_at - bucket.filled_at) * BUCKET_REFILL
     tokens = min(BUCKET_CAPACITY, bucket.tokens + gained)
     closed = bucket.closed_until if bucket.closed_until - now <= MAX_RETRY_AFTER + OUT_OF_ORDER else 0.0
-    current = Bucket(tokens, filled_at, closed)
+    current = Bucket(tokens, filled_at, closed, bucket.looked_at)
     if closed > now:
         return current, closed - now
-    if tokens < 1.0:
-        return current, max(SHORTEST_WAIT, (1.0 - tokens) / BUCKET_REFILL)
-    return replace(current, tokens=tokens - 1.0), 0.0
+    overdue = abs(now - bucket.looked_at) > PATIENCE
+    needed = 1.0 + _before(want, others, served, overdue=overdue)
+    if tokens < needed:
+        wait = max(SHORTEST_WAIT, (needed - tokens) / BUCKET_REFILL)
+        return current, wait if needed == 1.0 else min(wait, RENEWED)
+    return replace(current, tokens=tokens - 1.0, looked_at=bucket.looked_at if want.urgent else now), 0.0
+
+
+def _before(want: Want, others: Iterable[Want], served: Mapping[str, float], *, overdue: bool) -> float:
+    """Return how many questions have to stay in the bucket for others.
+
+    Calls go before looks in the background, then the account that was served longest ago, then who has waited longest.
+    """
+    queue = sorted(
+        [want, *others], key=lambda one: (not one.urgent, served.get(one.account, 0.0), -one.waited, one is not want)
+    )
+    starving = next((one for one in queue if not one.urgent and one.waited > PATIENCE), None) if overdue else None
+    if starving is not None:
+        queue.remove(starving)
+        queue.insert(0, starving)
+    return queue.index(want) + (0.0 if want.urgent or want is starving else RESERVE)
 
 
 def day_of(now: float) -> str:

@@ -25,7 +25,7 @@ from avm_mcp.config import LOOPBACK, Settings
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
 from avm_mcp.media import Resolver, default_input_folders, look_up
-from avm_mcp.pacing import MAX_RETRY_AFTER
+from avm_mcp.pacing import MAX_RETRY_AFTER, Want
 from avm_mcp.prices import Prices
 from avm_mcp.recovery import Recovery
 from avm_mcp.report import Place
@@ -127,7 +127,7 @@ class Runtime:
             prices = Prices(settings, journal, None, account=account, now=self._now)
             self._service = Service(journal, prices, None, account=account, now=self._now)
             return
-        self.client = client = await self._client(settings.api_key, base_url, journal)
+        self.client = client = await self._client(settings.api_key, base_url, account, journal)
         prices = Prices(settings, journal, client, account=account, now=self._now)
         films = await self._stack.enter_async_context(_pool(self._film_transport or self._transport, base_url))
         # Last in and so first out: a paid request that waits for its answer when the process is asked to end still
@@ -141,15 +141,19 @@ class Runtime:
         self._service = Service(journal, prices, upstream, account=account, now=self._now)
         await self._service.recover()
 
-    async def _client(self, key: str, base_url: str, journal: Journal) -> AvmClient:
+    async def _client(self, key: str, base_url: str, account: str, journal: Journal) -> AvmClient:
         settings = self.settings
         egress = settings.AVM_EGRESS_ID
         http = await self._stack.enter_async_context(_pool(self._transport, base_url))
 
-        async def allowance() -> None:
-            # Other processes take from the same bucket, so the answer is only true for the moment.
-            while (wait := await journal.take_token(egress, self._now())) > 0:  # noqa: ASYNC110
-                await anyio.sleep(wait)
+        async def allowance(urgent: bool) -> None:
+            began, name = anyio.current_time(), secrets.token_hex(8)
+            while True:
+                want = Want(account, urgent, anyio.current_time() - began, name)
+                wait = await journal.take_token(egress, self._now(), want)
+                if wait <= 0:
+                    return
+                await anyio.sleep(wait)  # others take from the same bucket, so this is only true for the moment
 
         async def closed(seconds: float) -> None:
             await journal.close_bucket(egress, self._now() + min(seconds, MAX_RETRY_AFTER))

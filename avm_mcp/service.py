@@ -333,7 +333,7 @@ class Service:
         notes: list[str] = []
         upstream = self._upstream
         try:
-            listed = await upstream.client.tasks()
+            listed = await upstream.watcher.listed()
         except AvmError as error:
             listed = []
             notes.append(f"The service could not be asked. {error.message} This is what is known here.")

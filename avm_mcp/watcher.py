@@ -1,8 +1,9 @@
 """One question for all tasks: looks at what is being made, and tells everybody who waits.
 
-There is one watcher for an account in a process, and one that asks for an account among all processes of a state:
-the holder of the watch lease. The others read what it writes. A tool call never asks the API how a task is; it
-reads the watcher's board, so that a call that is cut off, or a thousand that wait, change nothing.
+There is one watcher for an account in a process, and one that keeps asking for an account among all processes of a
+state: the holder of the watch lease. The others read what it writes, and ask only for what somebody asks them for, when
+no process has just looked at it. A tool call never asks the API how a task is; it reads the watcher's board, so that a
+call that is cut off, or a thousand that wait, change nothing.
 """
 
 import logging
@@ -34,6 +35,12 @@ REST_GAP = 30.0
 
 BOARD = 1000
 """Jobs that are kept on the board, unless more are unfinished."""
+
+FOLLOWER_PATIENCE = 5.0
+"""Seconds for a look from a process that does not hold the watch; meanwhile it does not read what the holder writes."""
+
+LIST = ""
+"""Stands for the list where looks are noted by task."""
 
 FAILED_PAUSE = 5.0
 """Seconds between looks while they fail."""
@@ -182,13 +189,17 @@ class Watcher:
             await self._pause(FOLLOW_GAP if self._open_on_board() else REST_GAP)
             return
         self._holds = await self._journal.lease(f"watch:{self._account}", self._holder, self._now(), LEASE)
-        if not self._holds:
+        await self._hear(jobs)
+        if self._holds:
+            for job in jobs:
+                self.publish(job)
+            await self._follow({job.id for job in jobs})
+        else:  # what somebody asks for here is looked at from here, unless it just was
             await self._follow()
-            await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
-            return
-        for job in jobs:
-            self.publish(job)
-        await self._follow({job.id for job in jobs})
+            jobs = [job for job in jobs if self._cadence.wanted(job.id)]
+            if not jobs:
+                await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
+                return
         films = [
             Film(job.id, await self.durations(job.model, job.seconds), max(0.0, self._now() - job.created_at))
             for job in jobs
@@ -199,9 +210,18 @@ class Watcher:
         )
         wait = question.due - anyio.current_time()
         if wait > 0:
-            await self._pause(min(wait, LEASE / 3))
-        else:
+            await self._pause(min(wait, LEASE / 3 if self._holds else FOLLOW_GAP))
+            return
+        with anyio.move_on_after(None if self._holds else FOLLOWER_PATIENCE):
             await self._look(question, [job for job in jobs if job.id in question.ids])
+
+    async def _hear(self, jobs: Sequence[Job]) -> None:
+        """Learn what other processes have asked."""
+        looks = await self._journal.looks(self._account, self._now())
+        for job in jobs:
+            for task_id in (job.task_id, LIST):
+                if task_id in looks:
+                    self._cadence.heard(job.id, anyio.current_time(), looks[task_id], listed=task_id == LIST)
 
     async def _follow(self, known: Container[str] | None = None) -> None:
         """Bring the board up to what other processes wrote; given those in flight, only what is so no longer."""
@@ -227,8 +247,14 @@ class Watcher:
         by_task = {job.task_id: job for job in jobs}
         shown: Container[str] = question.ids  # one that fails is not asked again at once
         news: list[Job] = []
+        about = LIST if question.listed else jobs[0].task_id or LIST
+        if not await self._journal.claim_look(self._account, about, self._now()):
+            await self._pause(FOLLOW_GAP)  # another process is asking; its answer is in the journal soon
+            return
+        answered = False
         try:
             seen = [row for row in await self._ask(question, jobs) if row.id in by_task]
+            answered = True
             shown = {by_task[row.id].id for row in seen} if question.listed else question.ids
             self.trouble = None
             for snapshot in seen:
@@ -240,15 +266,24 @@ class Watcher:
             self._cadence.asked(question, anyio.current_time(), shown)
             for job in news:
                 self.publish(job)
+            with anyio.move_on_after(1, shield=True):
+                await self._journal.looked(self._account, about, self._now(), answered=answered)
+
+    async def listed(self) -> list[TaskSnapshot]:
+        """Return the service's list for somebody who asks for it, and let the next look count from it."""
+        await self._journal.claim_look(self._account, LIST, self._now())
+        rows = await self._client.tasks()
+        await self._journal.looked(self._account, LIST, self._now(), answered=True)
+        return rows
 
     async def _ask(self, question: Question, jobs: Sequence[Job]) -> list[TaskSnapshot]:
         """Ask for the list, or for one film's status, and for the rest of it only when it has ended."""
         if question.listed:
-            return await self._client.tasks()
+            return await self._client.tasks(urgent=question.urgent)
         (task_id,) = (job.task_id for job in jobs)
         assert task_id is not None
         try:
-            status = await self._client.status(task_id)
+            status = await self._client.status(task_id, urgent=question.urgent)
             return [await self._client.task(task_id) if status in FINAL else TaskSnapshot(id=task_id, status=status)]
         except TaskNotFound:
             # Not shown is not gone: what the API shows, and for how long, is not documented.

@@ -5,6 +5,15 @@ from collections.abc import Callable
 from avm_mcp import pacing
 from avm_mcp.hosts import Cuts
 from avm_mcp.journal.driver import Driver, Transaction
+from avm_mcp.pacing import Want
+
+JUST_NOW = 1.5
+"""Seconds; what was asked less long ago, by whichever process, is not asked again. Below the shortest gap of looks."""
+
+IN_FLIGHT = 10.0
+"""Seconds for which a question that was not answered yet holds others back."""
+
+LOOKS_KEPT = 60.0
 
 _CUTS = "SELECT cut_age, cut_at, seconds, learned_at FROM hosts WHERE name = ?"
 
@@ -23,19 +32,75 @@ class Shared:
         )
         return [float(row["took"]) for row in found]
 
-    async def take_token(self, egress: str, now: float) -> float:
-        """Take one question from the allowance and return 0, or return the seconds to wait before asking again (P6)."""
+    async def take_token(self, egress: str, now: float, want: Want = pacing.ANY) -> float:
+        """Take one question from the allowance and return 0, or return the seconds to wait before asking again (P6).
+
+        Who has to wait keeps a place for `WANTED_FOR` seconds, as long as it asks again in time.
+        """
         async with self._driver.writing() as tx:
-            found = await tx.rows("SELECT tokens, filled_at, closed_until FROM buckets WHERE egress = ?", egress)
-            bucket = pacing.Bucket(**found[0]) if found else pacing.Bucket(pacing.BUCKET_CAPACITY, now)
-            bucket, wait = pacing.take(bucket, now)
-            await tx.run(
-                "INSERT INTO buckets (egress, tokens, filled_at, closed_until) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (egress) DO UPDATE SET tokens = excluded.tokens, filled_at = excluded.filled_at,"
-                " closed_until = excluded.closed_until",
-                *(egress, bucket.tokens, bucket.filled_at, bucket.closed_until),
+            found = await tx.rows(
+                "SELECT tokens, filled_at, closed_until, looked_at FROM buckets WHERE egress = ?", egress
             )
+            bucket = pacing.Bucket(**found[0]) if found else pacing.Bucket(pacing.BUCKET_CAPACITY, now)
+            others, served = await _queue(tx, egress, now, want)
+            bucket, wait = pacing.take(bucket, now, want, others, served)
+            await tx.run(
+                "INSERT INTO buckets (egress, tokens, filled_at, closed_until, looked_at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (egress) DO UPDATE SET tokens = excluded.tokens, filled_at = excluded.filled_at,"
+                " closed_until = excluded.closed_until, looked_at = excluded.looked_at",
+                *(egress, bucket.tokens, bucket.filled_at, bucket.closed_until, bucket.looked_at),
+            )
+            if wait == 0:
+                await tx.run("DELETE FROM wants WHERE name = ?", want.name)
+                await tx.run(
+                    "INSERT INTO turns (egress, account, served_at) VALUES (?, ?, ?)"
+                    " ON CONFLICT (egress, account) DO UPDATE SET served_at = excluded.served_at",
+                    *(egress, want.account, now),
+                )
+            elif want.name:
+                await tx.run(
+                    "INSERT INTO wants (name, egress, account, urgent, since, until) VALUES (?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (name) DO UPDATE SET urgent = excluded.urgent, until = excluded.until",
+                    *(want.name, egress, want.account, int(want.urgent), now - want.waited, now + pacing.WANTED_FOR),
+                )
             return wait
+
+    async def claim_look(self, account: str, task_id: str, now: float) -> bool:
+        """Note that a task is asked about now, or that the list is (an empty id); False where somebody just did.
+
+        A question holds others back until it is answered, or for `IN_FLIGHT` seconds, should its process have died.
+        """
+        async with self._driver.writing() as tx:
+            await tx.run("DELETE FROM looks WHERE account = ? AND asked_at < ?", account, now - LOOKS_KEPT)
+            asked = await tx.rows(
+                "SELECT 1 AS one FROM looks WHERE account = ? AND task_id IN (?, '') AND asked_at <= ? AND"
+                " (asked_at > ? OR (asked_at > ? AND (seen_at IS NULL OR seen_at < asked_at)))",
+                *(account, task_id, now, now - JUST_NOW, now - IN_FLIGHT),
+            )
+            if not asked:
+                await tx.run(
+                    "INSERT INTO looks (account, task_id, asked_at) VALUES (?, ?, ?)"
+                    " ON CONFLICT (account, task_id) DO UPDATE SET asked_at = excluded.asked_at",
+                    *(account, task_id, now),
+                )
+            return not asked
+
+    async def looked(self, account: str, task_id: str, now: float, *, answered: bool) -> None:
+        """Note how a question ended that was claimed; one that failed holds nobody back."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE looks SET seen_at = CASE WHEN ? THEN ? ELSE seen_at END, asked_at = CASE WHEN ? THEN asked_at"
+                " ELSE 0 END WHERE account = ? AND task_id = ?",
+                *(answered, now, answered, account, task_id),
+            )
+
+    async def looks(self, account: str, now: float) -> dict[str, float]:
+        """Return how many seconds ago tasks, and the list (an empty id), were last seen by any process."""
+        found = await self._driver.rows(
+            "SELECT task_id, seen_at FROM looks WHERE account = ? AND seen_at BETWEEN ? AND ?",
+            *(account, now - LOOKS_KEPT, now),
+        )
+        return {str(row["task_id"]): now - float(row["seen_at"]) for row in found}
 
     async def close_bucket(self, egress: str, until: float) -> None:
         """Let nobody ask before `until`, seconds since 1970; what closes it for longer stays."""
@@ -90,6 +155,17 @@ class Shared:
             "SELECT name, cut_age, cut_at, seconds, learned_at FROM hosts WHERE seconds IS NOT NULL ORDER BY name"
         )
         return {str(row["name"]): Cuts(**{key: row[key] for key in row if key != "name"}) for row in found}
+
+
+async def _queue(tx: Transaction, egress: str, now: float, want: Want) -> tuple[list[Want], dict[str, float]]:
+    """Return who else waits, and when accounts were served. What is from before the clock jumped back is void."""
+    await tx.run("DELETE FROM wants WHERE until < ? OR until > ?", now, now + 10 * pacing.WANTED_FOR)
+    waiting = await tx.rows(
+        "SELECT name, account, urgent, since FROM wants WHERE egress = ? AND name <> ?", egress, want.name
+    )
+    turns = await tx.rows("SELECT account, served_at FROM turns WHERE egress = ? AND served_at <= ?", egress, now)
+    others = [Want(row["account"], bool(row["urgent"]), now - row["since"], row["name"]) for row in waiting]
+    return others, {str(row["account"]): float(row["served_at"]) for row in turns}
 
 
 async def _keep(tx: Transaction, host: str, cuts: Cuts) -> None:

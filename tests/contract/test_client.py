@@ -96,7 +96,7 @@ def table(wall: VirtualWall) -> Callable[..., Any]:
         asked: list[float] = []
         closed: list[float] = []
 
-        async def allowance() -> None:
+        async def allowance(_urgent: bool) -> None:
             asked.append(wall())
 
         async def close(seconds: float) -> None:

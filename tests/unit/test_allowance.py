@@ -1,15 +1,18 @@
 """The allowance as processes share it: several holders of one journal, in any interleaving (P6, Must-show 4)."""
 
 import tempfile
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import pytest
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avm_mcp.journal import open_journal
-from avm_mcp.pacing import BUCKET_CAPACITY, BUCKET_REFILL
+from avm_mcp.pacing import BUCKET_CAPACITY, BUCKET_REFILL, PATIENCE, RESERVE, WANTED_FOR, Want
 from tests.clock import VirtualWall
 
 EGRESS = "here"
@@ -17,31 +20,49 @@ PER_MINUTE = 55
 
 # What each process does: it pauses, asks for so many questions in a row, and pauses again.
 HABITS = st.lists(st.tuples(st.floats(0, 40), st.integers(1, 40)), min_size=1, max_size=5)
+KINDS = st.tuples(st.sampled_from(["a1", "a2", "a3"]), st.booleans())
 
 
-def granted(processes, *, closes=()):
-    """Return when each question of each process was allowed, in seconds of virtual time."""
-    times: list[float] = []
+@dataclass
+class Granted:
+    """A question that was allowed: when, for whom, and how long it had waited. Seconds of virtual time."""
+
+    at: float
+    account: str
+    urgent: bool
+    waited: float
+
+
+def granted(processes, *, kinds=None, closes=()):
+    """Return every question that was allowed; `kinds` holds the account of each process, and whether it is urgent."""
+    allowed: list[Granted] = []
 
     async def main(folder: Path) -> None:
         wall = VirtualWall()
         journals = [await open_journal(folder, now=wall()) for _ in processes]
 
-        async def ask(journal, habits):
+        async def ask(journal, habits, account, urgent):
             for pause, questions in habits:
                 await anyio.sleep(pause)
-                for _ in range(questions):
-                    while (wait := await journal.take_token(EGRESS, wall())) > 0:
+                for number in range(questions):
+                    began = anyio.current_time()
+                    name = f"{id(journal)} {number}"
+                    while True:
+                        waited = anyio.current_time() - began
+                        want = Want(account, urgent=urgent, waited=waited, name=name)
+                        if not (wait := await journal.take_token(EGRESS, wall(), want)):
+                            break
                         await anyio.sleep(wait)
-                    times.append(anyio.current_time())
+                    allowed.append(Granted(anyio.current_time(), account, urgent, waited))
 
         async def close(at, seconds):
             await anyio.sleep(at)
             await journals[0].close_bucket(EGRESS, wall() + seconds)
 
         async with anyio.create_task_group() as group:
-            for journal, habits in zip(journals, processes, strict=True):
-                group.start_soon(ask, journal, habits)
+            of_kind = kinds or [("a1", True)] * len(processes)
+            for journal, habits, (account, urgent) in zip(journals, processes, of_kind, strict=True):
+                group.start_soon(ask, journal, habits, account, urgent)
             for at, seconds in closes:
                 group.start_soon(close, at, seconds)
         for journal in journals:
@@ -50,7 +71,11 @@ def granted(processes, *, closes=()):
     with tempfile.TemporaryDirectory() as folder:
         clock = trio.testing.MockClock(autojump_threshold=0)
         anyio.run(main, Path(folder), backend="trio", backend_options={"clock": clock})
-    return times
+    return sorted(allowed, key=lambda one: one.at)
+
+
+def times_of(allowed):
+    return [one.at for one in allowed]
 
 
 def assert_within_limits(times):
@@ -62,9 +87,11 @@ def assert_within_limits(times):
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.lists(HABITS, min_size=1, max_size=6))
-def test_no_window_ever_passes_more_than_the_limit_whoever_asks(processes):
-    times = granted(processes)
+@given(st.lists(st.tuples(HABITS, KINDS), min_size=1, max_size=6))
+def test_no_window_ever_passes_more_than_the_limit_whoever_asks(asking):
+    """P6, whatever goes first and whose turn it is."""
+    processes = [habits for habits, _ in asking]
+    times = times_of(granted(processes, kinds=[kind for _, kind in asking]))
     assert len(times) == sum(questions for habits in processes for _, questions in habits), "and everybody is served"
     assert_within_limits(times)
 
@@ -75,14 +102,103 @@ def test_no_window_ever_passes_more_than_the_limit_whoever_asks(processes):
     st.lists(st.tuples(st.floats(0, 100), st.floats(1, 60)), min_size=1, max_size=3),
 )
 def test_what_a_429_closes_is_closed_for_every_process(processes, closes):
-    times = granted(processes, closes=closes)
+    times = times_of(granted(processes, closes=closes))
     assert_within_limits(times)
     for at, seconds in closes:
         assert not any(at + 0.1 < time < at + seconds - 0.1 for time in times)
 
 
 def test_twenty_greedy_processes_share_what_one_would_have():
-    times = granted([[(0.0, 10)]] * 20)
+    times = times_of(granted([[(0.0, 10)]] * 20))
     assert len(times) == 200
     assert_within_limits(times)
     assert max(times) - min(times) < (200 - BUCKET_CAPACITY) / BUCKET_REFILL + 5, "nothing is wasted either"
+
+
+# What a user asks for goes first
+
+
+def test_what_a_user_asks_for_is_asked_at_once_however_many_looks_are_waiting():
+    """DESIGN 6: background looks leave a few questions for those who call."""
+    looks = [[(0.0, 60)]] * 10
+    kinds = [("a1", False)] * len(looks)
+    calls = [[(100.0, int(RESERVE)), (60.0, 1)]]
+    allowed = granted([*looks, *calls], kinds=[*kinds, ("a1", True)])
+    urgent = [one.waited for one in allowed if one.urgent]
+    assert len(urgent) == RESERVE + 1
+    assert max(urgent) < 0.1
+    assert_within_limits(times_of(allowed))
+
+
+def test_what_a_user_asks_for_waits_for_other_calls_only():
+    """More calls than the reserve: they have every question that comes free, until they are served."""
+    allowed = granted([[(0.0, 200)]] * 5 + [[(100.0, 1)]] * 10, kinds=[("a1", False)] * 5 + [("a1", True)] * 10)
+    urgent = [one for one in allowed if one.urgent]
+    assert max(one.waited for one in urgent) < (10 - RESERVE) / BUCKET_REFILL + 0.5
+    between = [one for one in allowed if urgent[0].at < one.at < urgent[-1].at and not one.urgent]
+    assert len(between) <= 1 + (urgent[-1].at - urgent[0].at) / PATIENCE
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(1, 8), st.integers(1, 4))
+def test_a_look_in_the_background_is_served_in_the_end(storm, looks):
+    """Calls that never stop asking hold a look up, but for a bounded time."""
+    kinds = [("a1", True)] * storm + [("a2", False)] * looks
+    allowed = granted([[(0.0, 400 // storm)]] * storm + [[(20.0, 3)]] * looks, kinds=kinds)
+    waited = [one.waited for one in allowed if not one.urgent]
+    assert len(waited) == 3 * looks
+    assert max(waited) < looks * (PATIENCE + 3)
+
+
+# Accounts take turns
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+def test_accounts_take_turns_however_many_processes_each_has(urgent):
+    allowed = granted([[(0.0, 20)]] * 10 + [[(0.0, 60)]], kinds=[("a1", urgent)] * 10 + [("a2", urgent)])
+    both = [one.account for one in allowed if one.at < 100][int(BUCKET_CAPACITY) :]
+    counts = Counter(both)
+    assert len(both) > 60
+    assert abs(counts["a1"] - counts["a2"]) <= 0.1 * len(both)
+
+
+def test_who_asks_for_little_is_not_held_up_by_who_asks_for_much():
+    allowed = granted(
+        [[(0.0, 60)]] * 6 + [[(30.0, 1)] * 5], kinds=[("a1", False)] * 3 + [("a2", False)] * 3 + [("a3", False)]
+    )
+    waited = [one.waited for one in allowed if one.account == "a3"]
+    assert len(waited) == 5
+    assert max(waited) < 3 / BUCKET_REFILL
+
+
+# What breaks
+
+
+async def spent(journal, now):
+    while not await journal.take_token(EGRESS, now, Want("a1", name="spends")):
+        pass
+
+
+async def test_who_dies_while_it_waits_holds_nobody_up_for_long(tmp_path):
+    """Crash-safe: a want that is not renewed runs out."""
+    journal = await open_journal(tmp_path, now=0.0)
+    now = 1000.0
+    await spent(journal, now)
+    for number in range(20):
+        assert await journal.take_token(EGRESS, now, Want("a2", name=f"dead {number}"))
+    assert await journal.take_token(EGRESS, now + 2, Want("a1", waited=2.0, name="alive")) > 0
+    assert await journal.take_token(EGRESS, now + WANTED_FOR + 0.1, Want("a1", waited=3.1, name="alive")) == 0
+    journal.close()
+
+
+@pytest.mark.parametrize("jump", [-1e6, -60.0, 60.0, 1e6])
+async def test_a_jump_of_the_wall_clock_holds_nobody_up_for_long(tmp_path, jump):
+    journal = await open_journal(tmp_path, now=0.0)
+    now = 1e9
+    await spent(journal, now)
+    assert await journal.take_token(EGRESS, now, Want("a2", name="dead"))
+    waits = 0.0
+    while wait := await journal.take_token(EGRESS, now + jump + waits, Want("a1", waited=waits, name="alive")):
+        waits += wait
+    assert waits < 70
+    journal.close()

@@ -1,0 +1,116 @@
+"""Several processes on one state look at a task once, whoever is asked for it (P6). All seconds are virtual."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from avm_mcp.pacing import Want
+from avm_mcp.sandbox.faults import QUERIES
+from tests.protocol.test_waiting import KITE, call, made_in
+from tests.transport import Link
+
+pytestmark = pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+
+
+@asynccontextmanager
+async def two(house):
+    """Two processes that both know of one film being made; the first is the one that watches."""
+    async with house.client() as first:
+        task_id = (await call(first, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
+        await anyio.sleep(2)
+        async with house.client() as second:
+            yield first, second, task_id
+
+
+def queries(house, since=0):
+    return [seen.endpoint for seen in house.sandbox.requests[since:] if seen.endpoint in QUERIES]
+
+
+async def quiet(house):
+    """Wait for a moment well after the last look, and return how many requests there were."""
+    while house.sandbox.requests[-1].at > house.wall() - 8:
+        await anyio.sleep(1)
+    return len(house.sandbox.requests)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_two_hosts_that_ask_at_once_share_one_look(house, order):
+    """Issue 4: `get_task(wait_seconds)` on several hosts at once shares the same look."""
+    async with two(house) as (*clients, task_id):
+        for _ in range(5):
+            before = await quiet(house)
+            async with anyio.create_task_group() as both:
+                for client in clients[::order]:
+                    both.start_soon(call, client, "get_task", {"task_id": task_id, "wait_seconds": 3})
+            assert queries(house, before) == ["status"]
+            await anyio.sleep(60)
+
+
+async def test_a_process_that_does_not_watch_looks_at_what_it_is_asked_for(house):
+    """DESIGN 6: a user's own call is not told what was true half a minute ago."""
+    async with two(house) as (_, second, task_id):
+        before = await quiet(house)
+        await call(second, "get_task", {"task_id": task_id, "wait_seconds": 1})
+        assert queries(house, before) == ["status"]
+
+
+async def test_the_process_that_watches_counts_from_the_look_of_another(house):
+    """Before asking, it looks whether another process has just asked."""
+    async with two(house) as (_, second, task_id):
+        await anyio.sleep(5)
+        asked = []
+        for _ in range(8):
+            await call(second, "get_task", {"task_id": task_id, "wait_seconds": 0})
+            await anyio.sleep(6)
+            asked.append(len(queries(house)))
+        assert asked[-1] - asked[0] <= 8, "one look for each call, and none besides"
+
+
+async def test_a_list_that_somebody_asked_for_is_a_look_at_all_of_it(house):
+    async with two(house) as (_, second, task_id):
+        before = await quiet(house)
+        await call(second, "list_tasks", {})
+        await call(second, "get_task", {"task_id": task_id, "wait_seconds": 0})
+        await anyio.sleep(1)
+        assert queries(house, before) == ["list"]
+
+
+async def test_who_takes_over_the_watch_does_not_look_again_at_once(house):
+    """A host that starts a process for each call must not cost a look for each."""
+    async with house.client() as client:
+        task_id = (await call(client, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
+        await anyio.sleep(40)
+        await call(client, "get_task", {"task_id": task_id, "wait_seconds": 0})
+        await anyio.sleep(1)
+    before = len(house.sandbox.requests)
+    async with house.client() as client:
+        await call(client, "get_task", {"task_id": task_id, "wait_seconds": 0})
+        await anyio.sleep(1)
+    assert queries(house, before) == []
+
+
+async def test_a_look_that_fails_holds_nobody_back(house):
+    """One process without a network must not keep the others from looking."""
+    async with two(house) as (first, _, task_id):
+        async with house.client(runtime=house.runtime(link=Link(up=False))) as cut_off:
+            for _ in range(4):
+                before = await quiet(house)
+                await call(cut_off, "get_task", {"task_id": task_id, "wait_seconds": 2})
+                await call(first, "get_task", {"task_id": task_id, "wait_seconds": 3})
+                assert queries(house, before) == ["status"]
+
+
+async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(house):
+    """DESIGN 6: looks by the clock leave a few questions of the allowance to those who call."""
+    runtime = house.runtime()
+    async with house.client(runtime=runtime) as client:
+        task_id = (await call(client, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
+        await anyio.sleep(100)
+        before = await quiet(house)
+        egress = runtime.settings.AVM_EGRESS_ID
+        looks = Want("another account", urgent=False)
+        while not await runtime.journal.take_token(egress, house.wall(), looks):
+            pass
+        await call(client, "get_task", {"task_id": task_id, "wait_seconds": 1})
+        assert queries(house, before) == ["status"]
