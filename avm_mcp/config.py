@@ -80,11 +80,11 @@ class Settings(BaseModel):
         default=200, description="A film that costs more credits needs a person's yes. A nudge; the caps are the lock."
     )
     AVM_DEDUPE_MINUTES: Annotated[float, Field(ge=0, le=1440)] = Field(
-        default=60, description="How long after completion the same request returns the same film."
+        default=60, description="How long after it was seen to be ready the same request returns the same film."
     )
     AVM_SAVE: Literal["mine", "all", "off"] = Field(
         default="mine",
-        description="Which finished films are saved: those started here, all of this key that are looked at, or none.",
+        description="Which finished films are saved: those started here, all of the last day with this key, or none.",
     )
     AVM_KEEPER: Literal["on", "off"] = Field(
         default="on",

@@ -15,7 +15,6 @@ A paid request whose answer was lost is compared with the upstream's own list of
 
 import json
 import logging
-import secrets
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -24,14 +23,11 @@ import anyio
 
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError, SubmissionUnknown
-from avm_mcp.journal import FILE_LIFE, Journal
+from avm_mcp.journal import Journal
 from avm_mcp.models import (
     CANCEL,
-    COMPLETED,
     FAILED,
-    FINAL,
     NOT_CREATED,
-    SUBMITTED,
     SUBMITTING,
     UNKNOWN,
     Accepted,
@@ -64,8 +60,6 @@ GIVE_UP = 24 * 3600.0
 IDLE_GAP = 15.0
 """Seconds between two readings of the journal while no answer is lost: the process that waits for one may die, also
 one that was about to be looked for when this one started."""
-
-DAY = 24 * 3600.0
 
 LEASE = 30.0
 """Seconds: among the processes of a state, one looks."""
@@ -180,7 +174,6 @@ class Recovery:
         while True:
             open_jobs = False
             try:
-                await self.rebuild()
                 open_jobs = await self.look()
             except AvmError as error:
                 open_jobs = True
@@ -248,22 +241,6 @@ class Recovery:
             if sent.is_row(row.model_copy(update={"idempotency_key": None})):
                 return await self._adopt(job, row)
         return None
-
-    async def rebuild(self) -> None:
-        """After a damaged journal was set aside: take the day's tasks over, with what they cost, and save their films.
-
-        Which of them were started here is not known without their keys, so all count, for the cap's sake.
-        """
-        if not self._journal.damaged:
-            return
-        now = self._now()
-        for row in await self._client.tasks():
-            if row.created_at and now - row.created_at.timestamp() < DAY:
-                job = replace(job_of(row, self._account, now), mine=True)
-                await self._journal.adopt(replace(job, status=unfinished(job.status)), now)
-                await self._journal.observed(self._account, row, now)
-        self._journal.damaged = False
-        self._watcher.nudge()
 
     # --- one lost answer ---
 
@@ -338,34 +315,3 @@ class Recovery:
         self._watcher.publish(found)
         self._watcher.nudge()
         return found
-
-
-def job_of(row: TaskSnapshot, account: str, now: float) -> Job:
-    """Return the row of a task that was not started from this journal."""
-    key = f"foreign-{account}-{row.id}"
-    finished = row.completed_at.timestamp() if row.completed_at else None
-    return Job(
-        id=f"sub_{secrets.token_hex(6)}",
-        account=account,
-        caller="",
-        identity=key,
-        idempotency_key=key,
-        model=row.model,
-        seconds=row.seconds,
-        prompt=row.prompt,
-        status=row.status,
-        created_at=row.created_at.timestamp() if row.created_at else now,
-        mine=False,
-        task_id=row.id,
-        completed_at=finished,
-        credits_charged=row.credits_charged,
-        credits_refunded=row.credits_refunded,
-        video_url=row.video_url,
-        film="off" if row.status == COMPLETED else "none",
-        expires_at=finished + FILE_LIFE if finished and row.status == COMPLETED else None,
-    )
-
-
-def unfinished(status: str) -> str:
-    """A row is adopted as unfinished and then observed, so that one place decides what an end brings with it."""
-    return SUBMITTED if status in FINAL else status

@@ -19,6 +19,7 @@ import httpx2
 from anyio.abc import TaskGroup
 
 from avm_mcp import __version__, keeper, notice
+from avm_mcp.adoption import Adoption
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.config import LOOPBACK, Settings
@@ -138,6 +139,7 @@ class Runtime:
         group.start_soon(upstream.watcher.run)
         group.start_soon(upstream.archive.run)
         group.start_soon(upstream.recovery.run)
+        group.start_soon(upstream.adoption.run)
         self._service = Service(journal, prices, upstream, account=account, now=self._now)
         await self._service.recover()
 
@@ -198,11 +200,12 @@ class Runtime:
             notice=notice.show if settings.AVM_NOTIFY == "on" else None,
         )
         recovery = Recovery(journal, client, watcher, account=account, holder=holder, now=self._now)
+        adoption = Adoption(journal, client, watcher, account=account, holder=holder, now=self._now)
         kept = Keeper(settings, journal, account=account, now=self._now) if self._keeps else None
         submission = Submission(
             settings, journal, client, watcher, recovery, prices, kept, account=account, group=group, now=self._now
         )
-        return Upstream(client, watcher, archive, recovery, submission, kept)
+        return Upstream(client, watcher, archive, recovery, adoption, submission, kept)
 
 
 def fingerprint(key: str, base_url: str) -> str:

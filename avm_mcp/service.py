@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 
 from avm_mcp import catalog, hosts
+from avm_mcp.adoption import Adoption, adopted, job_of
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import (
@@ -44,7 +45,7 @@ from avm_mcp.models import (
     VideoRequest,
 )
 from avm_mcp.prices import Prices
-from avm_mcp.recovery import Recovery, job_of, unfinished
+from avm_mcp.recovery import Recovery
 from avm_mcp.submission import Submission
 from avm_mcp.watcher import Progress, Watcher
 
@@ -112,6 +113,7 @@ class Upstream:
     watcher: Watcher
     archive: Archive
     recovery: Recovery
+    adoption: Adoption
     submission: Submission
     keeper: Keeper | None = None
 
@@ -265,10 +267,7 @@ class Service:
             seen = await self._upstream.client.task(task_id)
         except TaskNotFound as error:
             raise TaskNotFound(f"No task {task_id} under this key.", field="task_id", task_id=task_id) from error
-        job = await self._journal.adopt(
-            replace(job_of(seen, self.account, self._now()), status=unfinished(seen.status)), self._now()
-        )
-        return await self._journal.observed(self.account, seen, self._now()) or job
+        return await adopted(self._journal, seen, self.account, self._now())
 
     async def _noticed(self, job: Job) -> Job:
         """A film that was moved or deleted since it was saved is said to be so; the row keeps where it was."""

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cadence",),
     ("client", "journal", "media"),
     ("watcher", "archive", "prices", "keeper"),
-    ("recovery",),
+    ("recovery", "adoption"),
     ("submission",),
     ("service",),
     ("report", "requests"),
@@ -120,6 +120,7 @@ LONGER: Mapping[str, tuple[int, str]] = {
 
 # Catching everything is for the edge of a task, where an error must not take the others along.
 CATCH_ALL: Mapping[str, str] = {
+    "adoption": "one bad look must not be the last",
     "archive": "one film's trouble must not stop the others",
     "cli/entry": "the one place where a program of ours ends",
     "cli/signals": "raised again outside of the group",

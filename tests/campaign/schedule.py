@@ -141,6 +141,8 @@ def draw(seed: int) -> Schedule:
     slots = rng.choices((1, 2, 3), (55, 35, 10))[0]
     agents = _agents(rng, theme, intents, slots)
     environ = {"AVM_MAX_CREDITS_PER_DAY": str(rng.choice((15, 30, 45, 100)))} if rng.random() < 0.15 else {}
+    if random.Random(f"save/{seed}").random() < 0.1:
+        environ["AVM_SAVE"] = "all"
     return Schedule(
         seed=seed,
         theme=theme,

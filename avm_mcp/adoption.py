@@ -1,0 +1,123 @@
+"""Tasks that were not started from this journal: made elsewhere with the same key, or before it was damaged."""
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import anyio
+
+from avm_mcp.client import AvmClient
+from avm_mcp.errors import AvmError
+from avm_mcp.journal import FILE_LIFE, Journal
+from avm_mcp.models import CANCEL, COMPLETED, FAILED, SUBMITTED, Job, TaskSnapshot
+from avm_mcp.watcher import Watcher
+
+logger = logging.getLogger(__name__)
+
+GAP = 600.0
+"""Seconds between two looks for tasks made elsewhere: each is one question, and a film stays for a day."""
+
+AGAIN = 15.0
+"""Seconds before a look that failed, or that another process was to take, is due again."""
+
+DAY = 24 * 3600.0
+
+
+class Adoption:
+    """Takes tasks over that this journal does not know, so that they are watched and their films saved.
+
+    Args:
+        journal: Where they are added. With its `save` at "all", those made elsewhere are looked for.
+        client: Lists them.
+        watcher: Told of them.
+        account: Fingerprint of key and base URL.
+        holder: Name of this process among those that share the state.
+        now: Wall clock, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        client: AvmClient,
+        watcher: Watcher,
+        *,
+        account: str,
+        holder: str,
+        now: Callable[[], float],
+    ) -> None:
+        self._journal = journal
+        self._client = client
+        self._watcher = watcher
+        self._account = account
+        self._holder = holder
+        self._now = now
+
+    async def run(self) -> None:
+        """Take over what is to be taken over, until cancelled; return where nothing ever is."""
+        while self._journal.damaged or self._journal.save == "all":
+            looked = False
+            try:
+                looked = await self._look()
+            except AvmError as error:
+                logger.warning("looking for tasks made elsewhere: %s", error.message)
+            except Exception:
+                logger.exception("looking for tasks made elsewhere failed; going on")
+            await anyio.sleep(GAP if looked else AGAIN)
+
+    async def _look(self) -> bool:
+        """Look once, unless another process does; return whether somebody has."""
+        damaged = self._journal.damaged
+        if not damaged and not await self._journal.lease(f"adopt:{self._account}", self._holder, self._now(), GAP):
+            return True
+        await self._take_over(await self._client.tasks(), mine=damaged)
+        self._journal.damaged = False
+        return True
+
+    async def _take_over(self, rows: Sequence[TaskSnapshot], *, mine: bool) -> None:
+        """Add the last day's tasks. After damage it is not known which were started here, so all count, for the cap."""
+        now = self._now()
+        service_now = now + (self._client.clock_skew or 0.0)
+        for row in rows:
+            if row.created_at is None or service_now - row.created_at.timestamp() > DAY:
+                continue
+            if not mine and row.status in (FAILED, CANCEL):
+                continue
+            self._watcher.publish(await adopted(self._journal, row, self._account, now, mine=mine))
+        self._watcher.nudge()
+
+
+async def adopted(journal: Journal, row: TaskSnapshot, account: str, now: float, *, mine: bool = False) -> Job:
+    """Return the job of a task that the journal may not know yet.
+
+    It is added as unfinished and then observed, so that one place decides what an end brings with it.
+    """
+    job = replace(job_of(row, account, now), mine=mine)
+    known = await journal.adopt(replace(job, status=SUBMITTED if job.final else job.status), now)
+    return await journal.observed(account, row, now) or known
+
+
+def job_of(row: TaskSnapshot, account: str, now: float) -> Job:
+    """Return the row of a task that was not started from this journal."""
+    key = f"foreign-{account}-{row.id}"
+    finished = row.completed_at.timestamp() if row.completed_at else None
+    return Job(
+        id=f"sub_{secrets.token_hex(6)}",
+        account=account,
+        caller="",
+        identity=key,
+        idempotency_key=key,
+        model=row.model,
+        seconds=row.seconds,
+        prompt=row.prompt,
+        status=row.status,
+        created_at=row.created_at.timestamp() if row.created_at else now,
+        mine=False,
+        task_id=row.id,
+        completed_at=finished,
+        credits_charged=row.credits_charged,
+        credits_refunded=row.credits_refunded,
+        video_url=row.video_url,
+        film="off" if row.status == COMPLETED else "none",
+        expires_at=finished + FILE_LIFE if finished and row.status == COMPLETED else None,
+    )

@@ -1,0 +1,74 @@
+"""P3: tasks made elsewhere with the same key are watched and saved, if that is asked for."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from tests.house import fields
+
+CALL = {"prompt": "a fox in the snow", "wait_seconds": 0}
+
+
+@asynccontextmanager
+async def elsewhere(house):
+    """Another machine of the same user: its own state, and no films saved."""
+    async with house.client(AVM_STATE_DIR=str(house.folder / "elsewhere"), AVM_SAVE="off") as client:
+        yield client
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["made before the start", "made later"])
+async def test_a_film_made_elsewhere_is_saved_here_if_all_are(house, first):
+    """P3: nobody asks this server for anything."""
+    async with elsewhere(house) as other:
+        if first:
+            await other.call_tool("text_to_video", CALL)
+    async with house.runtime(AVM_SAVE="all"):
+        async with elsewhere(house) as other:
+            if not first:
+                await anyio.sleep(60)
+                await other.call_tool("text_to_video", CALL)
+        await anyio.sleep(1800)
+        films = list(house.films.glob("*.mp4"))
+        assert len(films) == 1
+        assert house.sandbox.tasks()[0].id in films[0].name
+        await anyio.sleep(7200)
+    looks = [seen for seen in house.sandbox.requests if seen.endpoint == "list"]
+    assert len(looks) < 40, "one look in ten minutes"
+    assert len(house.sandbox.entries("charge")) == 1
+
+
+@pytest.mark.parametrize("save", ["mine", "off"])
+async def test_a_film_made_elsewhere_is_left_alone_unless_that_is_asked_for(house, save):
+    """Nobody's folder is filled with what a colleague makes; and nothing is asked of the service for it."""
+    async with elsewhere(house) as other:
+        await other.call_tool("text_to_video", CALL)
+    asked = len(house.sandbox.requests)
+    async with house.runtime(AVM_SAVE=save):
+        await anyio.sleep(3600)
+    assert not list(house.films.glob("*"))
+    assert len(house.sandbox.requests) == asked
+
+
+async def test_two_processes_look_for_tasks_made_elsewhere_once(house):
+    """P6: one question in ten minutes, however many windows are open; and one film."""
+    async with elsewhere(house) as other:
+        await other.call_tool("text_to_video", CALL)
+    await anyio.sleep(1200)
+    before = len(house.sandbox.requests)
+    async with house.runtime(AVM_SAVE="all"), house.runtime(AVM_SAVE="all"), house.runtime(AVM_SAVE="all"):
+        await anyio.sleep(590)
+        assert len(list(house.films.glob("*.mp4"))) == 1
+        looks = [seen for seen in house.sandbox.requests[before:] if seen.endpoint == "list"]
+        assert len(looks) == 1
+
+
+async def test_what_was_made_elsewhere_does_not_count_against_the_cap_here(house):
+    """P8: the cap of a day is about what is spent here."""
+    async with elsewhere(house) as other:
+        await other.call_tool("text_to_video", CALL)
+    async with house.client(AVM_SAVE="all", AVM_MAX_CREDITS_PER_DAY="15") as client:
+        await anyio.sleep(60)
+        assert fields(await client.call_tool("get_account"))["spent_today"] == 0
+        told = fields(await client.call_tool("text_to_video", CALL | {"prompt": "a heron"}))
+        assert told["status"] == "SUBMITTED"
