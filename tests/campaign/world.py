@@ -32,10 +32,10 @@ import httpx2
 import trio
 import trio.testing
 
+import avm_mcp.adoption
 import avm_mcp.archive
 import avm_mcp.client
 import avm_mcp.journal.sqlite
-import avm_mcp.recovery
 import avm_mcp.runtime
 import avm_mcp.submission
 from avm_mcp.config import Settings
@@ -771,7 +771,7 @@ def staged(world: World) -> Generator[None]:
         (avm_mcp.archive, "random", chance),
         (avm_mcp.journal.sqlite, "random", chance),
         (avm_mcp.journal.sqlite, "_connected", _connected),
-        (avm_mcp.recovery, "secrets", names),
+        (avm_mcp.adoption, "secrets", names),
         (avm_mcp.runtime, "secrets", names),
         (avm_mcp.submission, "secrets", names),
         (Partial, "hold", classmethod(_held)),
