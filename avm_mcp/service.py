@@ -54,8 +54,9 @@ logger = logging.getLogger(__name__)
 SUBMIT_PATIENCE = 3.0
 """Seconds that a submit waits for the API's answer before it returns without one; the request goes on (P4)."""
 
-BEAT = 4.0
-"""Seconds between two signs of life to somebody who waits: below the five that are promised."""
+BEAT = 3.0
+"""Seconds between two signs of life to somebody who waits. Five are promised; what is between is for a busy machine: a
+thousand who wait on two cores that others keep busy hear one up to a second late."""
 
 EXPLAIN_PATIENCE = 1.0
 """Seconds that a refusal is waited for to be explained, within the wait asked for: a beat's gap and it make five."""
@@ -214,9 +215,10 @@ class Service:
         job = found.job
         while not job.final and anyio.current_time() < end:
             with anyio.move_on_at(end):
+                due = anyio.current_time() + BEAT
                 if beat is not None:
                     await beat(job, await self._upstream.watcher.progress(job))
-                with anyio.move_on_after(BEAT):
+                with anyio.move_on_at(due):
                     await self._change(job)
             job = await self._current(job)
         if beat is not None and job.film == "wanted":

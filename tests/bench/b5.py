@@ -1,6 +1,6 @@
 """B5: a thousand calls that wait over HTTP in one process, at both eras of the protocol.
 
-Ours is `avm-mcp serve`, the other a bare server whose tool only waits and reports progress every four seconds
+Ours is `avm-mcp serve`, the other a bare server whose tool only waits and reports progress every three seconds
 (`tests/bench/bare.py`); both are processes of their own under uvicorn, one after the other, called by the same raw
 client. Ours watches `--tasks` films of a sandbox that is five times as fast as the API, so that many of them end
 while the calls wait; each film is waited for by several calls.

@@ -31,11 +31,11 @@ async def post(prompt: str) -> dict[str, Any]:
 
 @server.tool()
 async def wait(seconds: float, context: Context) -> str:  # type: ignore[type-arg]
-    """Wait, with a beat every four seconds."""
+    """Wait, with a beat every three seconds."""
     end = anyio.current_time() + seconds
     while (left := end - anyio.current_time()) > 0:
         await context.report_progress(100 * (1 - left / seconds), 100, "Waiting")
-        await anyio.sleep(min(left, 4))
+        await anyio.sleep(min(left, 3))
     return "done"
 
 

@@ -5,7 +5,9 @@ from itertools import pairwise
 import anyio
 import pytest
 
+from avm_mcp.models import VideoRequest
 from avm_mcp.sandbox import faults
+from avm_mcp.service import BEAT
 from tests.house import LEGACY, MODERN, text
 from tests.protocol.test_tools_list import conforms
 
@@ -65,6 +67,22 @@ async def test_progress_comes_while_the_call_runs(house, mode):
     assert told["task_id"] in heard.beats[0][3]
     assert all(0 < len(message) < 200 for _, _, _, message in heard.beats)
     assert not any("\n" in message for _, _, _, message in heard.beats)
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_beat_that_takes_long_to_send_makes_the_next_one_no_later(house):
+    """P4: with a thousand who wait, a beat waits for its turn on the wire; the gap counts from when it was due."""
+    began: list[float] = []
+
+    async def slow(_job, _progress):
+        began.append(anyio.current_time())
+        await anyio.sleep(1.9)
+
+    async with house.runtime() as runtime:
+        found = await runtime.service.submit(VideoRequest("t2v", 5, ("a red kite",), "16:9"))
+        await runtime.service.wait(found, 100, slow)
+    assert len(began) >= 33
+    assert max(later - earlier for earlier, later in pairwise(began)) <= BEAT + 1e-6
 
 
 @pytest.mark.parametrize("house", [made_in(1100)], indirect=True)
