@@ -46,6 +46,9 @@ LAST_ANSWERS = 10.0
 CONFIRM_WITHIN = 900.0
 """Seconds after a refusal for want of a yes during which naming the price counts as one."""
 
+YES_TAKES = 1.0
+"""Seconds between a refusal and a call that can be the answer to it: nobody is asked sooner."""
+
 WRITE_GAP = 5.0
 """Seconds between tries to write an outcome that the disk refused."""
 
@@ -121,14 +124,17 @@ class Submission:
             AvmError: Refused here, before anything was sent.
         """
         window = self._settings.AVM_DEDUPE_MINUTES * 60
-        same = await self._journal.live(self._account, caller, request.identity(), self._now() - window)
+        began = self._now()
+        same = await self._journal.live(self._account, caller, request.identity(), began - window)
         if same is not None:
             self._watcher.publish(same)
             self._watcher.nudge()  # another process may be at work on it: its board is the journal
             return Reservation(same, duplicate=True)
         price = await self._prices.checked(request, max_credits)
         draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
-        await self._require_yes(draft, price, max_credits, consent)
+        if not consent and self._prices.needs_yes(price.credits) and not await self._named(draft, max_credits, began):
+            await self._journal.ask(draft)
+            raise self._wanted_yes(price, consent)
         body = request.body()
         reservation = await self._journal.reserve(
             draft, body=body, input_json=_without_bytes(request), limits=Limits(self._prices.day_cap(price), window)
@@ -144,30 +150,28 @@ class Submission:
 
     async def question(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Price | None:
         """Return the price that a person should be asked about before this request; None where none needs to be."""
-        window = self._settings.AVM_DEDUPE_MINUTES * 60
-        if await self._journal.live(self._account, caller, request.identity(), self._now() - window) is not None:
+        began = self._now()
+        since = began - self._settings.AVM_DEDUPE_MINUTES * 60
+        if await self._journal.live(self._account, caller, request.identity(), since) is not None:
             return None
         price = await self._prices.checked(request, max_credits)
         if not self._prices.needs_yes(price.credits):
             return None
-        return None if await self._named(self._draft(request, price, caller), max_credits) else price
+        return None if await self._named(self._draft(request, price, caller), max_credits, began) else price
 
-    async def _named(self, draft: Job, max_credits: int | None) -> bool:
+    async def _named(self, draft: Job, max_credits: int | None, began: float) -> bool:
         """Return whether the price was named after exactly this request had been refused for want of a yes.
 
-        A habitual `max_credits` does not pass by itself.
+        A habitual `max_credits` does not pass by itself, nor does one in a call that was made beside the refused one.
         """
         enough = max_credits is not None and max_credits >= (draft.credits_quoted or 0)
-        return enough and await self._journal.asked(draft, CONFIRM_WITHIN)
+        return enough and await self._journal.asked(draft, began - CONFIRM_WITHIN, began - YES_TAKES)
 
-    async def _require_yes(self, draft: Job, price: Price, max_credits: int | None, consent: bool | None) -> None:
-        if consent or not self._prices.needs_yes(price.credits) or await self._named(draft, max_credits):
-            return
-        await self._journal.ask(draft)
+    def _wanted_yes(self, price: Price, consent: bool | None) -> ConfirmationRequired:
         usd = f" (${price.credits / 100:.2f})" if price.basis == "quote" else ""
         least = self._settings.AVM_CONFIRM_ABOVE
         said = " The user was asked and did not agree." if consent is False else ""
-        raise ConfirmationRequired(
+        return ConfirmationRequired(
             f"Not started: this costs {price.credits} credits{usd}, above the {least} that need a yes.{said}",
             field="max_credits",
             allowed=f"{price.credits} or more, after the user agreed",

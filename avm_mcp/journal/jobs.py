@@ -194,11 +194,12 @@ class Jobs:
                 *(draft.account, draft.caller, draft.identity, draft.credits_quoted, draft.created_at),
             )
 
-    async def asked(self, draft: Job, within: float) -> bool:
-        """Return whether exactly this request was refused so, at this price or a higher one, `within` seconds ago."""
+    async def asked(self, draft: Job, since: float, until: float) -> bool:
+        """Return whether exactly this request was refused so, at this price or a higher one, and last between these."""
         found = await self._driver.rows(
-            "SELECT credits FROM questions WHERE account = ? AND caller = ? AND identity = ? AND asked_at > ?",
-            *(draft.account, draft.caller, draft.identity, draft.created_at - within),
+            "SELECT credits FROM questions WHERE account = ? AND caller = ? AND identity = ?"
+            " AND asked_at > ? AND asked_at <= ?",
+            *(draft.account, draft.caller, draft.identity, since, until),
         )
         return bool(found) and int(found[0]["credits"]) >= (draft.credits_quoted or 0)
 

@@ -92,6 +92,7 @@ async def test_whoever_has_nobody_to_ask_gets_the_refusal(spot):
         assert "[y/N]" not in said
         assert "--max-credits 225" in said
         assert ("ask the user" in said) is bool(more)
+    await anyio.sleep(1)  # as long as it takes to ask somebody, at the very least
     done = await anyio.run_process([*AVM, *DEAR, "--max-credits", "225"], env=spot.environ(), check=False)
     assert done.returncode == 0, done.stderr
     assert spot.posts == 1

@@ -1,5 +1,6 @@
 """P8: a dear film needs a person's yes; the question is a nudge, the caps are the lock."""
 
+import anyio
 import pytest
 from mcp import Client
 from mcp.types import ElicitResult
@@ -19,6 +20,9 @@ async def test_a_host_that_cannot_ask_must_name_the_price_after_a_refusal(house)
         other = error(await client.call_tool("long_video", DEAR | {"max_credits": 225, "prompts": ["a", "b", "c"]}))
         assert other["code"] == "CONFIRMATION_REQUIRED"
         assert house.sandbox.posts == 0
+        early = error(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
+        assert early["code"] == "CONFIRMATION_REQUIRED", "nobody was asked within no time at all"
+        await anyio.sleep(1)
         told = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
         assert told["status"] == "SUBMITTED"
         again = fields(await client.call_tool("long_video", DEAR))
@@ -58,6 +62,7 @@ async def test_a_host_that_can_ask_is_asked_once_at_both_eras(house, mode, actio
             refused = error(result)
             assert refused["code"] == "CONFIRMATION_REQUIRED"
             assert "did not agree" in refused["message"]
+            await anyio.sleep(1)
             told = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
             assert told["status"] == "SUBMITTED"
     assert house.sandbox.posts == 1

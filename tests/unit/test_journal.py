@@ -899,14 +899,16 @@ async def test_whose_answers_are_lost(journal: Journal) -> None:
 
 async def test_a_question_at_a_price_is_remembered(journal: Journal, second: Journal) -> None:
     job = draft(credits_=300)
-    assert not await journal.asked(job, 600)
+    since, until = NOW - 100, NOW + 499
+    assert not await journal.asked(job, since, until)
     await journal.ask(job)
     later = replace(draft(credits_=300), created_at=NOW + 500)
-    assert await second.asked(later, 600)
-    assert await second.asked(replace(later, credits_quoted=200), 600)
-    assert not await second.asked(replace(later, credits_quoted=301), 600)
-    assert not await second.asked(replace(later, identity="i2"), 600)
-    assert not await second.asked(replace(later, created_at=NOW + 601), 600)
+    assert await second.asked(later, since, until)
+    assert await second.asked(replace(later, credits_quoted=200), since, until)
+    assert not await second.asked(replace(later, credits_quoted=301), since, until)
+    assert not await second.asked(replace(later, identity="i2"), since, until)
+    assert not await second.asked(later, NOW, until), "too long ago"
+    assert not await second.asked(later, since, NOW - 1), "only just now"
 
 
 def test_the_bounds_are_the_ones_that_are_documented() -> None:
