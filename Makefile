@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: coverage docs manifests bundle validate wheels snapshot all demo test test-fast hosts check fix bench campaign clean
+.PHONY: coverage docs manifests bundle validate wheels snapshot all demo test test-fast hosts frameworks check fix bench campaign clean
 all: check test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -27,9 +27,13 @@ coverage: $(STAMP)    ## every test, slower, with branch coverage of the package
 test-fast: $(STAMP)   ## only the tests in virtual time
 	$(BIN)/pytest -m 'not process'
 
-hosts: $(STAMP)       ## real MCP hosts and frameworks against the real server; installs them under .hosts/
-	$(PYTHON) tests/hosts/install.py
+hosts: $(STAMP)       ## real MCP hosts against the real server; installs them under .hosts/
+	$(PYTHON) tests/hosts/install.py hosts
 	AVM_HOSTS=1 $(BIN)/pytest tests/hosts
+
+frameworks: $(STAMP)  ## the examples of docs/frameworks.md, and what their models saw; installs under .hosts/
+	$(PYTHON) tests/hosts/install.py frameworks
+	AVM_FRAMEWORKS=1 $(BIN)/pytest -rP tests/frameworks
 
 check: $(STAMP)       ## formatting, lint, types, the packaged snapshot
 	$(BIN)/ruff format --check .

@@ -1,14 +1,22 @@
-"""The tables of the README, made from the code: `python -m tests.docs` writes them, the docs test compares."""
+"""What documents say that stands elsewhere too: `python -m tests.docs` writes it, the docs test compares.
 
+The tables of the README are made from the code; `docs/frameworks.md` shows the examples that `make frameworks` runs.
+"""
+
+import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from avm_mcp import arguments, errors
 from avm_mcp.config import Settings
 from avm_mcp.report import MODEL_FACE
 from avm_mcp.tools.published import PUBLISHED
+from tests.frameworks.examples import EXAMPLES, Example
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+FRAMEWORKS = ROOT / "docs" / "frameworks.md"
 
 
 def tools() -> str:
@@ -45,12 +53,48 @@ def error_codes() -> str:
     return "\n".join(rows)
 
 
-def filled(text: str) -> str:
-    for mark, made in (("tools", tools()), ("settings", settings()), ("errors", error_codes())):
+def frameworks() -> str:
+    rows = ["| framework | a call is cut after | its model sees |", "|---|---|---|"]
+    for example in EXAMPLES.values():
+        cut = f"{example.limit:g} s" if example.limit else "never"
+        rows.append(f"| [{example.title}](#{example.title.lower().replace(' ', '-')}) | {cut} | {example.sees} |")
+    return "\n".join(rows)
+
+
+def example_text(example: Example) -> str:
+    language = "typescript" if example.path.suffix == ".ts" else "python"
+    parts = [
+        f"## {example.title}",
+        f"```\n{example.install}\n```",
+        f"```{language}\n{example.shown()}\n```",
+        example.note,
+    ]
+    if example.http:
+        before, after = example.shown().splitlines(), example.shown(example.http).splitlines()
+        changes = [line for line in difflib.ndiff(before, after) if line[0] in "-+"]
+        parts.append("Over HTTP:\n\n```diff\n" + "\n".join(changes) + "\n```")
+    return "\n\n".join(parts)
+
+
+def made() -> Mapping[Path, Mapping[str, str]]:
+    """Return what each document's marked places have to say."""
+    return {
+        README: {"tools": tools(), "settings": settings(), "errors": error_codes()},
+        FRAMEWORKS: {
+            "frameworks": frameworks(),
+            "examples": "\n\n".join(example_text(example) for example in EXAMPLES.values()),
+        },
+    }
+
+
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    for mark, part in parts.items():
         pattern = rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- /{mark} -->)"
-        text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
+        text, places = re.subn(pattern, lambda m, part=part: f"{m[1]}{part}\n{m[2]}", text, flags=re.DOTALL)
+        assert places == 1, mark
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text()))
+    for path, parts in made().items():
+        path.write_text(filled(path.read_text(), parts))

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from avm_mcp import __version__
 from avm_mcp.config import Settings
 from tests import docs
@@ -10,14 +12,15 @@ from tests import docs
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_tables_of_the_readme_are_those_of_the_code():
-    """`make docs` writes them."""
-    assert docs.filled(docs.README.read_text()) == docs.README.read_text()
+@pytest.mark.parametrize("document", docs.made(), ids=lambda path: path.name)
+def test_what_a_document_repeats_is_what_the_code_says(document: Path):
+    """`make docs` writes it."""
+    assert docs.filled(document.read_text(), docs.made()[document]) == document.read_text()
 
 
 def test_every_variable_that_the_documents_name_is_a_setting():
     known = {*Settings.model_fields, "AIVIDEO_API_KEY"}
-    for path in (*ROOT.glob("*.md"), *(ROOT / "manifests").rglob("*")):
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*"), *(ROOT / "manifests").rglob("*")):
         if path.is_file() and path.suffix in {".md", ".json", ".yaml", ".toml"}:
             named = set(re.findall(r"\b(?:AVM|AIVIDEO)_[A-Z_]+\b", path.read_text()))
             assert named <= known, path
@@ -36,7 +39,8 @@ def test_the_map_names_every_module():
 
 
 def test_no_document_or_module_names_a_place_of_the_machine_it_was_written_on():
-    for path in (*ROOT.glob("*.md"), *(ROOT / "avm_mcp").rglob("*.py"), *(ROOT / "tests").rglob("*.py")):
+    documents = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+    for path in (*documents, *(ROOT / "avm_mcp").rglob("*.py"), *(ROOT / "tests").rglob("*.py")):
         assert not re.search(r"(^|[^.\w])/(work|farm)/", path.read_text()), path
 
 

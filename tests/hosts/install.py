@@ -1,4 +1,4 @@
-"""Install the hosts under `.hosts/`: Node and its packages, and one virtual environment for each framework.
+"""Install under `.hosts/` what `make hosts` or `make frameworks` needs: Node with its packages, virtual environments.
 
 Standard library only. What is already there as asked for is left alone.
 """
@@ -12,7 +12,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 HOSTS = HERE.parents[1] / ".hosts"
-VENVS = ("node", "langchain", "openai")
+WANTED = {
+    "hosts": [HERE / "node.txt"],
+    "frameworks": [HERE / "node.txt", *sorted((HERE.parent / "frameworks" / "requirements").glob("*.txt"))],
+}
 
 
 def python_of(name: str) -> Path:
@@ -20,8 +23,9 @@ def python_of(name: str) -> Path:
     return HOSTS / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _install_venv(name: str) -> None:
-    wanted, seen = HERE / f"{name}.txt", HOSTS / name / "installed.txt"
+def _install_venv(wanted: Path) -> None:
+    name = wanted.stem
+    seen = HOSTS / name / "installed.txt"
     if seen.is_file() and seen.read_text() == wanted.read_text():
         return
     venv.create(HOSTS / name, with_pip=True, clear=True)
@@ -42,13 +46,13 @@ def _install_node_packages() -> None:
     shutil.copyfile(wanted, seen)
 
 
-def main() -> None:
-    """Install everything."""
+def main(*names: str) -> None:
+    """Install for the tests that are named: hosts, frameworks."""
     HOSTS.mkdir(exist_ok=True)
-    for name in VENVS:
-        _install_venv(name)
+    for wanted in dict.fromkeys(path for name in names for path in WANTED[name]):
+        _install_venv(wanted)
     _install_node_packages()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

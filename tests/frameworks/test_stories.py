@@ -6,9 +6,11 @@ import pytest
 
 from tests.hosts import story
 from tests.hosts.install import python_of
-from tests.hosts.machine import HERE, SERVER
+from tests.hosts.machine import SERVER
 
-pytestmark = [pytest.mark.hosts, pytest.mark.process]
+HERE = Path(__file__).parent
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.process]
 
 
 def play(framework, machine, transport, steps):

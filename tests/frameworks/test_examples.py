@@ -1,0 +1,246 @@
+"""Every example, run as a user runs it: real frameworks, a real server, and a service that counts what it is paid.
+
+Only the model is a script (`scripted/`). What each model saw is printed; `make frameworks` shows it.
+"""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import pytest
+
+from avm_mcp.sandbox import faults
+from tests.e2e.ground import Ground, ground, until
+from tests.e2e.test_keeper import keepers
+from tests.frameworks import stage
+from tests.frameworks.examples import EXAMPLES, URL, Example
+from tests.frameworks.stage import Told
+from tests.hosts.install import HOSTS
+from tests.hosts.machine import node, run
+
+pytestmark = [
+    pytest.mark.frameworks,
+    pytest.mark.process,
+    pytest.mark.skipif(os.name == "nt", reason="looks at processes through /proc"),
+]
+
+FILM = 8.0
+"""Seconds: longer than the shortest default, so that an example's own time-out is what lets a call wait for it."""
+
+SLOW_ANSWER = 8.0
+"""Seconds that the paid request waits for its answer, after it was accepted and charged."""
+
+STARTS = 4.0
+"""Seconds that a busy machine may take to start a server, and to find out that time is up."""
+
+KEEPER = {"AVM_KEEPER": "on"}
+"""Written down: machines of CI are containers, where there is no keeper unless it is asked for."""
+
+LETS_GO = {"MODEL_LETS_GO": "1", "MODEL_WAIT": "0"}
+
+OVER_STDIO = [name for name, example in EXAMPLES.items() if example.http]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+# --- as the example says it ---
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_the_example_makes_a_video_and_its_model_is_told_the_file(name: str, tmp_path: Path):
+    """P1, P3. Its own time-out lets one call wait for the film, so nothing is asked for twice."""
+    async with ground(tmp_path, stage.service(FILM)) as spot:
+        async with stage.server_of(EXAMPLES[name], spot) as argv:
+            told = await stage.run(EXAMPLES[name], spot, argv, MODEL_WAIT="30")
+        stage.is_whole(told, spot)
+        stage.one_film_for_one_charge(spot)
+    assert len(told.tools("text_to_video")) == 1, "a call was cut"
+    assert ("Next: " in told.saw[-1]["saw"]) is (EXAMPLES[name].sees != "structured")
+    assert ("next_step" in told.saw[-1]["saw"]) is ("structured" in EXAMPLES[name].sees)
+
+
+@pytest.mark.parametrize("name", OVER_STDIO)
+async def test_the_example_works_over_http_as_the_document_says(name: str, tmp_path: Path):
+    """P1, P3."""
+    async with ground(tmp_path, stage.service(FILM)) as spot:
+        async with stage.serving(spot) as url:
+            changes = [(old, new.replace(URL, url)) for old, new in EXAMPLES[name].http]
+            told = await stage.run(EXAMPLES[name], spot, changes=changes, MODEL_WAIT="30")
+        stage.is_whole(told, spot)
+        stage.one_film_for_one_charge(spot)
+    assert len(told.tools("text_to_video")) == 1, "a call was cut"
+
+
+@pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if example.one_server])
+async def test_with_the_embedded_sandbox_it_needs_no_key_and_no_service(name: str, tmp_path: Path):
+    """P3."""
+    async with ground(tmp_path, stage.service(FILM)) as spot:
+        env = {"AVM_API_KEY": "sandbox", "AVM_BASE_URL": "", "AVM_SANDBOX_SPEED": "60"}
+        async with stage.server_of(EXAMPLES[name], spot, **env) as argv:
+            told = await stage.run(EXAMPLES[name], spot, argv, **env)
+        assert told.film.parent == spot.films
+        assert told.film.read_bytes()[4:8] == b"ftyp"
+        assert spot.posts == 0
+
+
+def test_the_typescript_example_is_right_in_the_eyes_of_its_compiler(tmp_path: Path):
+    wanted = ["--strict", "--noEmit", "--target", "es2024", "--module", "nodenext", "--allowImportingTsExtensions"]
+    copy = HOSTS / "compiled" / "typescript_agent.ts"
+    (copy.parent / "scripted").mkdir(parents=True, exist_ok=True)
+    for name in ("typescript_agent.ts", "scripted/typescript.ts"):
+        (copy.parent / name).write_text((EXAMPLES["typescript"].path.parent / name).read_text())
+    compiler = str(HOSTS / "node_modules" / "typescript" / "bin" / "tsc")
+    types = ["--types", "node", "--typeRoots", str(HOSTS / "node_modules" / "@types")]
+    done = run([node(), compiler, *wanted, *types, str(copy)], os.environ)
+    assert done.code == 0, done.out
+
+
+# --- by default, at a service that takes longer: stories that are mostly waiting, so several are told at once ---
+
+
+async def slower_than_it_waits(example: Example, spot: Ground) -> Told:
+    """The paid request is answered late, and the film takes longer than the framework waits for a call."""
+    film = film_of(example)
+    spot.sandbox.faults.next("generate", faults.hang(SLOW_ANSWER, after=True))
+    wait = {"MODEL_WAIT": str(round(film + 30))}
+    async with stage.server_of(example, spot) as argv:
+        how = {"changes": example.patience, "seconds": 4 * film + 90}
+        told = await stage.run(example, spot, argv, **how, **wait, **KEEPER)
+    stage.is_whole(told, spot)
+    return told
+
+
+async def lets_go(example: Example, spot: Ground) -> Told:
+    """The program ends as soon as it is told that its video was started."""
+    async with stage.server_of(example, spot) as argv:
+        told = await stage.run(example, spot, argv, changes=example.patience, **LETS_GO, **KEEPER)
+        await until(spot.saved, "the film on the disk", 60)
+    return told
+
+
+async def lets_go_before_the_answer(example: Example, spot: Ground) -> Told:
+    """The program ends while the paid request waits for its answer, and runs once more later."""
+    spot.sandbox.faults.next("generate", faults.hang(2 * SLOW_ANSWER, after=True))
+    first = await stage.run(example, spot, changes=example.patience, **LETS_GO, **KEEPER)
+    assert first.answer.startswith("It is being made: sub_"), first
+    told = await stage.run(example, spot, changes=example.patience, MODEL_WAIT="60", **KEEPER)
+    stage.is_whole(told, spot)
+    return told
+
+
+def film_of(example: Example) -> float:
+    """Return how many seconds a film takes that is too slow for a framework's default."""
+    return (example.limit or SLOW_ANSWER) + 12
+
+
+Story = Callable[[Example, Ground], Awaitable[Told]]
+KINDS: Mapping[str, tuple[Story, list[str]]] = {
+    "slow": (slower_than_it_waits, list(EXAMPLES)),
+    "lets-go": (lets_go, list(EXAMPLES)),
+    "lets-go-early": (lets_go_before_the_answer, ["langchain", "llama_index", "openai"]),
+}
+
+
+def stories(kind: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("story", [f"{kind} {name}" for name in KINDS[kind][1]])
+
+
+@dataclass
+class Telling:
+    """One story on its way."""
+
+    kind: str
+    example: Example
+    over: anyio.Event = field(default_factory=anyio.Event)
+    end: Told | None = None
+    failure: BaseException | None = None
+
+    @property
+    def seconds(self) -> float:
+        return film_of(self.example) if self.kind == "slow" else 0
+
+    async def tell(self, folder: Path) -> None:
+        try:
+            async with ground(folder, stage.service(self.seconds or FILM)) as spot:
+                try:
+                    self.end = await KINDS[self.kind][0](self.example, spot)
+                    await until(lambda: not keepers(spot), "the keeper's end", 60)
+                    stage.one_film_for_one_charge(spot)
+                finally:
+                    for pid in keepers(spot):
+                        os.kill(pid, signal.SIGKILL)
+        except Exception as failure:
+            self.failure = failure
+        finally:
+            self.over.set()
+
+
+@pytest.fixture(scope="module")
+async def told(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
+) -> AsyncIterator[Callable[[str], Awaitable[Told]]]:
+    """The stories whose tests will run, three at a time, the longest first; `await told(story)` is the end of one."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    names = [item.callspec.params["story"] for item in items if "told" in item.fixturenames]
+    tellings = {name: Telling(name.split()[0], EXAMPLES[name.split()[1]]) for name in names}
+    places = anyio.CapacityLimiter(3)
+
+    async def tell(telling: Telling) -> None:
+        async with places:
+            await telling.tell(tmp_path_factory.mktemp(telling.example.name))
+
+    async def end_of(name: str) -> Told:
+        await tellings[name].over.wait()
+        if (failure := tellings[name].failure) is not None:
+            raise failure
+        end = tellings[name].end
+        assert end is not None
+        print(*(f"{one['seconds']:6.2f} s: {one['saw']}" for one in end.saw), sep="\n")
+        return end
+
+    async with anyio.create_task_group() as group:
+        for telling in sorted(tellings.values(), key=lambda telling: -telling.seconds):
+            group.start_soon(tell, telling)
+        yield end_of
+        group.cancel_scope.cancel()
+
+
+@stories("slow")
+async def test_by_default_a_slow_service_costs_no_film_and_no_second_charge(story: str, told):
+    """P1, P2, P3. A call that is cut, and made again with the same arguments, returns the task that was started."""
+    end, example = await told(story), EXAMPLES[story.split()[1]]
+    asked = end.tools("text_to_video")
+    assert all(one == asked[0] for one in asked)
+    cuts = [one for one in end.saw if not one["answered"]]
+    if example.limit is None:
+        assert not cuts, "there was no limit"
+        return
+    assert all(example.limit - 0.5 <= cut["seconds"] <= example.limit + STARTS for cut in cuts), cuts
+    if not example.cut:
+        # The first call may also wait for a busy machine to start the server.
+        assert cuts in ([], end.saw[:1]), "the server answers before it is cut"
+        return
+    assert cuts, "it was to be cut"
+    after = end.saw[len(cuts)]["saw"]
+    assert "This call sent nothing" in after or "No new video was started" in after, after
+
+
+@stories("lets-go")
+async def test_a_program_that_ends_after_the_paid_call_leaves_a_film(story: str, told):
+    """P2, P3. Over stdio its server goes with it, and a keeper saves the film; over HTTP the server stays."""
+    end = await told(story)
+    assert end.answer.startswith("It is being made: ")
+    assert len(end.calls) == 1
+
+
+@stories("lets-go-early")
+async def test_a_program_that_ended_before_the_service_answered_finds_its_video_when_it_runs_again(story: str, told):
+    """P1, P2, P3."""
+    first = next(one for one in (await told(story)).saw if one["answered"])
+    assert "No new video was started" in first["saw"] or "This call sent nothing" in first["saw"], first
