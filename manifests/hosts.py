@@ -98,7 +98,8 @@ def _typed(bench: Bench, host: Mapping[str, Program]) -> Iterator[Check]:
         "Gemini CLI": (("mcp", "list"), "Connected", ("mcp", "remove", "-s", "user", facts.NAME)),
         "OpenClaw": (("mcp", "probe", facts.NAME), f"{len(facts.TOOLS)} tools", ("mcp", "unset", facts.NAME)),
     }
-    with serving.over_http(bench.programs / "avm-mcp", bench.environ, bench.scratch) as url:
+    serve = [bench.programs / "avm-mcp", "serve", "--port", "0", "--json"]
+    with serving.over_http(serve, bench.environ, bench.scratch) as url:
         for name, command in clients.COMMANDS.items():
             title = name.split(",")[0]
             if title not in read:

@@ -3,17 +3,36 @@
 import contextlib
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def over_http(program: Path, environ: Mapping[str, str], cwd: Path) -> Iterator[str]:
-    """Run it on a free port and give the address of its MCP end point."""
-    command = [program, "serve", "--port", "0", "--json"]
+def over_http(command: Sequence[str | Path], environ: Mapping[str, str], cwd: Path) -> Iterator[str]:
+    """Run the command that serves, which prints JSON, and give the address of its MCP end point when it answers."""
     with subprocess.Popen(command, env=environ, cwd=cwd, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             assert process.stdout is not None
-            yield json.loads(process.stdout.readline())["url"]
+            url = json.loads(process.stdout.readline())["url"]
+            _answers(url.removesuffix("/mcp") + "/healthz")
+            yield url
         finally:
-            process.terminate()
+            end(process)
+
+
+def end(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
+    """End a process as a user does, and if it does not listen, as the system does."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
+    process.kill()
+
+
+def _answers(address: str) -> None:
+    for _ in range(100):
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):  # noqa: S310 - ours
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{address} does not answer")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 
-from manifests import bundle, facts, hosts, video, wheels
+from manifests import bundle, facts, hosts, image, video, wheels
 from manifests.bench import ROOM, Bench, Check, Skipped
 from manifests.facts import MANIFESTS, ROOT
 
@@ -55,10 +55,7 @@ def mcpb(bench: Bench) -> Iterator[Check]:
 def _starts(extension: Path, home: Path) -> str:
     server = video.of_bundle(extension, home)
     assert server.command == "uv", server
-    try:
-        anyio.run(video.makes_one, server.model_copy(update={"command": bundle.uv()}), video.tools_of(extension))
-    except AssertionError as error:
-        return str(error)
+    anyio.run(video.makes_one, server.model_copy(update={"command": bundle.uv()}), video.tools_of(extension))
     return ""
 
 
@@ -74,6 +71,7 @@ GROUPS: Mapping[str, Callable[[Bench], Iterator[Check]]] = {
     "wheels": wheels.checks,
     "scanner": scanner,
     "hosts": hosts.checks,
+    "image": image.checks,
 }
 
 
@@ -88,10 +86,19 @@ def _judged(bench: Bench, group: str) -> Iterator[tuple[str, str, str]]:
                 yield "skip", check.name, str(why)
             except subprocess.CalledProcessError as failed:
                 yield "FAIL", check.name, f"{failed}\n{failed.stderr or ''}"[-2000:]
+            except (AssertionError, BaseExceptionGroup) as failed:
+                yield "FAIL", check.name, _plain(failed)
             except subprocess.TimeoutExpired as late:
                 yield "FAIL", check.name, str(late)
     except Skipped as why:  # what the whole group needs cannot be had
         yield "skip", "all of it", str(why)
+
+
+def _plain(failed: BaseException) -> str:
+    """Return what a failure says, without the groups that tasks wrap it in."""
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    return f"{type(failed).__name__}: {failed}"
 
 
 def main(groups: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -23,8 +23,20 @@ def clean(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     return kept | {"HOME": str(home)}
 
 
-async def makes_one(server: StdioServerParameters, tools: Sequence[str]) -> Path:
+def is_film(path: Path) -> bool:
+    """Tell whether an MP4 is there."""
+    return path.is_file() and path.read_bytes()[4:8] == b"ftyp"
+
+
+async def makes_one(
+    server: StdioServerParameters, tools: Sequence[str], there: Callable[[Path], bool] = is_film
+) -> Path:
     """Start a server, read its tools, have a video made, and return its file.
+
+    Args:
+        server: How it is started.
+        tools: What it has to list.
+        there: Tells whether the film is where the server says, while the server still runs.
 
     Raises:
         AssertionError: Something else than that happened; it says what.
@@ -35,17 +47,12 @@ async def makes_one(server: StdioServerParameters, tools: Sequence[str]) -> Path
             listed = [tool.name for tool in (await client.list_tools()).tools]
             assert listed == list(tools), listed
             result = await client.call_tool("text_to_video", {"prompt": "a red kite", "wait_seconds": 60})
-    told = result.structured_content or {}
-    assert told.get("status") == "COMPLETED", told
-    assert "sandbox" in " ".join(told["notes"]), told
-    film = Path(told["file"])
-    assert is_film(film), film
+            told = result.structured_content or {}
+            assert told.get("status") == "COMPLETED", told
+            assert "sandbox" in " ".join(told["notes"]), told
+            film = Path(told["file"])
+            assert there(film), film
     return film
-
-
-def is_film(path: Path) -> bool:
-    """Tell whether an MP4 is there."""
-    return path.is_file() and path.read_bytes()[4:8] == b"ftyp"
 
 
 FORM = {"api_key": "", "output_dir": "", "daily_credits": "1000", "notify": "false"}
