@@ -145,11 +145,18 @@ async def test_after_a_kill_before_any_step_the_same_request_comes_to_one_task_o
         left = [at for at in occurrences if at.endswith(" #1") and not places([at]) & met]
         died += await side_by_side(deaths(left, "p"), AT_ONCE)
 
+    between = occurrences[begins : renames + 1]
     # Which of a library's functions waits is the network's affair; our lines are ours.
-    missed = lines(occurrences[begins : renames + 1]) - lines(death.at for death in died)
+    missed = lines(between) - lines(death.at for death in died)
     wrong = [f"{death.point} ({death.at}): {death.wrong()} {death.told}" for death in died if death.wrong()]
     unclear = [death.at for death in died if death.told["status"] == "UNKNOWN"]
-    print(f"{len(died)} deaths; {len(unclear)} stay UNKNOWN: {unclear}")
+    died_at = lines(between) - missed
+    print(
+        f"{profile}: from reserve (step {begins + 1}) to the film's name (step {renames + 1}) {len(between)} steps at"
+        f" {len(places(between))} places, {len(lines(between))} lines of ours. {len(died)} deaths before"
+        f" {len({death.point for death in died})} steps and at {len(died_at)} of these lines: {len(wrong)} wrong,"
+        f" {len(unclear)} stay UNKNOWN {unclear}"
+    )
     assert not wrong, "\n".join(wrong)
     assert not missed, "lines at which nobody died: " + ", ".join(missed)
     assert profile == "seed" or not unclear

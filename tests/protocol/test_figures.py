@@ -8,9 +8,20 @@ import anyio
 import pytest
 from mcp import Client
 
-from tests.figures import AT_ONCE, DEAR, PROCESSES, SETTINGS, UNCAPPED, Asked, cap_and_refunds, confirmation, dear
-
-from tests.figures import many, outcomes, shown  # isort: skip
+from tests.figures import (
+    AT_ONCE,
+    DEAR,
+    PROCESSES,
+    SETTINGS,
+    UNCAPPED,
+    Asked,
+    cap_and_refunds,
+    confirmation,
+    dear,
+    many,
+    outcomes,
+    shown,
+)
 from tests.house import House, fields
 from tests.unit.test_cli import avm
 
