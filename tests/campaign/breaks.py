@@ -4,6 +4,7 @@ resend      a lost request is sent again wherever the list does not show its tas
 no-intent   the row is written when the answer has come, not before the request
 no-shield   the paid request belongs to the call, and is cancelled with it
 no-allowance  every process asks as often as it likes
+half-films  a film is taken for whole when as many bytes came as were announced
 """
 
 import contextvars
@@ -16,6 +17,7 @@ import anyio
 import avm_mcp.submission
 from avm_mcp import pacing
 from avm_mcp.journal.jobs import Jobs
+from avm_mcp.media import partials
 from avm_mcp.recovery import Recovery, match
 from avm_mcp.submission import Submission
 from avm_mcp.tools import Desk
@@ -112,7 +114,17 @@ def _no_allowance() -> Iterator[Patch]:
     yield pacing, "BUCKET_REFILL", 1e6
 
 
-_RULES = {"resend": _resend, "no-intent": _no_intent, "no-shield": _no_shield, "no-allowance": _no_allowance}
+def _half_films() -> Iterator[Patch]:
+    yield partials, "what_is_missing", lambda _size, _read_at: None
+
+
+_RULES = {
+    "resend": _resend,
+    "no-intent": _no_intent,
+    "no-shield": _no_shield,
+    "no-allowance": _no_allowance,
+    "half-films": _half_films,
+}
 BREAKS = tuple(_RULES)
 
 
