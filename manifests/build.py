@@ -48,7 +48,7 @@ A paid call returns a task at once; `get_task` waits for it. Never repeat a paid
 - [Hosts](manifests/clients/README.md): the entry for each host, commands, links
 - [Skill](manifests/skill/{facts.SKILL}/SKILL.md): driving the command line
 - [Contributing](CONTRIBUTING.md): the map of the code, tests
-- [Security](SECURITY.md), [Changelog](CHANGELOG.md)
+- [Privacy](PRIVACY.md), [Security](SECURITY.md), [Changelog](CHANGELOG.md)
 """
 
 

@@ -95,7 +95,7 @@ def mcpb() -> Document:
         "tools_generated": False,
         "keywords": facts.KEYWORDS,
         "license": facts.LICENSE,
-        "privacy_policies": [f"{facts.REPOSITORY}#what-it-does-with-your-files"],
+        "privacy_policies": [f"{facts.REPOSITORY}/blob/main/PRIVACY.md"],
         "compatibility": {
             "claude_desktop": ">=1.0.0",
             "platforms": ["darwin", "win32", "linux"],

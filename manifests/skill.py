@@ -5,23 +5,14 @@ import re
 from avm_mcp import arguments, catalog, errors
 from avm_mcp.cli import exits
 from avm_mcp.cli.parser import VERBS
+from avm_mcp.report.faces import JSON_FACE
 from manifests import facts
 
 SOURCE = facts.MANIFESTS / "skill" / facts.SKILL
 FLAGS = {"wait_seconds": "--wait"}
 LABELS = {"task_id": "TASK", "prompts": "PROMPT..."}
-SHELL = {
-    "{get_task}": "`avm get TASK`",
-    "{list_tasks}": "`avm list`",
-    " (Claude Desktop: Settings, Extensions, AI Video Maker)": "",
-    ", then restart the host": "",
-    "with max_credits at": "with `--max-credits` at",
-    "same call": "same command",
-    "the call": "the command",
-    "paid call": "paid command",
-    "upstream": "service",
-}
-"""What the words of the errors are at a terminal."""
+DESKTOP = (" (Claude Desktop: Settings, Extensions, AI Video Maker)", ", then restart the host")
+"""What the next steps say of hosts, of which there is none at a terminal."""
 
 
 def files() -> dict[str, str]:
@@ -79,9 +70,11 @@ def failures() -> str:
     codes = ["| exit code | meaning |", "|---|---|", *(f"| {code} | {text} |" for code, text in exits.MEANINGS.items())]
     rows = ["| error.code | exit code | what happened | next step |", "|---|---|---|---|"]
     for kind in errors.AvmError.__subclasses__():
-        step, when = kind.default_next_step, (kind.__doc__ or "").split("\n")[0]
-        for word, said in SHELL.items():
-            step, when = step.replace(word, said), when.replace(word, said)
+        step = JSON_FACE.say(kind.default_next_step, id="TASK")
+        for words in DESKTOP:
+            step = step.replace(words, "")
+        step = re.sub(r"avm (?:get TASK|list)", r"`\g<0>`", step.replace("with max_credits", "with `--max-credits`"))
+        when = (kind.__doc__ or "").split("\n")[0].replace("upstream", "service")
         rows.append(f"| `{kind.code}` | {exits.BY_ERROR[kind]} | {when} | {step[0].upper()}{step[1:]} |")
     return f"""# When a command fails
 
