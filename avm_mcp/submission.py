@@ -125,16 +125,18 @@ class Submission:
         """
         window = self._settings.AVM_DEDUPE_MINUTES * 60
         began = self._now()
-        same = await self._journal.live(self._account, caller, request.identity(), began - window)
+        since = began - window
+        same = await self._journal.live(self._account, caller, request.identity(), since)
         if same is not None:
-            self._watcher.publish(same)
-            self._watcher.nudge()  # another process may be at work on it: its board is the journal
-            return Reservation(same, duplicate=True)
-        price = await self._prices.checked(request, max_credits)
-        draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
-        if not consent and self._prices.needs_yes(price.credits) and not await self._named(draft, max_credits, began):
-            await self._journal.ask(draft)
-            raise self._wanted_yes(price, consent)
+            return self._duplicate(same)
+        try:
+            price, draft = await self._priced(request, max_credits, caller, consent, began)
+        except AvmError:
+            # The price took its time: another call may have sent the same request meanwhile, and be paid for.
+            same = await self._journal.live(self._account, caller, request.identity(), since)
+            if same is None:
+                raise
+            return self._duplicate(same)
         body = request.body()
         reservation = await self._journal.reserve(
             draft, body=body, input_json=_without_bytes(request), limits=Limits(self._prices.day_cap(price), window)
@@ -147,6 +149,22 @@ class Submission:
             self._group.start_soon(self._send, draft, body, window)
         self._watcher.publish(reservation.job)
         return reservation
+
+    def _duplicate(self, same: Job) -> Reservation:
+        self._watcher.publish(same)
+        self._watcher.nudge()  # another process may be at work on it: its board is the journal
+        return Reservation(same, duplicate=True)
+
+    async def _priced(
+        self, request: VideoRequest, max_credits: int | None, caller: str, consent: bool | None, began: float
+    ) -> tuple[Price, Job]:
+        """Return the price and the row to be written, where the caps and a person's yes allow it."""
+        price = await self._prices.checked(request, max_credits)
+        draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
+        if not consent and self._prices.needs_yes(price.credits) and not await self._named(draft, max_credits, began):
+            await self._journal.ask(draft)
+            raise self._wanted_yes(price, consent)
+        return price, draft
 
     async def question(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Price | None:
         """Return the price that a person should be asked about before this request; None where none needs to be."""

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import faults
-from tests.house import KEY, LEGACY, MODERN, error, text
+from tests.house import KEY, LEGACY, MODERN, error, fields, text
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import call, made_in
 
@@ -62,6 +62,28 @@ async def test_a_film_above_max_credits_is_refused_and_the_named_price_is_enough
         assert made["credits"] == {"quoted": 15, "charged": 15, "basis": "charge"}
     (post,) = [seen for seen in house.sandbox.requests if seen.endpoint == "generate"]
     assert post.max_credits == "15"
+
+
+async def test_a_cap_does_not_deny_what_an_equal_call_has_started_meanwhile(house):
+    """P1, P8: "nothing charged" would be false, and the agent would believe it."""
+    told = {}
+    async with house.client() as client:
+
+        async def ask(name, cap):
+            told[name] = await client.call_tool("text_to_video", {"prompt": "a fox", "max_credits": cap})
+
+        house.sandbox.faults.next("quote", faults.hang(0.5))
+        house.sandbox.faults.next("quote", faults.hang(2))
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, "enough", 100)
+            await anyio.sleep(0.1)
+            group.start_soon(ask, "too low", 5)
+        assert fields(told["enough"])["status"] == "SUBMITTED"
+        assert fields(told["too low"])["deduplicated"] is True
+        assert fields(told["too low"])["task_id"] == fields(told["enough"])["task_id"]
+        other = await client.call_tool("text_to_video", {"prompt": "a heron", "max_credits": 5})
+        assert error(other)["code"] == "BUDGET_EXCEEDED"
+    assert house.sandbox.posts == 1
 
 
 @pytest.mark.parametrize(
