@@ -135,7 +135,7 @@ GOOGLE_ADK = Example(
         ),
     ),
     sees="text and structured",
-    note="The server knows it by its name and never waits longer for it than its five seconds allow.",
+    note="The server knows it by its name: a call of ADK waits two seconds at most, and the agent looks again.",
 )
 LLAMA_INDEX = Example(
     file="llama_index_agent.py",
@@ -184,7 +184,7 @@ TYPESCRIPT = Example(
         ),
     ),
     sees="what you pass on",
-    note="Node 22.18 or newer runs the file as it is. It brings no agent: the loop is yours.",
+    note="Node 22.18 or newer runs the file as it is; an older one needs it compiled. The loop is yours.",
 )
 RAW_HTTP = Example(
     file="raw_http_agent.py",

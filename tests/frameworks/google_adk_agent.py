@@ -13,8 +13,8 @@ async def main(model):
     avm = McpToolset(
         connection_params=StdioConnectionParams(
             server_params=StdioServerParameters(command="avm-mcp", env=dict(os.environ)),
-            # Left out, the start of the server and every call are cut after 5 s. The server knows that: over stdio it
-            # answers ADK within three, and the agent looks again.
+            # Left out, the start of the server and every call are cut after 5 s. The server knows ADK, so its calls do
+            # not wait for a film that long; but a machine that is busy may start a server more slowly.
             timeout=30,
         )
     )

@@ -1,7 +1,6 @@
 """Raw HTTP, with httpx2 (httpx is the same) against `avm-mcp serve`."""
 
 import json
-import sys
 
 import httpx2
 
@@ -33,6 +32,8 @@ def main(model, server="http://127.0.0.1:8765"):
 
 
 if __name__ == "__main__":
+    import sys
+
     from scripted import Script
 
     main(Script(), *sys.argv[1:])
