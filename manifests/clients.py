@@ -53,6 +53,7 @@ def links() -> dict[str, str]:
     encoded = base64.b64encode(json.dumps(inner, separators=(",", ":")).encode()).decode()
     query = urlencode({"name": facts.NAME, "config": encoded})
     code = json.dumps({"name": facts.NAME, "type": "stdio", **inner}, separators=(",", ":"))
+    vscode = f"vscode:mcp/install?{quote(code, safe='')}"
     goose = urlencode(
         {"cmd": "uvx", "arg": facts.NAME, "id": facts.NAME, "name": facts.TITLE, "description": facts.SENTENCE},
         quote_via=quote,
@@ -61,7 +62,8 @@ def links() -> dict[str, str]:
         "Cursor": f"cursor://anysphere.cursor-deeplink/mcp/install?{query}",
         "Cursor, on a web page": f"https://cursor.com/en/install-mcp?{query}",
         "LM Studio": f"lmstudio://add_mcp?{query}",
-        "VS Code": f"vscode:mcp/install?{quote(code, safe='')}",
+        "VS Code": vscode,
+        "VS Code, on a web page": f"https://vscode.dev/redirect?url={quote(vscode, safe='')}",
         "Goose": f"goose://extension?{goose}",
     }
 
@@ -117,5 +119,5 @@ your key wherever the host can ask for it or read it from the environment.
 
 {told}
 
-The form of the links for VS Code and Goose was not tried; the others follow their documentation.
+Each has the form that its host documents, or that its users publish (VS Code); none was clicked by us.
 """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import tomllib
 from io import StringIO
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avm_mcp.cli import exits, setup
+from avm_mcp.cli import demo, exits, setup
 from avm_mcp.cli.entry import run
 from avm_mcp.cli.parser import build_parser
 from avm_mcp.cli.setup.hosts import HOSTS
@@ -331,6 +332,18 @@ def test_an_unknown_host_is_refused_with_the_known_ones(capsys):
     assert run("avm", ["setup", "emacs", "--json"]) == exits.USAGE
     error = json.loads(capsys.readouterr().out)["error"]
     assert "cursor" in error["allowed"]
+
+
+def test_the_demo_ends_with_commands_that_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("avm_mcp.cli.demo.sys.executable", str(tmp_path / "python"))
+    for there, name in ((False, "avm"), (True, str(tmp_path / "avm"))):
+        if there:
+            (tmp_path / "avm").write_text("")
+        commands = re.findall(rf"{re.escape(name)} (setup[ a-z-]*?)(?= lists| is)", demo._next())
+        assert commands == ["setup", "setup claude-desktop --sandbox"]
+        for command in commands:
+            args = build_parser("avm").parse_args(command.split())
+            assert args.host is None or args.host in HOSTS
 
 
 def test_a_file_that_cannot_be_written_is_one_line(home, capsys):

@@ -4,7 +4,6 @@ The sandbox and `avm-mcp` are processes of their own; this one plays the host. O
 runs many times faster than the service, and says so.
 """
 
-import json
 import shutil
 import sys
 import tempfile
@@ -107,12 +106,13 @@ def _table(rows: list[tuple[str, ...]], paths: list[str]) -> list[str]:
 
 
 def _next() -> str:
-    beside = Path(sys.executable).with_name("avm-mcp.exe" if sys.platform == "win32" else "avm-mcp")
-    command = str(beside) if beside.exists() else "avm-mcp"
-    config = {"mcpServers": {"ai-video-maker": {"command": command, "env": {"AVM_API_KEY": "<your key>"}}}}
+    """Return what to do after the demo; the program by its path where typing its name would not find this one."""
+    beside = Path(sys.executable).with_name("avm.exe" if sys.platform == "win32" else "avm")
+    found = shutil.which("avm")
+    avm = str(beside) if beside.exists() and (found is None or not beside.samefile(found)) else "avm"
     return (
-        "Next: get a key at https://aivideomaker.ai and put this into Claude Desktop's config"
-        f" (Settings, Developer, Edit Config): {json.dumps(config)}"
+        f"Next: {avm} setup lists your hosts; {avm} setup claude-desktop --sandbox is a free try in one of them."
+        " For real videos get a key at https://aivideomaker.ai, set AVM_API_KEY, and run it again without --sandbox."
     )
 
 
