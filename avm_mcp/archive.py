@@ -13,7 +13,7 @@ from avm_mcp import pacing
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError
 from avm_mcp.journal import Journal
-from avm_mcp.media import FilmCut, FilmError, FilmGone, Resolver, film_name, look_up, save_film
+from avm_mcp.media import FilmError, FilmGone, Resolver, film_name, look_up, save_film
 from avm_mcp.models import Job
 
 logger = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ GONE_PATIENCE = 900.0
 not have it yet, or a network's login page may answer in its place."""
 
 CUT_PATIENCE = 900.0
-"""Seconds during which a film must look cut in the same way before it is taken as it is: a host may still be writing
-it, or something on the way may keep half of it. Shortened where the link dies before."""
+"""Seconds after completion during which a film that looks cut is not taken as it is: its host may still be writing it,
+or something on the way may keep half of it. It is, so long before its link dies."""
 
 URL_PATIENCE = 3600.0
 """Seconds after completion during which a link that is missing from the answer may still appear."""
@@ -84,7 +84,6 @@ class Archive:
         self._tries: dict[str, int] = {}
         self._due: dict[str, float] = {}
         self._denied: dict[str, float] = {}
-        self._cut: dict[str, tuple[str, float]] = {}  # in which way a film looks cut, and since when
         self._places = anyio.Semaphore(AT_ONCE)
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
 
@@ -143,11 +142,11 @@ class Archive:
             self._notice("Your video is ready", str(path))
 
     def _last_chance(self, job: Job) -> bool:
-        """Return whether a film that looks cut should be taken as it is: it stayed so, or will soon be gone."""
+        """Return whether a film that looks cut is taken as it is: it has had its time, or will soon be gone."""
         now = self._now()
-        cut_since = self._cut.get(job.id, ("", now))[1]
-        stays = now - cut_since > CUT_PATIENCE or now - self._denied.get(job.id, now) > GONE_PATIENCE
-        return stays or (job.expires_at is not None and now > job.expires_at - CUT_PATIENCE)
+        # By the job's own times, which outlive a process: where there is no keeper, none may live for so long.
+        patient = now <= (job.completed_at or job.created_at) + CUT_PATIENCE
+        return not patient or (job.expires_at is not None and now > job.expires_at - CUT_PATIENCE)
 
     async def fetch(self, job: Job, folder: Path, *, take_cut: bool) -> Path:
         """Save a finished film into `folder` now, and return where it is.
@@ -193,8 +192,6 @@ class Archive:
         now = self._now()
         if error.retryable:
             self._denied.pop(job.id, None)
-        if isinstance(error, FilmCut) and self._cut.get(job.id, ("", now))[0] != error.message:
-            self._cut[job.id] = (error.message, now)
         denied = not error.retryable and now - self._denied.setdefault(job.id, now) > GONE_PATIENCE
         if denied or (job.expires_at is not None and now > job.expires_at):
             await self._lose(job, error.message)

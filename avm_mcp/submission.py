@@ -192,7 +192,7 @@ class Submission:
         return ConfirmationRequired(
             f"Not started: this costs {price.credits} credits{usd}, above the {least} that need a yes.{said}",
             field="max_credits",
-            allowed=f"{price.credits} or more, after the user agreed",
+            allowed=f"{price.credits} or more, once that is agreed",
             next_step=("{model:ask the user. If they agree,}{person:if you agree,}" if consent is None else _ASKED)
             + f" repeat the same {{call}} with {{max_credits:{price.credits}}}.",
         )

@@ -65,6 +65,18 @@ async def test_what_stays_cut_for_a_quarter_of_an_hour_is_kept_with_a_note(house
     assert house.sandbox.counts["file"] < 20
 
 
+async def test_what_looks_cut_long_after_its_completion_is_kept_by_whoever_comes(house):
+    """A process for each call never waits for a quarter of an hour; the film's own times outlive them."""
+    house.sandbox.faults.next("file", faults.half(), count=999)
+    async with house.client() as client:
+        first = fields(await client.call_tool("text_to_video", KITE))
+    await anyio.sleep(900)
+    async with house.client() as client:
+        told = fields(await client.call_tool("get_task", {"task_id": first["task_id"], "wait_seconds": 30}))
+    assert told["file"] == str(films(house)[0])
+    assert "looks cut" in str(told["notes"])
+
+
 async def test_what_looks_cut_is_kept_when_its_link_is_about_to_die(house):
     """A process that begins a minute before the end has no quarter of an hour."""
     house.sandbox.faults.next("file", faults.half(), count=999)
