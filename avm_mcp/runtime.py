@@ -88,7 +88,8 @@ class Runtime:
     def place(self) -> Place:
         if self.settings.AVM_SAVE == "off":
             return Place(None)
-        return Place(self.settings.AVM_OUTPUT_DIR, goes_on=self._journal is not None and self._keeps)
+        keeps = self._journal is not None and self._keeps
+        return Place(self.settings.AVM_OUTPUT_DIR, goes_on=keeps, fleeting=self.settings.sandboxed)
 
     @property
     def _keeps(self) -> bool:

@@ -130,10 +130,12 @@ class Place:
     Attributes:
         folder: The output folder; None where nothing is saved here.
         goes_on: Whether a film is saved although the process that was asked for it ended.
+        fleeting: Whether the next process will not know its tasks: those of the embedded sandbox end with it.
     """
 
     folder: Path | None
     goes_on: bool = False
+    fleeting: bool = False
 
 
 def spoken(seconds: float) -> str:

@@ -257,7 +257,8 @@ class Report:
                 else "{model:tell the user that }it is gone. "
             )
         else:
-            told = f"{{model:give the user {both} exactly as written. }}{{person:{'{show}. ' if self.file else ''}}}"
+            show = "{show}. " if self.file and not self._place.fleeting else ""
+            told = f"{{model:give the user {both} exactly as written. }}{{person:{show}}}"
         return [*lines, f"{self._say(told)}{self._another()}."]
 
     def _failed(self) -> list[str]:

@@ -17,6 +17,7 @@ from avm_mcp.cli.parser import VERBS, Usage, build_parser, given
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.cli.verbs import Session
 from avm_mcp.errors import AvmError
+from avm_mcp.report import SHELL_FACE, Place, Report
 from avm_mcp.sandbox import faults
 
 
@@ -501,3 +502,16 @@ async def test_a_list_shows_what_is_saved_pending_and_lost_and_whether_a_keeper_
         service = runtime.service
         assert await runtime.journal.lease(f"keep:{service.account}", "somebody", house.wall(), 30)
     assert "Keeper: at work" in (await avm(house, "list")).out
+
+
+async def test_what_is_ready_can_be_opened_unless_nobody_will_know_it(house):
+    """A task of the embedded sandbox ends with its process, so no command that names it is offered."""
+    done = await avm(house, "text-to-video", "one")
+    assert f"Next: avm open {house.sandbox.tasks()[0].id} shows it. For another version, repeat the command" in done.out
+    async with house.runtime() as runtime:
+        found = await runtime.service.find(house.sandbox.tasks()[0].id)
+        said = Report(found, SHELL_FACE, Place(house.films, fleeting=True)).text()
+        assert "avm open" not in said
+        assert "Next: For another version" in said
+        assert runtime.place.fleeting is False
+    assert house.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="").place.fleeting is True
