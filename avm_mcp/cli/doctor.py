@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from avm_mcp import catalog
+from avm_mcp import catalog, front
 from avm_mcp.cli import exits, keepers
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
@@ -85,7 +85,7 @@ async def examine(runtime: Runtime, knock: Knock | None = None) -> list[Check]:
             raise
         step = SHELL_FACE.say(error.next_step)
         checks = [Check("state folder", "FAIL", error.message, step, exits.of_error(error))]
-    return [*checks, _output(settings), _inputs(runtime), _versions()]
+    return [*checks, _output(settings), _inputs(runtime), _fast_start(), _versions()]
 
 
 def told(checks: list[Check], terminal: Terminal) -> int:
@@ -261,6 +261,16 @@ def _inputs(runtime: Runtime) -> Check:
         step = "set AVM_INPUT_DIRS to the folders that hold pictures."
         return Check("input folders", "warn", "none: pictures come by https link only", step)
     return Check("input folders", "ok", ", ".join(map(str, there)))
+
+
+def _fast_start() -> Check:
+    why = front.off()
+    if not why:
+        return Check("fast start", "ok", "the server answers while it is still starting")
+    found = f"off: {why}. The first answer comes about a second later"
+    if "SDK" not in why:
+        return Check("fast start", "ok", found)
+    return Check("fast start", "warn", found, "update avm-mcp; with a late server some hosts show no tools.")
 
 
 def _versions() -> Check:

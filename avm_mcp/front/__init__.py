@@ -23,6 +23,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 from avm_mcp.front.answers import Front, Snapshot
 from avm_mcp.front.wire import Stream, Wire
@@ -36,21 +37,40 @@ _VARIANTS: Mapping[str, str] = {"": "saved", "mine": "saved", "all": "saved", "o
 
 def start() -> None:
     """Take over stdin and stdout, and answer from a thread until the SDK does; or change nothing."""
-    variant = _VARIANTS.get(_set("AVM_SAVE"))
-    if os.name != "posix" or variant is None or _set("AVM_FAST_START") not in _SWITCHED_ON:
+    why, content = _looked_up()
+    if why or not _are_pipes():
         return
     try:
-        with open(SNAPSHOT, encoding="utf-8") as file:  # noqa: PTH123 - see SNAPSHOT
-            content = json.load(file)
-        if not _is_installed(content["sdk"]) or not _are_pipes():
-            return
+        snapshot = Snapshot(content, _VARIANTS[_set("AVM_SAVE")])
         source, sink = _moved()
     except (OSError, ValueError, KeyError):
         return
-    wire = Wire(Front(Snapshot(content, variant)), source, sink)
+    wire = Wire(Front(snapshot), source, sink)
     sys.stdin = Stream(0, "rb", wire.stdin)
     sys.stdout = Stream(1, "wb", wire.stdout)
     threading.Thread(target=wire.answer, name="fast start", daemon=True).start()
+
+
+def off() -> str:
+    """Return why a server that is started here has no fast start; empty where it has one."""
+    return _looked_up()[0]
+
+
+def _looked_up() -> tuple[str, Any]:
+    """Return why there is no fast start, if so, and the packaged snapshot."""
+    if os.name != "posix":
+        return "there is none on this system", None
+    if _set("AVM_FAST_START") not in _SWITCHED_ON:
+        return "AVM_FAST_START=off", None
+    if _set("AVM_SAVE") not in _VARIANTS:
+        return "AVM_SAVE is wrong", None
+    try:
+        with open(SNAPSHOT, encoding="utf-8") as file:  # noqa: PTH123 - see SNAPSHOT
+            content = json.load(file)
+        good = _is_installed(content["sdk"])
+    except (OSError, ValueError, KeyError):
+        return "its snapshot cannot be used", None
+    return "" if good else f"the SDK that is installed is not of the series of mcp {content['sdk']}", content
 
 
 def _set(name: str) -> str:

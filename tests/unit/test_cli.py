@@ -406,6 +406,16 @@ async def test_doctor_finds_all_well(house):
     assert runtime.settings.api_key not in said
 
 
+async def test_doctor_says_when_the_fast_start_is_off(house, monkeypatch):
+    """Issue 4: hosts that find no tools in a late server are told so."""
+    assert verdicts(await examine(house.runtime(), silent))["fast start"] == "ok"
+    monkeypatch.setattr(sys, "path", [str(house.folder)])
+    (check,) = [check for check in await examine(house.runtime(), silent) if check.name == "fast start"]
+    assert check.verdict == "warn"
+    assert check.found.startswith("off: the SDK that is installed")
+    assert "update avm-mcp" in check.todo
+
+
 async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(house):
     checks = await examine(house.runtime(AVM_API_KEY=""), silent)
     terminal = Terminal(io.StringIO(), io.StringIO(), True)

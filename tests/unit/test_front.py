@@ -501,6 +501,19 @@ def test_another_sdk_than_the_snapshots_answers_for_itself(tmp_path, monkeypatch
         (tmp_path / "lib" / name).touch()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "none.zip"), str(tmp_path / "bin"), str(tmp_path / "lib")])
     assert front._is_installed("2.3.0") is good
+    assert bool(front.off()) is not good
+
+
+def test_why_there_is_no_fast_start_is_said(tmp_path, monkeypatch):
+    """For `avm doctor`: a first answer that comes a second later has a reason that can be named."""
+    assert front.off() == ""
+    monkeypatch.setenv("AVM_FAST_START", "off")
+    assert front.off() == "AVM_FAST_START=off"
+    monkeypatch.setenv("AVM_FAST_START", "on")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert front.off() == "the SDK that is installed is not of the series of mcp 2.3.0"
+    monkeypatch.setattr(front, "SNAPSHOT", str(tmp_path / "gone.json"))
+    assert front.off() == "its snapshot cannot be used"
 
 
 def test_the_front_imports_nothing_but_the_standard_library():
