@@ -116,7 +116,8 @@ PYDANTIC_AI = Example(
     limit=300,
     http=(('StdioTransport("avm-mcp", [], env=dict(os.environ))', f'"{URL}"'),),
     sees="text",
-    note="It asks for progress, so a paid call waits up to 45 s by itself.",
+    note="It asks for progress, so a paid call waits up to 45 s by itself. Until there is a film its model sees the"
+    " structured result, from then on the text.",
 )
 GOOGLE_ADK = Example(
     file="google_adk_agent.py",
