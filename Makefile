@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: coverage docs manifests bundle validate wheels snapshot all demo test test-fast hosts frameworks check fix bench campaign clean
+.PHONY: coverage docs manifests bundle validate wheels picture snapshot all demo test test-fast hosts frameworks check fix bench campaign clean
 all: check test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -66,6 +66,9 @@ validate: $(STAMP)    ## everybody else's validators; GROUPS="python mcpb" for t
 
 wheels: $(STAMP)      ## the wheel alone, on every Python there is, with the oldest and the newest libraries
 	$(BIN)/python -m manifests.validate wheels
+
+picture: $(STAMP)     ## the picture in the README, from the real program; takes as long as a video
+	$(BIN)/python -m manifests.picture
 
 bench: $(STAMP)       ## ratios, measured in one run; prints, never asserts
 	$(BIN)/python -m tests.bench
