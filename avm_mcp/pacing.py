@@ -157,8 +157,9 @@ def _before(want: Want, others: Iterable[Want], served: Mapping[str, float], *, 
 
     Calls go before looks in the background, then the account that was served longest ago, then who has waited longest.
     """
+    # All who wait must see the same order, or each may let the other go first for ever: by name where times are equal.
     queue = sorted(
-        [want, *others], key=lambda one: (not one.urgent, served.get(one.account, 0.0), -one.waited, one is not want)
+        [want, *others], key=lambda one: (not one.urgent, served.get(one.account, 0.0), -one.waited, one.name)
     )
     starving = next((one for one in queue if not one.urgent and one.waited > PATIENCE), None) if overdue else None
     if starving is not None:

@@ -1,6 +1,7 @@
 """What processes share besides jobs: how long films took, the allowance for questions, who does what, and hosts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from avm_mcp import pacing
 from avm_mcp.hosts import Cuts
@@ -42,6 +43,10 @@ class Shared:
                 "SELECT tokens, filled_at, closed_until, looked_at FROM buckets WHERE egress = ?", egress
             )
             bucket = pacing.Bucket(**found[0]) if found else pacing.Bucket(pacing.BUCKET_CAPACITY, now)
+            since = now - want.waited
+            if place := await tx.rows("SELECT since FROM wants WHERE name = ?", want.name):
+                since = float(place[0]["since"])  # as the others read it, to the last digit
+            want = replace(want, waited=now - since)
             others, served = await _queue(tx, egress, now, want)
             bucket, wait = pacing.take(bucket, now, want, others, served)
             await tx.run(
@@ -61,7 +66,7 @@ class Shared:
                 await tx.run(
                     "INSERT INTO wants (name, egress, account, urgent, since, until) VALUES (?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (name) DO UPDATE SET urgent = excluded.urgent, until = excluded.until",
-                    *(want.name, egress, want.account, int(want.urgent), now - want.waited, now + pacing.WANTED_FOR),
+                    *(want.name, egress, want.account, int(want.urgent), since, now + pacing.WANTED_FOR),
                 )
             return wait
 

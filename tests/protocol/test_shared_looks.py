@@ -114,3 +114,19 @@ async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(
             pass
         await call(client, "get_task", {"task_id": task_id, "wait_seconds": 1})
         assert queries(house, before) == ["status"]
+
+
+async def test_a_crowd_that_asks_at_one_instant_is_served_as_fast_as_the_allowance_is(house):
+    """P6: who waits sees the same order as all others; when each let the other go first, nobody was served any more."""
+    crowd, refill, capacity = 40, 0.75, 10
+    async with house.client() as first, house.client() as second:
+        began, served = anyio.current_time(), list[float]()
+
+        async def ask(client):
+            await call(client, "list_tasks", {})
+            served.append(anyio.current_time() - began)
+
+        async with anyio.create_task_group() as group:
+            for number in range(crowd):
+                group.start_soon(ask, (first, second)[number % 2])
+    assert max(served) <= (crowd - capacity) / refill + 3
