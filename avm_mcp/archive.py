@@ -171,7 +171,7 @@ class Archive:
             take_cut=take_cut,
             resolver=self._resolver,
         )
-        self._changed(await self._journal.film(job.id, "saved", path=str(saved.path), size=saved.size, error=None))
+        self._changed(await self._journal.film(job, "saved", path=str(saved.path), size=saved.size, error=None))
         return saved.path
 
     async def _find_url(self, job: Job) -> None:
@@ -198,12 +198,12 @@ class Archive:
             return
         self._later(job, error.retry_after)
         logger.warning("film of %s: %s; it is tried again", job.public_id, error.message.rstrip("."))
-        self._changed(await self._journal.film(job.id, "wanted", path=None, size=None, error=error.message))
+        self._changed(await self._journal.film(job, "wanted", path=None, size=None, error=error.message))
 
     async def _lose(self, job: Job, why: str) -> None:
         self._due.pop(job.id, None)
         logger.error("film of %s is lost: %s", job.public_id, why)
-        self._changed(await self._journal.film(job.id, "lost", path=None, size=None, error=why))
+        self._changed(await self._journal.film(job, "lost", path=None, size=None, error=why))
 
     def _later(self, job: Job, asked: float | None) -> None:
         tries = self._tries.get(job.id, 0) + 1

@@ -305,15 +305,19 @@ class Jobs:
 
     # --- films ---
 
-    async def film(self, job_id: str, state: Film, *, path: str | None, size: int | None, error: str | None) -> Job:
-        """Record what became of the film; one that is on the disk is never un-recorded by a later failure."""
+    async def film(self, job: Job, state: Film, *, path: str | None, size: int | None, error: str | None) -> Job:
+        """Record what became of the film of a job's task, whose row may have given way to the request that made it.
+
+        One that is on the disk is never un-recorded by a later failure.
+        """
+        whose = (job.account, job.task_id)
         async with self._driver.writing() as tx:
             await tx.run(
                 "UPDATE jobs SET film = ?, film_path = COALESCE(?, film_path), film_size = COALESCE(?, film_size),"
-                " film_error = ? WHERE id = ? AND (film <> 'saved' OR ? = 'saved')",
-                *(state, path, size, error, job_id, state),
+                " film_error = ? WHERE account = ? AND task_id = ? AND (film <> 'saved' OR ? = 'saved')",
+                *(state, path, size, error, *whose, state),
             )
-            return await _one(tx, job_id)
+            return _job((await tx.rows(f"{_SELECT} WHERE account = ? AND task_id = ?", *whose))[0])
 
     # --- reading ---
 

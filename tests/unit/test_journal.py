@@ -114,11 +114,11 @@ async def test_a_row_from_intent_to_film(journal: Journal, second: Journal) -> N
     assert (done.completed_at, done.expires_at) == (NOW + 300, NOW + 300 + FILE_LIFE)
     assert await second.durations("a1", "t2v", 5, 10) == [300.0]
     assert [j.id for j in await second.films_wanted("a1")] == [job.id]
-    saved = await second.film(job.id, "saved", path="/films/1.mp4", size=123, error=None)
+    saved = await second.film(done, "saved", path="/films/1.mp4", size=123, error=None)
     assert (saved.film, saved.film_path, saved.film_size) == ("saved", "/films/1.mp4", 123)
     assert await journal.films_wanted("a1") == []
     assert await journal.in_flight("a1") == []
-    assert (await journal.film(job.id, "lost", path=None, size=None, error="late")).film == "saved"
+    assert (await journal.film(done, "lost", path=None, size=None, error="late")).film == "saved"
     assert [j.id for j in await journal.newest("a1", 5)] == [job.id]
     assert await journal.newest("a2", 5) == []
 
@@ -186,6 +186,17 @@ async def test_one_task_belongs_to_one_row(journal: Journal, second: Journal) ->
     elsewhere = draft("i1", account="a2")
     await reserve(journal, elsewhere)
     assert (await journal.accepted(elsewhere.id, answer("ck1"))).task_id == "ck1"  # another account's namespace
+
+
+async def test_a_film_belongs_to_its_task_whichever_row_stands_for_it(journal: Journal, second: Journal) -> None:
+    """P3: the row of a task seen here gives way to the request that made it, perhaps while its film is being saved."""
+    lost = draft()
+    await reserve(journal, lost)
+    await journal.unknown(lost.id, "lost", NOW)
+    adopted = await second.adopt(draft("x", idempotency_key="x", task_id="ck1", status=SUBMITTED, mine=False), NOW)
+    await journal.accepted(lost.id, answer("ck1"))
+    saved = await second.film(adopted, "saved", path="/films/1.mp4", size=1, error=None)
+    assert (saved.id, saved.film) == (lost.id, "saved")
 
 
 async def test_adopting_a_task_made_elsewhere(journal: Journal, second: Journal) -> None:
@@ -429,7 +440,8 @@ class JournalMachine(RuleBasedStateMachine):
         if row["status"] != COMPLETED:
             return  # there is no film before
         path = "/films/x.mp4" if film == "saved" else None
-        run(lambda: self._journal(which).film(job, film, path=path, size=None, error=None))
+        known = run(self._journal(which).find, "a1", job)
+        run(lambda: self._journal(which).film(known, film, path=path, size=None, error=None))
 
     @rule(which=st.integers(0, 1), task=TASKS, status=STATUSES)
     def adopt(self, which: int, task: str, status: str) -> None:
