@@ -266,15 +266,23 @@ class Watcher:
             self._cadence.asked(question, anyio.current_time(), shown)
             for job in news:
                 self.publish(job)
-            with anyio.move_on_after(1, shield=True):
-                await self._journal.looked(self._account, about, self._now(), answered=answered)
+            await self._note(about, answered=answered)
 
     async def listed(self) -> list[TaskSnapshot]:
         """Return the service's list for somebody who asks for it, and let the next look count from it."""
         await self._journal.claim_look(self._account, LIST, self._now())
-        rows = await self._client.tasks()
-        await self._journal.looked(self._account, LIST, self._now(), answered=True)
+        answered = False
+        try:
+            rows = await self._client.tasks()
+            answered = True
+        finally:
+            await self._note(LIST, answered=answered)
         return rows
+
+    async def _note(self, about: str, *, answered: bool) -> None:
+        """Let other processes know how a question ended, also one that was cut off."""
+        with anyio.move_on_after(1, shield=True):
+            await self._journal.looked(self._account, about, self._now(), answered=answered)
 
     async def _ask(self, question: Question, jobs: Sequence[Job]) -> list[TaskSnapshot]:
         """Ask for the list, or for one film's status, and for the rest of it only when it has ended."""
