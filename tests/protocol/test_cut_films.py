@@ -72,7 +72,7 @@ async def test_what_looks_cut_long_after_its_completion_is_kept_by_whoever_comes
         first = fields(await client.call_tool("text_to_video", KITE))
     await anyio.sleep(900)
     async with house.client() as client:
-        told = fields(await client.call_tool("get_task", {"task_id": first["task_id"], "wait_seconds": 30}))
+        told = await settled(client, first["task_id"], 30)
     assert told["file"] == str(films(house)[0])
     assert "looks cut" in str(told["notes"])
 
