@@ -120,7 +120,7 @@ class ConfirmationRequired(AvmError):
     code = "CONFIRMATION_REQUIRED"
     default_next_step = (
         "{model:ask the user; if they agree,}{person:if you agree,} repeat the same {call}"
-        " with {model:max_credits}{person:--max-credits} at the price."
+        " with {max_credits} at the price."
     )
 
 

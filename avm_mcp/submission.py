@@ -39,6 +39,10 @@ PULSE = 5.0
 PULSE_LIFE = 15.0
 """Seconds between two notes that a request still waits for its answer, and how long one of them counts."""
 
+KEPT_AFTER = 1.0
+"""Seconds that a request may be without an answer before the keeper is started for it: a host may end this process
+while it waits, in less time than the service takes."""
+
 LAST_ANSWERS = 10.0
 """Seconds that a process which is asked to end gives to paid requests that wait for their answer."""
 
@@ -327,6 +331,9 @@ class Submission:
 
     async def _keep_pulse(self, job_id: str, last_answers: anyio.CancelScope) -> None:
         """Say in the row that the answer is still being waited for; end the wait some time after the runtime ended."""
+        await anyio.sleep(KEPT_AFTER)
+        if self._keeper is not None:
+            await self._keeper.ensure()
         while True:
             await anyio.sleep(PULSE)
             if self._group.cancel_scope.cancel_called and last_answers.deadline == float("inf"):

@@ -73,7 +73,7 @@ def failures() -> str:
         step = JSON_FACE.say(kind.default_next_step, id="TASK")
         for words in DESKTOP:
             step = step.replace(words, "")
-        step = re.sub(r"avm (?:get TASK|list)", r"`\g<0>`", step.replace("with max_credits", "with `--max-credits`"))
+        step = re.sub(r"avm (?:get TASK|list)", r"`\g<0>`", step.replace("--max-credits", "`--max-credits`"))
         when = (kind.__doc__ or "").split("\n")[0].replace("upstream", "service")
         rows.append(f"| `{kind.code}` | {exits.BY_ERROR[kind]} | {when} | {step[0].upper()}{step[1:]} |")
     return f"""# When a command fails

@@ -5,7 +5,7 @@ The words are for two readers at once: a model that follows them to the letter, 
 is told what to tell the user, a person at a terminal is the user. A sentence is a template, written once:
 
     {get_task} {list_tasks} {quote} {get_account} {show} {do} {call}      this face's words for a call
-    {max_credits:450}                                              a parameter, as it is given there
+    {max_credits:450} {max_credits}                                a parameter, as it is given there, and its name
     {model:tell the user to }{person:please }                      only for this reader; may hold words of the others
     {{ and }}                                                      braces
 """
@@ -65,6 +65,7 @@ class Face:
             "get_account": self.get_account,
             "do": self.do,
             "call": self.call,
+            "max_credits": self.max_credits.partition("{")[0].rstrip("= "),
         }
         return self._filled(template, {**calls, **values})
 

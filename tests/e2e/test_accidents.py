@@ -221,6 +221,24 @@ async def one_process_for_each_call(spot: Ground, let_go: Callable[[Host], Await
         return figures(spot)
 
 
+async def ended_before_the_answer(spot: Ground) -> dict[str, Any]:
+    """It lets go while the service has the request and has not answered, and kills what does not end in two seconds."""
+    async with served(spot.folder) as spot:
+        spot.spoil("generate", faults.hang(20, after=True))
+        async with host(spot, **ON) as server:
+            told = await server.call("text_to_video", PATIENCE, **KITE, wait_seconds=0)
+            assert told["status"] == "SUBMITTING"
+            await close_its_stdin(server)
+            with anyio.move_on_after(2):
+                await server.process.wait()
+            with suppress(ProcessLookupError):
+                os.kill(server.process.pid, signal.SIGKILL)
+            await server.process.wait()
+        await until(lambda: spot.saved() and not keepers(spot), f"the film and the keeper's end; {log(spot)}", 180)
+        spot.one_of_everything()
+        return figures(spot)
+
+
 SLOW = faults.hang(8, after=True)
 STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
     "lost answer, live, stdio": partial(a_lost_answer, profile="live"),
@@ -234,6 +252,7 @@ STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
     "two servers": two_servers,
     "killed during a download, next process": partial(killed_during_a_download, then="next process"),
     "killed during a download, keeper": partial(killed_during_a_download, then="keeper"),
+    "ended before the answer": ended_before_the_answer,
     "one process for each call, stdin": partial(one_process_for_each_call, let_go=close_its_stdin),
     "one process for each call, signals": partial(one_process_for_each_call, let_go=interrupt_and_terminate),
 }
@@ -298,3 +317,8 @@ async def test_after_a_kill_during_a_download_the_keeper_saves_the_film_with_nob
 async def test_the_film_of_a_host_that_starts_one_process_for_each_call_and_lets_go_is_saved_by_the_keeper(told, how):
     """P2, P3."""
     assert await ended(told, f"one process for each call, {how}") == ONE
+
+
+async def test_the_film_of_a_host_that_ends_us_before_the_service_answers_is_saved_by_the_keeper(told):
+    """P2, P3: it was told that the request goes on without it; the keeper is there before the answer is."""
+    assert await ended(told, "ended before the answer") == ONE
