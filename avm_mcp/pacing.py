@@ -145,7 +145,8 @@ def take(
     if closed > now:
         return current, closed - now
     overdue = abs(now - bucket.looked_at) > PATIENCE
-    needed = 1.0 + _before(want, others, served, overdue=overdue)
+    # A full bucket serves whoever comes: those who go before had the time to, and no longer ask.
+    needed = min(BUCKET_CAPACITY, 1.0 + _before(want, others, served, overdue=overdue))
     if tokens < needed:
         wait = max(SHORTEST_WAIT, (needed - tokens) / BUCKET_REFILL)
         return current, wait if needed == 1.0 else min(wait, RENEWED)

@@ -149,14 +149,19 @@ class Runtime:
         egress = settings.AVM_EGRESS_ID
         http = await self._stack.enter_async_context(_pool(self._transport, base_url))
 
+        # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.
+        lines = {urgent: (anyio.Lock(), secrets.token_hex(8)) for urgent in (True, False)}
+
         async def allowance(urgent: bool) -> None:
-            began, name = anyio.current_time(), secrets.token_hex(8)
-            while True:
-                want = Want(account, urgent, anyio.current_time() - began, name)
-                wait = await journal.take_token(egress, self._now(), want)
-                if wait <= 0:
-                    return
-                await anyio.sleep(wait)  # others take from the same bucket, so this is only true for the moment
+            began = anyio.current_time()
+            line, name = lines[urgent]
+            async with line:
+                while True:
+                    want = Want(account, urgent, anyio.current_time() - began, name)
+                    wait = await journal.take_token(egress, self._now(), want)
+                    if wait <= 0:
+                        return
+                    await anyio.sleep(wait)  # others take from the same bucket, so this is only true for the moment
 
         async def closed(seconds: float) -> None:
             await journal.close_bucket(egress, self._now() + min(seconds, MAX_RETRY_AFTER))

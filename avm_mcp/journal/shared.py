@@ -43,6 +43,8 @@ class Shared:
                 "SELECT tokens, filled_at, closed_until, looked_at FROM buckets WHERE egress = ?", egress
             )
             bucket = pacing.Bucket(**found[0]) if found else pacing.Bucket(pacing.BUCKET_CAPACITY, now)
+            # What is from before the clock jumped back is void.
+            await tx.run("DELETE FROM wants WHERE until < ? OR until > ?", now, now + 10 * pacing.WANTED_FOR)
             since = now - want.waited
             if place := await tx.rows("SELECT since FROM wants WHERE name = ?", want.name):
                 since = float(place[0]["since"])  # as the others read it, to the last digit
@@ -163,8 +165,7 @@ class Shared:
 
 
 async def _queue(tx: Transaction, egress: str, now: float, want: Want) -> tuple[list[Want], dict[str, float]]:
-    """Return who else waits, and when accounts were served. What is from before the clock jumped back is void."""
-    await tx.run("DELETE FROM wants WHERE until < ? OR until > ?", now, now + 10 * pacing.WANTED_FOR)
+    """Return who else waits, and when accounts were served."""
     waiting = await tx.rows(
         "SELECT name, account, urgent, since FROM wants WHERE egress = ? AND name <> ?", egress, want.name
     )

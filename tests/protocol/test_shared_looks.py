@@ -130,3 +130,24 @@ async def test_a_crowd_that_asks_at_one_instant_is_served_as_fast_as_the_allowan
             for number in range(crowd):
                 group.start_soon(ask, (first, second)[number % 2])
     assert max(served) <= (crowd - capacity) / refill + 3
+
+
+async def test_a_crowd_that_waits_for_the_allowance_leaves_the_process_free(house):
+    """P4: in one process they stand in line; if each asked the journal by itself, nothing else would be done."""
+    asked = 0
+    async with house.client(runtime=(runtime := house.runtime())) as client:
+        await call(client, "get_account", {})
+        take = runtime.journal.take_token
+
+        async def counted(*given):
+            nonlocal asked
+            asked += 1
+            return await take(*given)
+
+        runtime.journal.take_token = counted
+        with anyio.move_on_after(30):
+            async with anyio.create_task_group() as crowd:
+                for _ in range(200):
+                    crowd.start_soon(client.call_tool, "list_tasks", {})
+    assert len(queries(house)) > 25
+    assert asked < 150

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -188,6 +188,51 @@ async def test_who_dies_while_it_waits_holds_nobody_up_for_long(tmp_path):
         assert await journal.take_token(EGRESS, now, Want("a2", name=f"dead {number}"))
     assert await journal.take_token(EGRESS, now + 2, Want("a1", waited=2.0, name="alive")) > 0
     assert await journal.take_token(EGRESS, now + WANTED_FOR + 0.1, Want("a1", waited=3.1, name="alive")) == 0
+    journal.close()
+
+
+async def test_calls_that_give_up_take_no_question_from_those_that_come_after(tmp_path):
+    """P4: hosts cut calls and repeat them; the places of those that are gone must not hold up all that live."""
+    wall = VirtualWall()
+    journal = await open_journal(tmp_path, now=wall())
+    served = []
+
+    async def call(number):
+        began = anyio.current_time()
+        with anyio.move_on_after(2):
+            while wait := await journal.take_token(
+                EGRESS, wall(), Want("a1", waited=anyio.current_time() - began, name=str(number))
+            ):
+                await anyio.sleep(wait)
+            served.append(anyio.current_time())
+
+    async with anyio.create_task_group() as group:
+        for number in range(600):
+            group.start_soon(call, number)
+            await anyio.sleep(0.2)
+    assert_within_limits(served)
+    assert len(served) > 0.9 * 120 * BUCKET_REFILL
+    journal.close()
+
+
+async def test_who_waits_while_the_clock_jumps_back_keeps_its_turn(tmp_path):
+    """Calls that come after the jump do not go before for as long as the clock has jumped."""
+    journal = await open_journal(tmp_path, now=0.0)
+    now = 1e9
+    await spent(journal, now)
+    old = Want("a1", waited=20.0, name="old")
+    assert await journal.take_token(EGRESS, now, old)
+    now -= 3600
+    newer, later = [], 0
+    while await journal.take_token(EGRESS, now + later, replace(old, waited=old.waited + later)):
+        newer.append(Want("a1", waited=-later, name=f"newer {later}"))
+        newer = [
+            want
+            for want in newer
+            if await journal.take_token(EGRESS, now + later, replace(want, waited=want.waited + later))
+        ]
+        later += 1
+        assert later < 60
     journal.close()
 
 
