@@ -20,6 +20,10 @@ QUOTE_LIFE = 600.0
 QUOTE_PATIENCE = 1.5
 """Seconds that a submit waits for a quote; then the highest known formula counts (P4, P8)."""
 
+QUOTE_PAUSE = 5.0
+"""Seconds after a quote that did not come in time in which none is asked for: a call that may have to ask a person
+needs the price twice, and waits for it once."""
+
 
 class Prices:
     """Prices and caps of one account.
@@ -46,6 +50,7 @@ class Prices:
         self._client = client
         self._account = account
         self._now = now
+        self._silent_until = float("-inf")
         self._quotes: dict[tuple[str, int], tuple[float, Quote]] = {}
 
     @property
@@ -87,9 +92,7 @@ class Prices:
         capped = cap is not None or self._settings.AVM_MAX_CREDITS_PER_DAY is not None
         if not capped and not self.needs_yes(estimate):
             return Price(estimate, "estimate")
-        price = Price(estimate, "estimate")
-        with anyio.move_on_after(QUOTE_PATIENCE):
-            price = await self.of(request.model, request.seconds)
+        price = await self.of(request.model, request.seconds)
         if cap is not None and price.credits > cap:
             named = "max_credits" if cap == max_credits else "AVM_MAX_CREDITS_PER_CALL"
             raise BudgetExceeded(
@@ -120,14 +123,16 @@ class Prices:
         cached = self._quotes.get((model, seconds))
         if cached and self._now() - cached[0] < QUOTE_LIFE:
             return cached[1]
-        if self._client is None:
+        if self._client is None or anyio.current_time() < self._silent_until:
             return None
         quote: Quote | None = None
-        with anyio.move_on_after(QUOTE_PATIENCE):
+        with anyio.move_on_after(QUOTE_PATIENCE) as patience:
             try:
                 quote = await self._client.quote(model, _sample(model, seconds).fields())
             except AvmError as error:
                 logger.warning("no quote for %s: %s", model, error.message)
+        if patience.cancelled_caught:
+            self._silent_until = anyio.current_time() + QUOTE_PAUSE
         if quote is not None:
             self._quotes[model, seconds] = (self._now(), quote)
         return quote

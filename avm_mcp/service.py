@@ -184,18 +184,19 @@ class Service:
         max_credits: int | None = None,
         caller: str = "",
         consent: bool | None = None,
+        began: float = float("inf"),
     ) -> Found:
         """Start a film, or return the one that the same request has started already.
 
         Returns within about three seconds. A request that is still waiting for its answer goes on, and its job says
-        SUBMITTING; one whose answer was lost says UNKNOWN.
+        SUBMITTING; one whose answer was lost says UNKNOWN. The seconds count from `began`, by the event loop's clock.
 
         Raises:
             AvmError: Any leaf; nothing was charged, unless the error says otherwise.
         """
-        submission, began = self._upstream.submission, anyio.current_time()
+        submission, end = self._upstream.submission, min(began, anyio.current_time()) + SUBMIT_PATIENCE
         reservation = await submission.start(request, max_credits=max_credits, caller=caller, consent=consent)
-        with anyio.move_on_at(began + SUBMIT_PATIENCE):
+        with anyio.move_on_at(end):
             await submission.answer(reservation.job.id, SUBMIT_PATIENCE)
             while not reservation.duplicate and (job := await self._current(reservation.job)).status == UNKNOWN:
                 await self._change(job)  # recovery looks at once, and often finds it

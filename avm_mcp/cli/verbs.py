@@ -89,11 +89,11 @@ class Session:
         image, folders = _typed(given.values.get("image"), self._runtime.input_folders)
         typed = Arguments(given.tool, {**given.values, "image": image}, given.normalized) if image else given
         request, picture = video_request(given.tool, typed, folders=folders, paths_allowed=True)
-        consent = await self._asked(request, given["max_credits"])
+        consent, cap = await self._asked(request, given["max_credits"])
         if consent is False:
             self._terminal.note("Not started, nothing charged.")
             return exits.MONEY
-        self._latest = found = noted(await self._started(request, given["max_credits"], consent), picture, given)
+        self._latest = found = noted(await self._started(request, cap, consent), picture, given)
         if given["wait_seconds"] == 0:
             code = self._told(found, given, fresh=True)
             return code if found.job.final or found.job.status == UNKNOWN else exits.OK
@@ -160,15 +160,19 @@ class Session:
             price = f", {about}" if about else ""
             self._terminal.note(f"Task {found.job.public_id}{price}. Ctrl-C stops the waiting, not the task; {again}")
 
-    async def _asked(self, request: VideoRequest, max_credits: int | None) -> bool | None:
-        """Return what the person at the terminal says to a dear film; None where nobody is there or needs to be."""
+    async def _asked(self, request: VideoRequest, max_credits: int | None) -> tuple[bool | None, int | None]:
+        """Return what the person at the terminal says to a dear film, and the cap: with a yes the price agreed to.
+
+        The answer is None where nobody is there or needs to be.
+        """
         if not self._terminal.asks:
-            return None
+            return None, max_credits
         service, terminal = self._runtime.service, self._terminal
         price = await self._unless_stopped(lambda: service.question(request, max_credits=max_credits))
         if price is None:
-            return None
-        return await self._unless_stopped(lambda: terminal.agreed(report.question_text(request, price)))
+            return None, max_credits
+        agreed = await self._unless_stopped(lambda: terminal.agreed(report.question_text(request, price)))
+        return agreed, price.credits if agreed else max_credits
 
     async def _started(self, request: VideoRequest, max_credits: int | None, consent: bool | None) -> Found:
         """Submit. A signal meanwhile does not cut the request off before its id is known."""

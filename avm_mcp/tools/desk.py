@@ -111,13 +111,14 @@ class Desk:
             given.tool, given, folders=backend.input_folders, paths_allowed=backend.paths_allowed
         )
         consent: bool | None = None
-        cap = given["max_credits"]
+        began, cap = anyio.current_time(), given["max_credits"]
         if call.can_ask and (price := await backend.service.question(request, max_credits=cap)) is not None:
             answer = await call.consent(report.question_text(request, price), f"consent-{price.credits}")
             if isinstance(answer, InputRequiredResult):
                 return answer
-            consent = answer
-        found = await backend.service.submit(request, max_credits=cap, consent=consent)
+            consent, began = answer, anyio.current_time()  # a person's time is their own
+            cap = price.credits if consent else cap  # they agreed to this price, not to what it may be by now
+        found = await backend.service.submit(request, max_credits=cap, consent=consent, began=began)
         found = await self._waited(found, call, given, paid=True)
         return self._told(noted(found, picture, given), given, fresh=True)
 

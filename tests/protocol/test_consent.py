@@ -5,8 +5,10 @@ import pytest
 from mcp import Client
 from mcp.types import ElicitResult
 
+from avm_mcp.sandbox import faults
 from avm_mcp.server import build_server
 from tests.house import LEGACY, MODERN, error, fields, piped
+from tests.protocol.test_waiting import SLACK
 
 DEAR = {"image": "https://example.com/a.png", "prompts": ["dawn", "noon", "dusk"], "wait_seconds": 0}
 
@@ -75,3 +77,42 @@ async def test_a_cheap_film_asks_nobody(house):
     async with Client(piped(build_server(house.runtime())), mode=LEGACY, elicitation_callback=answer) as client:
         told = fields(await client.call_tool("text_to_video", {"prompt": "a leaf", "wait_seconds": 0}))
     assert told["status"] == "SUBMITTED"
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+async def test_a_yes_is_to_the_price_that_was_named(house, mode):
+    """P8: the price may rise while a person thinks; nothing is started at a price that nobody agreed to."""
+    asked = []
+
+    async def answer(_context, params):
+        asked.append(params.message)
+        await anyio.sleep(700)  # longer than a quote is used again
+        house.sandbox.faults.next("quote", faults.http_error(200, body='{"credits": 900}'))
+        return ElicitResult(action="accept", content={"start": True})
+
+    server = build_server(house.runtime())
+    async with Client(piped(server), mode=mode, elicitation_callback=answer, read_timeout_seconds=5000) as client:
+        result = await client.call_tool("long_video", DEAR)
+    assert "225 credits" in asked[0]
+    if "900 credits" in asked[-1]:
+        assert mode == MODERN, "asked again, and agreed to"
+    else:
+        assert error(result)["code"] == "BUDGET_EXCEEDED"
+        assert "max_credits=900" in error(result)["next_step"]
+        assert house.sandbox.posts == 0
+
+
+async def test_a_price_that_does_not_come_is_waited_for_once(house):
+    """P4: three seconds in all, where a question to a person needs the price before the submit does."""
+    house.sandbox.faults.next("quote", faults.hang(60), count=9)
+    house.sandbox.faults.next("generate", faults.hang(20, after=True))
+
+    async def answer(_context, _params):
+        raise AssertionError("asked")
+
+    async with Client(piped(build_server(house.runtime())), mode=LEGACY, elicitation_callback=answer) as client:
+        began = anyio.current_time()
+        leaf = {"prompt": "a leaf", "wait_seconds": 0, "max_credits": 50}
+        told = fields(await client.call_tool("text_to_video", leaf))
+        assert anyio.current_time() - began <= 3 + SLACK
+    assert told["status"] == "SUBMITTING"
