@@ -9,6 +9,7 @@ Time-outs: `connect`, `read` and `write` hold for each phase of a request, not f
 import json
 import logging
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ SHORTEST_SECRET = 8
 
 SANDBOX_HEADER = "X-AVM-Sandbox-Speed"
 """Our sandbox says in this header how many times faster than the real API it runs; the real API has no such header."""
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 # How an error is recognised: by `errorCode`, then by HTTP status, then by the words of the seed page.
 BY_CODE: Mapping[str, type[AvmError]] = {
@@ -397,10 +400,14 @@ def _json(fields: Mapping[str, Any]) -> bytes:
 
 
 def _parsed(body: bytes) -> Any:
+    """Return what a body says; half a character, as where a text was cut within one, is neither kept nor passed on."""
     try:
-        return json.loads(body)
+        data = json.loads(body)
+        if _SURROGATE.search(body):
+            data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
+    return data
 
 
 def _positive(text: str) -> float | None:

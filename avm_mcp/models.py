@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -213,6 +213,13 @@ class Job:
 # --- what the upstream says. Unknown fields are ignored; known ones are read in every documented spelling. ---
 
 
+Credits = Annotated[int, Field(ge=0, le=10**12)]
+"""No other number can be a price: it would count against a cap, or not fit into the journal."""
+
+LONGEST = 24 * 3600
+"""Seconds; a film that is said to be longer counts as one of unknown length."""
+
+
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True)
 
@@ -244,7 +251,7 @@ class Accepted(_Wire):
 
     task_id: str = Field(alias="taskId", min_length=1)
     status: str = SUBMITTED
-    credits_charged: int | None = Field(default=None, alias="creditsCharged")
+    credits_charged: Credits | None = Field(default=None, alias="creditsCharged")
     replayed: bool = Field(default=False, alias="idempotentReplay")
 
 
@@ -271,8 +278,8 @@ class TaskSnapshot(_Wire):
     completed_at: datetime | None = Field(default=None, alias="completedAt")
     input: dict[str, Any] = Field(default_factory=dict[str, Any])
     output: Output | None = None
-    credits_charged: int | None = Field(default=None, alias="creditsCharged")
-    credits_refunded: int | None = Field(default=None, alias="creditsRefunded")
+    credits_charged: Credits | None = Field(default=None, alias="creditsCharged")
+    credits_refunded: Credits | None = Field(default=None, alias="creditsRefunded")
     idempotency_key: str | None = Field(default=None, alias="idempotencyKey")
 
     @field_validator("output", mode="before")
@@ -302,9 +309,10 @@ class TaskSnapshot(_Wire):
         if given is None and isinstance(self.input.get("prompt"), list):
             return 5 * len(self.input["prompt"])
         try:
-            return int(str(given))
+            length = int(str(given))
         except ValueError:
             return 0
+        return length if 0 < length <= LONGEST else 0
 
 
 class TaskStatus(_Wire):
@@ -334,7 +342,7 @@ class Account(_Wire):
 class Quote(_Wire):
     """The live API's price for a request."""
 
-    credits: int
+    credits: Credits
     usd_per_credit: float | None = Field(default=None, alias="usdPerCredit")
     balance: int | None = Field(default=None, alias="currentBalance")
     affordable: bool | None = None

@@ -1,5 +1,6 @@
 """One question that goes wrong never ends a call, and never loses an id or a film (Must-show 6; P2, P3, P4)."""
 
+import json
 from pathlib import Path
 
 import anyio
@@ -261,3 +262,38 @@ async def test_a_wire_that_breaks_at_every_other_question_still_brings_the_film(
     seen = await films(house, 1)
     assert house.link.pending == 0
     assert_made(house, seen, 1, late=150)
+
+
+HALF = "no \\ud83d"  # JSON of a text that was cut within an emoji, as JavaScript's `slice` does
+ODD = {
+    "half a character": {"output": {"error": "[half]"}},
+    "more than a number holds": {"creditsRefunded": 10**30},
+    "less than nothing": {"creditsRefunded": -(10**9)},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_an_odd_word_or_number_in_one_answer_holds_up_no_other_film(house, odd):
+    """P3, P8: it is not kept, and what else the answer says is."""
+    async with house.client() as client:
+        told = [(await call(client, "text_to_video", {"prompt": name, "wait_seconds": 0}))[0] for name in "ab"]
+        row = {"id": told[0]["task_id"], "status": "FAILED", "model": "t2v", **odd}
+        body = json.dumps({"tasks": [row, {"id": told[1]["task_id"], "status": "PROGRESS", "model": "t2v"}]})
+        house.sandbox.faults.next("list", faults.http_error(200, body=body.replace("[half]", HALF)))
+        failed, *_ = await call(client, "get_task", {"task_id": told[0]["task_id"], "wait_seconds": 60})
+        assert failed["status"] == "FAILED"
+        assert failed["credits"].get("refunded") is None
+        ready, *_ = await call(client, "get_task", {"task_id": told[1]["task_id"], "wait_seconds": 600})
+    assert Path(ready["file"]).is_file()
+
+
+@pytest.mark.parametrize("amount", [10**30, -5, 1.5, "many"])
+async def test_an_odd_amount_in_the_answer_to_a_submit_loses_no_task(house, amount):
+    """P2: its id is what matters."""
+    body = json.dumps({"taskId": "task-1", "status": "SUBMITTED", "creditsCharged": amount})
+    house.sandbox.faults.next("generate", faults.http_error(200, body=body))
+    async with house.client() as client:
+        told, *_ = await call(client, "text_to_video", {"prompt": "a leaf", "wait_seconds": 0})
+    assert told["task_id"] == "task-1"
+    assert told["credits"]["quoted"] > 0
