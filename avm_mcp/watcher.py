@@ -19,7 +19,7 @@ from avm_mcp.client import AvmClient
 from avm_mcp.errors import AuthFailed, AvmError, TaskNotFound
 from avm_mcp.experience import Durations
 from avm_mcp.journal import Journal
-from avm_mcp.models import FINAL, Job, TaskSnapshot
+from avm_mcp.models import FINAL, UNKNOWN, Job, TaskSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +226,8 @@ class Watcher:
     async def _follow(self, known: Container[str] | None = None) -> None:
         """Bring the board up to what other processes wrote; given those in flight, only what is so no longer."""
         for job in self._open_on_board():
-            if known is not None and (job.id in known or job.task_id is None or job.final):
+            sending = job.task_id is None and job.status != UNKNOWN  # what is lost, another process may find
+            if known is not None and (job.id in known or sending or job.final):
                 continue
             current = await self._journal.find(self._account, job.id)
             if current is None:

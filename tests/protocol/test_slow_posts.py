@@ -274,3 +274,24 @@ async def test_a_429_that_asks_for_too_long_is_a_refusal_with_the_time(house, re
 
 def _paid(request: httpx2.Request) -> bool:
     return "/generate/" in request.url.path
+
+
+@pytest.mark.parametrize("house", [MUTE], indirect=True)
+async def test_what_another_process_found_out_is_told_to_who_waits_here(house):
+    """P4: also where this process watches other films meanwhile."""
+    async with house.client() as client, house.runtime() as other:
+        await call(client, "text_to_video", {"prompt": "another", "wait_seconds": 0})
+        await anyio.sleep(3)
+        house.sandbox.faults.next("generate", faults.drop())
+        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
+        assert told["status"] == "UNKNOWN"
+
+        async def found_out():
+            await anyio.sleep(30)
+            await other.journal.refused(told["task_id"], "NOT_CREATED", "Nothing was made.", house.wall())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(found_out)
+            later, took, _ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 200})
+    assert later["status"] == "NOT_CREATED"
+    assert took < 60
