@@ -326,9 +326,9 @@ def _unknown(tool: str, name: str, known: list[str]) -> InvalidInput:
 def _understood(tool: str, parameter: Parameter, raw: object) -> Any:
     if raw is None or (isinstance(raw, str) and raw.strip().lower() in _NOTHING):
         if parameter.required:
-            raise InvalidInput(
-                f"{tool} needs {parameter.name}: {parameter.about}", field=parameter.name, allowed=parameter.about
-            )
+            allowed = _either(parameter.words) if parameter.words else parameter.about
+            end = "" if allowed.endswith(".") else "."
+            raise InvalidInput(f"{tool} needs {parameter.name}: {allowed}{end}", field=parameter.name, allowed=allowed)
         return parameter.default
     if parameter.kind == "array":
         return _prompts(parameter, raw)
@@ -378,7 +378,10 @@ def _word(parameter: Parameter, raw: object) -> str:
         if name == "model" and text.lower() in catalog.MODELS:
             tool = catalog.MODELS[text.lower()].tool
             raise InvalidInput(
-                f"model {text} is for {tool}.", field=name, allowed=_either(parameter.words), next_step=f"call {tool}."
+                f"model {text} is for {tool}.",
+                field=name,
+                allowed=_either(parameter.words),
+                next_step=f"{{do}} {{tool:{tool}}}; nothing was started.",
             )
     raise InvalidInput(
         f"{name} {quoted(raw, 60)} is not known; allowed: {_either(parameter.words)}.",
@@ -433,7 +436,7 @@ def _prompts(parameter: Parameter, raw: object) -> list[str]:
             f"{name} has {len(prompts)} items; 1 to {catalog.MAX_SEGMENTS} are allowed, five seconds each.",
             field=name,
             allowed=f"1 to {catalog.MAX_SEGMENTS} strings",
-            next_step="join prompts until six are left, or make two videos.",
+            next_step="join prompts until six are left, or make two videos." if prompts else None,
         )
     if not all(prompts):
         raise InvalidInput(f"{name} has an empty item.", field=name, allowed="text for each five seconds")

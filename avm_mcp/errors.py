@@ -83,7 +83,7 @@ class NotConfigured(AvmError):
     code = "NOT_CONFIGURED"
     default_next_step = (
         "{model:tell the user to }get a key at https://aivideomaker.ai and set AVM_API_KEY"
-        "{model: (Claude Desktop: Settings, Extensions, AI Video Maker), then restart the host}"
+        "{host: (Claude Desktop: Settings, Extensions, AI Video Maker), then restart the host}"
         "{person:; AVM_API_KEY=sandbox tries everything for free}."
     )
 
@@ -92,7 +92,7 @@ class BadSetting(AvmError):
     """A setting whose value cannot be used; programs exit with 2."""
 
     code = "NOT_CONFIGURED"
-    default_next_step = "{model:tell the user to }correct the setting that is named{model:, then restart the host}."
+    default_next_step = "{model:tell the user to }correct the setting that is named{host:, then restart the host}."
 
 
 class FileRefused(AvmError):
@@ -155,7 +155,7 @@ class AuthFailed(AvmError):
 
     code = "AUTH_FAILED"
     default_next_step = (
-        "{model:tell the user to }check AVM_API_KEY at https://aivideomaker.ai{model:, then restart the host}."
+        "{model:tell the user to }check AVM_API_KEY at https://aivideomaker.ai{host:, then restart the host}."
     )
 
 

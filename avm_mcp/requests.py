@@ -47,7 +47,7 @@ def noted(found: Found, picture: Picture | None, given: Arguments) -> Found:
     """Add what the caller of a paid tool should be told besides."""
     notes = list(found.notes)
     if given["take"] > 1 and not found.deduplicated:
-        notes.append(f"This made ONE video (take {given['take']}); call again for the others.")
+        notes.append(f"This is ONE video: take {given['take']} says which version, not how many.")
     wanted = given.values.get("aspect_ratio")
     if picture is not None and picture.source == "url" and wanted not in (None, KEEP_SHAPE):
         notes.append("The picture behind a link cannot be measured here; the video keeps its shape.")

@@ -98,12 +98,13 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Funds:
-    """What an account has, may spend, and where its files go."""
+    """What an account has, may spend, and where its files go; without a key it is nobody's."""
 
     balance: int | None
     today: Spending
     models: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    keyless: bool = False
 
 
 @dataclass(slots=True)
@@ -320,10 +321,10 @@ class Service:
         except FilmError as error:
             leaf = UpstreamUnavailable if error.retryable else TaskNotFound
             raise leaf(
-                f"The film of task {found.job.public_id} could not be saved: {error.message}.",
+                f"The film of task {found.job.public_id} could not be saved: {error.message.rstrip('.')}.",
                 task_id=found.job.public_id,
                 charged=found.job.charged,
-                next_step="try again in a minute." if error.retryable else "{model:tell the user: }the film is gone.",
+                next_step=error.next_step,
             ) from error
         return await self._found(await self._current(found.job))
 
@@ -387,7 +388,10 @@ class Service:
                 await self._look_now(job)
                 job = await self._current(job)
                 if job.status != CANCEL:
-                    raise NotCancellable(_why_not(job), task_id=job.public_id, charged=job.charged) from None
+                    step = "{do} {get_task} to see it." if job.final else None
+                    raise NotCancellable(
+                        _why_not(job), task_id=job.public_id, charged=job.charged, next_step=step
+                    ) from None
             except AvmError as error:
                 raise _about(error, job) from None
             else:
@@ -409,7 +413,7 @@ class Service:
         today = await self._journal.spending_today(self.account, self._now())
         known: tuple[str, ...] = tuple(catalog.MODELS)
         if self._given is None:
-            return Funds(None, today, known, ("There is no API key: set AVM_API_KEY.",))
+            return Funds(None, today, known, ("There is no API key, so no video can be made.",), keyless=True)
         account = await self._given.client.account()
         if account is None:
             return Funds(None, today, known, ("The service does not tell the balance.",))

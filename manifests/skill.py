@@ -11,8 +11,6 @@ from manifests import facts
 SOURCE = facts.MANIFESTS / "skill" / facts.SKILL
 FLAGS = {"wait_seconds": "--wait"}
 LABELS = {"task_id": "TASK", "prompts": "PROMPT..."}
-DESKTOP = (" (Claude Desktop: Settings, Extensions, AI Video Maker)", ", then restart the host")
-"""What the next steps say of hosts, of which there is none at a terminal."""
 
 
 def files() -> dict[str, str]:
@@ -71,8 +69,6 @@ def failures() -> str:
     rows = ["| error.code | exit code | what happened | next step |", "|---|---|---|---|"]
     for kind in errors.AvmError.__subclasses__():
         step = JSON_FACE.say(kind.default_next_step, id="TASK")
-        for words in DESKTOP:
-            step = step.replace(words, "")
         step = re.sub(r"avm (?:get TASK|list)", r"`\g<0>`", step.replace("--max-credits", "`--max-credits`"))
         when = (kind.__doc__ or "").split("\n")[0].replace("upstream", "service")
         rows.append(f"| `{kind.code}` | {exits.BY_ERROR[kind]} | {when} | {step[0].upper()}{step[1:]} |")

@@ -210,7 +210,7 @@ def _state(runtime: Runtime) -> Check:
 
 
 async def _keeper(runtime: Runtime) -> Check:
-    return Check("keeper", "ok", keepers.SAID[await keepers.standing(runtime)])
+    return Check("keeper", "ok", keepers.said(runtime, await keepers.standing(runtime)))
 
 
 async def _hosts(runtime: Runtime) -> Check:

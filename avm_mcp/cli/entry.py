@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from avm_mcp.cli import exits
-from avm_mcp.cli.parser import VERBS, Usage, build_parser, given
+from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
 from avm_mcp.cli.terminal import Terminal, abandon_stdout
 from avm_mcp.errors import AvmError, BadSetting, Internal, InvalidInput
 
@@ -69,7 +69,7 @@ def _run(program: str, argv: Sequence[str], terminal: Terminal) -> int:
 
         return keeper.main()
     parser = build_parser(program)
-    args = parser.parse_args(argv)
+    args = read(parser, argv)
     if args.version:
         from avm_mcp import __version__
 

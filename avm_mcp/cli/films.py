@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,7 @@ from avm_mcp.cli import exits
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.errors import AvmError
-from avm_mcp.report import Report
+from avm_mcp.report import Place, Report
 from avm_mcp.runtime import Runtime
 from avm_mcp.service import Found
 
@@ -37,7 +38,7 @@ async def run(args: argparse.Namespace, runtime: Runtime, terminal: Terminal) ->
 
 async def save(task: str, folder: Path | None, runtime: Runtime, terminal: Terminal) -> int:
     """Save a film now, and tell where."""
-    return _told(await runtime.service.save(task, folder), runtime, terminal)
+    return _told(await runtime.service.save(task, folder), runtime.place, terminal)
 
 
 async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | None = None) -> int:
@@ -45,7 +46,8 @@ async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | No
     found = await runtime.service.find(task)
     if found.job.film != "saved" or found.job.film_error is not None:
         found = await runtime.service.save(task)
-    code = _told(found, runtime, terminal)
+    # A film that is being opened needs no word on how to open it.
+    code = _told(found, replace(runtime.place, fleeting=True), terminal)
     if found.job.film_path is not None:
         try:
             (start or _start)([*_player(), found.job.film_path])
@@ -54,8 +56,8 @@ async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | No
     return code
 
 
-def _told(found: Found, runtime: Runtime, terminal: Terminal) -> int:
-    told = Report(found, terminal.face, runtime.place)
+def _told(found: Found, place: Place, terminal: Terminal) -> int:
+    told = Report(found, terminal.face, place)
     terminal.result(told.text, told.fields)
     return exits.of_job(found.job)
 

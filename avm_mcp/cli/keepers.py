@@ -12,6 +12,15 @@ SAID: Mapping[str, str] = {
 }
 
 
+EMBEDDED = "none here: the embedded sandbox ends with each command, and its tasks with it"
+"""What is said in place of "off" where no other command knows what this one started."""
+
+
+def said(runtime: Runtime, word: str) -> str:
+    """Return what a word of `SAID` means here."""
+    return EMBEDDED if word == "off" and runtime.place.fleeting else SAID[word]
+
+
 async def standing(runtime: Runtime) -> str:
     """Return which word of `SAID` is true of this state and account."""
     if await runtime.service.keeper_alive():

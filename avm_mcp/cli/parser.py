@@ -161,6 +161,21 @@ def build_parser(program: str) -> Parser:
     return parser
 
 
+def read(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Return what was typed. Words left over are the verb's, though argparse finds them when it is through with it.
+
+    Raises:
+        Usage: It cannot be read.
+    """
+    typed, rest = parser.parse_known_args(argv)
+    if rest:
+        loose = "prompt" in vars(typed) and not any(word.startswith("-") for word in rest)
+        quotes = "; a prompt of several words goes in quotes" if loose else ""
+        asked = f"{parser.prog} {typed.verb}" if typed.verb else parser.prog
+        raise Usage(f"unrecognized arguments: {' '.join(rest)}{quotes}", asked)
+    return typed
+
+
 def _add_parameters(parser: argparse.ArgumentParser, verb: Verb, parameters: Sequence[Parameter]) -> None:
     by_name = {p.name: p for p in parameters}
     for name in verb.positionals:

@@ -112,7 +112,7 @@ class Session:
         )
         keeper = await keepers.standing(self._runtime)
         self._terminal.result(
-            lambda: report.listing_text(listing, face, f"Keeper: {keepers.SAID[keeper]}."),
+            lambda: report.listing_text(listing, face, f"Keeper: {keepers.said(self._runtime, keeper)}."),
             lambda: report.listing_fields(listing, face, place) | {"keeper": keeper},
         )
         return exits.OK
@@ -140,7 +140,9 @@ class Session:
         caps, inputs = service.prices.caps, runtime.input_folders
         account = service.account if service.configured else None
         self._terminal.result(
-            lambda: report.funds_text(funds, runtime.place, caps, inputs, sandbox=service.sandboxed),
+            lambda: report.funds_text(
+                funds, runtime.place, caps, inputs, self._terminal.face, sandbox=service.sandboxed
+            ),
             lambda: report.funds_fields(funds, runtime.place, caps, inputs, account=account, sandbox=service.sandboxed),
         )
         return exits.OK
@@ -236,4 +238,4 @@ def _typed(image: str | None, folders: Sequence[Path]) -> tuple[str | None, Sequ
     except (OSError, RuntimeError, ValueError):  # no home, no working folder: the checks say what is wrong
         return image, folders
     path = Path(os.path.normpath(path))
-    return (str(path), [*folders, path.parent]) if path.is_absolute() else (image, folders)
+    return (str(path), list(dict.fromkeys([*folders, path.parent]))) if path.is_absolute() else (image, folders)

@@ -27,6 +27,11 @@ class FilmError(Exception):
         if retryable is not None:
             self.retryable = retryable
 
+    @property
+    def next_step(self) -> str:
+        """What to do about it, as a template for `report.Face`."""
+        return "try again in a minute." if self.retryable else "{model:tell the user: }the film is gone."
+
 
 class FilmGone(FilmError):
     """The link is dead: 403, 404 or 410."""
@@ -50,3 +55,8 @@ class FilmUnwritable(FilmError):
     """The folder cannot be written; a person can change that."""
 
     retryable = True
+
+    @property
+    def next_step(self) -> str:
+        """Waiting does not help; `avm save` is the one face that asks."""
+        return "run avm save {id} --to FOLDER with one that can be written."

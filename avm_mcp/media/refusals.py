@@ -81,8 +81,8 @@ class Desk:
         return self.refused("This server cannot see files attached in the chat.", next_step=self.elsewhere)
 
     def no_paths(self) -> FileRefused:
-        """For paths from another machine."""
-        return self.refused("This server runs on another machine and reads no files.", next_step=self.elsewhere)
+        """For paths that come over HTTP, where the caller may be on another machine."""
+        return self.refused("Over HTTP this server reads no files.", next_step=self.elsewhere)
 
     def no_folders(self) -> FileRefused:
         """For a server without a folder to read from."""

@@ -6,7 +6,9 @@ is told what to tell the user, a person at a terminal is the user. A sentence is
 
     {get_task} {list_tasks} {quote} {get_account} {show} {do} {call}      this face's words for a call
     {max_credits:450} {max_credits}                                a parameter, as it is given there, and its name
+    {tool:text_to_video}                                           a tool, as it is called there
     {model:tell the user to }{person:please }                      only for this reader; may hold words of the others
+    {host:, then restart the host}                                 only where a host started us
     {{ and }}                                                      braces
 """
 
@@ -40,8 +42,10 @@ class Face:
     """How one face writes its calls, as templates over `{id}`, `{tool}` and `{take}`, and who reads them."""
 
     reader: Literal["model", "person"]
+    hosted: bool
     do: str
     call: str
+    tool: str
     max_credits: str
     get_task: str
     list_tasks: str
@@ -79,19 +83,24 @@ class Face:
             if text is None:
                 return str(words.get(name, found[0]))
             if name in READERS:
-                return self._filled(text, words) if name == self.reader else ""
+                meant = self.hosted if name == "host" else name == self.reader
+                return self._filled(text, words) if meant else ""
+            if name == "tool":
+                return self.tool.format(tool=text, command=text.replace("_", "-"))
             return self.max_credits.format(text) if name == "max_credits" else found[0]
 
         return _WORD.sub(word, template)
 
 
-READERS = ("model", "person")
+READERS = ("model", "person", "host")
 _WORD = re.compile(r"\{\{|\}\}|\{(?P<name>\w+)(?::(?P<text>[^{}]*(?:\{\w+\}[^{}]*)*))?\}")
 
 MODEL_FACE = Face(
     reader="model",
+    hosted=True,
     do="call",
     call="call",
+    tool="{tool}",
     max_credits="max_credits={}",
     get_task='get_task(task_id="{id}")',
     list_tasks="list_tasks",
@@ -106,8 +115,10 @@ MODEL_FACE = Face(
 )
 SHELL_FACE = Face(
     reader="person",
+    hosted=False,
     do="run",
     call="command",
+    tool="avm {command}",
     max_credits="--max-credits {}",
     get_task="avm get {id}",
     list_tasks="avm list",

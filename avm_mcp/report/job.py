@@ -256,6 +256,8 @@ class Report:
                 if self.job.film == "wanted"
                 else "{model:tell the user that }it is gone. "
             )
+        elif self.job.film == "wanted" and not self._place.fleeting:
+            told = "{model:give the user the link exactly as written. }{person:{do} {get_task} to save it. }"
         else:
             show = "{show}. " if self.file and not self._place.fleeting else ""
             told = f"{{model:give the user {both} exactly as written. }}{{person:{show}}}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from avm_mcp import catalog
-from avm_mcp.errors import quoted
+from avm_mcp.errors import NotConfigured, quoted
 from avm_mcp.models import Job, Price, VideoRequest
 from avm_mcp.report.faces import WORDS, Face, Place, clipped, given, money, stamp
 from avm_mcp.report.job import Report, film_word
@@ -69,7 +69,7 @@ def question_text(request: VideoRequest, price: Price) -> str:
 
 
 def funds_text(
-    funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], *, sandbox: bool = False
+    funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], face: Face, *, sandbox: bool = False
 ) -> str:
     """Return an account as text."""
     today = funds.today
@@ -85,7 +85,8 @@ def funds_text(
         *(["This is the sandbox: no money is spent."] if sandbox else []),
         *funds.notes,
     ]
-    return "\n".join([*lines, "Next: nothing to do."])
+    step = face.say(NotConfigured.default_next_step) if funds.keyless else "nothing to do."
+    return "\n".join([*lines, f"Next: {step}"])
 
 
 NOT_LISTED = frozenset({"message", "next_step", "poll_after_seconds", "normalized", "notes", "error"})

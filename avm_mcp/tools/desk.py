@@ -152,7 +152,9 @@ class Desk:
         inputs = list(backend.input_folders) if backend.paths_allowed else []
         account = service.account if service.configured else None
         shown = report.funds_fields(funds, backend.place, caps, inputs, account=account, sandbox=service.sandboxed)
-        return _said(report.funds_text(funds, backend.place, caps, inputs, sandbox=service.sandboxed), shown)
+        return _said(
+            report.funds_text(funds, backend.place, caps, inputs, MODEL_FACE, sandbox=service.sandboxed), shown
+        )
 
     # --- pieces ---
 

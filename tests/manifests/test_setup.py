@@ -123,6 +123,14 @@ def test_a_desktop_program_gets_the_whole_path_and_a_shared_file_none(host, monk
     assert written(host)["command"] == ("avm-mcp" if host.in_project else str(program))
 
 
+def test_a_bare_name_that_no_path_finds_is_said(monkeypatch, tmp_path):
+    """`uv tool install` may put it where no shell looks."""
+    monkeypatch.setattr(setup, "program", lambda: (str(tmp_path / "bin" / "avm-mcp"),))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert f"add {tmp_path / 'bin'} to PATH first" in avm_setup("claude-code")
+    assert "PATH" not in avm_setup("cursor")
+
+
 def test_a_copy_that_uvx_made_for_one_run_is_not_named(monkeypatch, tmp_path):
     program = tmp_path / "archive-v0" / "x" / "bin" / "avm-mcp"
     program.parent.mkdir(parents=True)

@@ -272,7 +272,7 @@ async def test_a_take_is_one_film_and_says_so(house):
     """DESIGN 3: which take, not how many."""
     async with house.client() as client:
         told, _, said = await call(client, "text_to_video", {**KITE, "take": 3})
-        assert "This made ONE video (take 3)" in said
+        assert "This is ONE video: take 3 says which version, not how many." in said
         again, _, said = await call(client, "text_to_video", {**KITE, "take": 3})
     assert again["task_id"] == told["task_id"]
     assert "take=4" in again["next_step"]

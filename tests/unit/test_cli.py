@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from avm_mcp import arguments, errors
-from avm_mcp.cli import doctor, entry, exits, films, verbs
+from avm_mcp.cli import doctor, entry, exits, films, keepers, verbs
 from avm_mcp.cli.doctor import examine
-from avm_mcp.cli.parser import VERBS, Usage, build_parser, given
+from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.cli.verbs import Session
 from avm_mcp.errors import AvmError
@@ -477,6 +477,78 @@ async def test_a_film_is_saved_somewhere_else_and_shown(house, tmp_path):
         said = Terminal(io.StringIO(), io.StringIO())
         assert await films.show(made["task_id"], runtime, said, missing) == 0
         assert "No player could be started" in said.err.getvalue()
+
+
+async def test_open_does_not_send_to_open(house):
+    made = (await avm(house, "text-to-video", "a", "--json")).fields
+    async with house.runtime() as runtime:
+        said = Terminal(io.StringIO(), io.StringIO())
+        assert await films.show(made["task_id"], runtime, said, lambda _command: None) == 0
+    assert "Next: For another version" in said.out.getvalue()
+
+
+async def test_a_film_that_cannot_be_saved_where_it_was_asked_for_goes_elsewhere(house, tmp_path):
+    """The service has nothing to do with a folder that cannot be written."""
+    made = (await avm(house, "text-to-video", "a", "--json")).fields
+    (tmp_path / "file").write_text("")
+    async with house.runtime() as runtime:
+        with pytest.raises(AvmError) as caught:
+            await runtime.service.save(made["task_id"], tmp_path / "file")
+    assert ".." not in caught.value.message
+    assert (
+        SHELL_FACE.say(caught.value.next_step, id="ck1") == "run avm save ck1 --to FOLDER with one that can be written."
+    )
+
+
+async def test_a_film_on_its_way_has_a_next_step_that_gets_it(house):
+    """P3."""
+    house.sandbox.faults.next("file", faults.http_error(503), count=99)
+    done = await avm(house, "text-to-video", "five")
+    assert f"Next: run avm get {house.sandbox.tasks()[0].id} to save it. For another version" in done.out
+
+
+async def test_what_has_ended_is_not_waited_for(house):
+    made = (await avm(house, "text-to-video", "a", "--json")).fields
+    refused = await avm(house, "cancel", made["task_id"])
+    assert f"Next: run avm get {made['task_id']} to see it.\n" in refused.err
+
+
+async def test_a_tool_is_a_command_at_a_terminal(house):
+    refused = await avm(house, "text-to-video", "a", "--model", "i2v")
+    assert "Next: run avm image-to-video" in refused.err
+
+
+async def test_a_folder_is_named_once(house, monkeypatch):
+    monkeypatch.chdir(house.pictures)
+    refused = await avm(house, "image-to-video", "nope.png")
+    assert f"Allowed for image: {house.pictures}\n" in refused.err
+
+
+def test_words_left_over_are_said_by_their_verb():
+    parser = build_parser("avm")
+    for argv, hint in (
+        (["text-to-video", "a", "red", "kite"], "quotes"),
+        (["text-to-video", "a", "--seed", "3"], "--seed"),
+    ):
+        with pytest.raises(Usage, match=hint) as caught:
+            read(parser, argv)
+        assert caught.value.program == "avm text-to-video"
+
+
+async def test_an_account_without_a_key_has_something_to_do(house):
+    said = await avm(house, "account", AVM_API_KEY="")
+    assert "Next: get a key at https://aivideomaker.ai" in said.out
+
+
+def test_the_embedded_sandbox_says_that_its_tasks_end_with_it(house):
+    embedded = house.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="")
+    assert "ends with each command, and its tasks with it" in keepers.said(embedded, "off")
+    assert keepers.said(house.runtime(), "off") == keepers.SAID["off"]
+
+
+async def test_a_take_is_said_to_be_which_and_not_how_many(house):
+    said = (await avm(house, "text-to-video", "a", "--take", "2")).out
+    assert "Note: This is ONE video: take 2 says which version, not how many." in said
 
 
 # --- what is saved, pending, lost ---

@@ -23,7 +23,7 @@ def test_every_step_speaks_to_its_reader(leaf):
     assert not re.search(r"\bthe user\b|\bcall\b|restart the host|\(task_id", shell), shell
     assert not re.search(r"\byou\b|\byour\b|\bavm (get|list)\b|--", model), model
     for said in (shell, model, agent):
-        assert not re.search(r"[{}]|  |^ | $|model:|person:", said), said
+        assert not re.search(r"[{}]|  |^ | $|model:|person:|host:", said), said
         assert said.endswith(".")
 
 
@@ -34,6 +34,18 @@ def test_an_agent_that_reads_json_is_told_shell_commands_and_to_ask_the_user():
     assert JSON_FACE.say(step) == "ask the user. If they agree, repeat the command with --max-credits 450."
     assert JSON_FACE.say("{do} {get_task}", id="ck1") == "run avm get ck1"
     assert MODEL_FACE.say("{model:{do} {get_task}}.", id="ck1") == 'call get_task(task_id="ck1").'
+
+
+def test_a_tool_is_named_as_its_reader_calls_it():
+    step = "{do} {tool:image_to_video}."
+    assert MODEL_FACE.say(step) == "call image_to_video."
+    assert SHELL_FACE.say(step) == JSON_FACE.say(step) == "run avm image-to-video."
+
+
+@pytest.mark.parametrize("leaf", [errors.NotConfigured, errors.BadSetting, errors.AuthFailed])
+def test_only_who_has_a_host_is_told_to_restart_it(leaf):
+    assert "restart the host" in MODEL_FACE.say(leaf.default_next_step)
+    assert not re.search("host|Claude", JSON_FACE.say(leaf.default_next_step))
 
 
 def test_a_person_without_a_key_is_told_where_to_get_one():

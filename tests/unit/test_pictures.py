@@ -550,7 +550,7 @@ def test_over_http_no_path_is_looked_at_and_no_folder_named(pictures: Path, monk
     errors = [
         refusal(text, pictures, paths_allowed=False) for text in (*texts, r"C:\x.png", "sandbox:/x", "/mnt/data/x.png")
     ]
-    assert {error.message for error in errors[:7]} == {"This server runs on another machine and reads no files."}
+    assert {error.message for error in errors[:7]} == {"Over HTTP this server reads no files."}
     for error in errors:
         assert str(pictures) not in f"{error.message}{error.next_step}{error.allowed}"
         assert "https link" in error.next_step

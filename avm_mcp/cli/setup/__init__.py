@@ -130,6 +130,7 @@ def _add(host: Host, file: files.File, place: Place, terminal: Terminal, *, only
     lines = [f"{verb} {file.path}", _shown(host, entry)]
     if changed and file.text is not None and not only_shown:
         lines.append(f"The file as it was before: {file.backup}")
+    lines += _about_path(host, place)
     lines += _about_key(host, place, sandbox)
     lines.append(f"Next: {host.then} Then ask it for a video; avm setup {host.name} --remove takes this out again.")
     fields = {"host": host.name, "file": str(file.path), "changed": changed and not only_shown, "would_change": changed}
@@ -166,6 +167,14 @@ def _entry(host: Host, place: Place, sandbox: bool) -> Entry:
     if host.key is None:
         return host.entry(command, place.key or SANDBOX_KEY)
     return host.entry(command, host.key or None)
+
+
+def _about_path(host: Host, place: Place) -> Sequence[str]:
+    """A shared file has the bare name, which only a PATH that holds it makes into a program."""
+    program = Path(place.command[0])
+    if not host.in_project or program.stem != SERVER or shutil.which(SERVER) is not None:
+        return []
+    return [f"{SERVER} is not on your PATH, and this host finds it only there: add {program.parent} to PATH first."]
 
 
 def _about_key(host: Host, place: Place, sandbox: bool) -> Sequence[str]:

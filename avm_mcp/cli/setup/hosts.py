@@ -137,7 +137,7 @@ HOSTS: Mapping[str, Host] = {
             remote=_url(type="http"),
             traces=("Library/Application Support/Code", "AppData/Roaming/Code", ".config/Code"),
             programs=("code",),
-            then="Start the server from VS Code's list of MCP servers; it asks for the key once.",
+            then="Start the server from VS Code's list of MCP servers.",
         ),
         Host(
             "windsurf",
@@ -188,7 +188,7 @@ HOSTS: Mapping[str, Host] = {
             remote=lambda address: {"uri": address},
             traces=(".config/goose", "AppData/Roaming/Block/goose"),
             programs=("goose",),
-            then="Start a new Goose session; it takes the key from the environment or its keyring.",
+            then="Start a new Goose session.",
         ),
         Host(
             "lm-studio",
