@@ -83,7 +83,11 @@ class Sent:
 
     def is_like(self, row: TaskSnapshot) -> bool:
         """Return whether this row, which has no key, holds what was sent and was made after it, however long after."""
-        if row.idempotency_key is not None or row.created_at is None or row.created_at.timestamp() < self.earliest:
+        return row.created_at is not None and self.may_be_row(row)
+
+    def may_be_row(self, row: TaskSnapshot) -> bool:
+        """Return whether this row, which has no key, holds what was sent, and no date says that it was made before."""
+        if row.idempotency_key is not None or (row.created_at and row.created_at.timestamp() < self.earliest):
             return False
         return row.model == self.job.model and all(self._same(name, row.input) for name in self.fields)
 
@@ -258,7 +262,7 @@ class Recovery:
             return False
         if any(other.idempotency_key is not None for other in rows) and await self._resent(job):
             return True
-        if any(row.id not in claimed and sent.is_like(row) for row in rows) or not self._reaches(sent, rows):
+        if any(row.id not in claimed and sent.may_be_row(row) for row in rows) or not self._reaches(sent, rows):
             return False
         job = await self._journal.not_found(job.id, self._now())
         if job.searches < GOOD_LISTS or self._now() - (job.searched_since or 0.0) < GOOD_SECONDS:
