@@ -17,9 +17,9 @@ from anyio.abc import TaskGroup
 
 from avm_mcp.client import AvmClient
 from avm_mcp.config import Settings
+from avm_mcp.consent import Consent
 from avm_mcp.errors import (
     AvmError,
-    ConfirmationRequired,
     InsufficientCredits,
     Internal,
     InvalidInput,
@@ -46,17 +46,8 @@ while it waits, in less time than the service takes."""
 LAST_ANSWERS = 10.0
 """Seconds that a process which is asked to end gives to paid requests that wait for their answer."""
 
-
-CONFIRM_WITHIN = 900.0
-"""Seconds after a refusal for want of a yes during which naming the price counts as one."""
-
-YES_TAKES = 1.0
-"""Seconds between a refusal and a call that can be the answer to it: nobody is asked sooner."""
-
 WRITE_GAP = 5.0
 """Seconds between tries to write an outcome that the disk refused."""
-
-_ASKED = "{model:accept the answer. Only if the user changes their mind,}{person:if you change your mind,}"
 
 REMEMBERED = 100
 """Answers that are kept for callers which come for them late."""
@@ -108,6 +99,7 @@ class Submission:
         self._recovery = recovery
         self._prices = prices
         self._keeper = keeper
+        self._consent = Consent(journal, settings.AVM_CONFIRM_ABOVE)
         self._account = account
         self._group = group
         self._now = now
@@ -165,9 +157,7 @@ class Submission:
         """Return the price and the row to be written, where the caps and a person's yes allow it."""
         price = await self._prices.checked(request, max_credits)
         draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
-        if not consent and self._prices.needs_yes(price.credits) and not await self._named(draft, max_credits, began):
-            await self._journal.ask(draft)
-            raise self._wanted_yes(price, consent)
+        await self._consent.require(draft, price, max_credits, said=consent, began=began)
         return price, draft
 
     async def question(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Price | None:
@@ -177,29 +167,8 @@ class Submission:
         if await self._journal.live(self._account, caller, request.identity(), since) is not None:
             return None
         price = await self._prices.checked(request, max_credits)
-        if not self._prices.needs_yes(price.credits):
-            return None
-        return None if await self._named(self._draft(request, price, caller), max_credits, began) else price
-
-    async def _named(self, draft: Job, max_credits: int | None, began: float) -> bool:
-        """Return whether the price was named after exactly this request had been refused for want of a yes.
-
-        A habitual `max_credits` does not pass by itself, nor does one in a call that was made beside the refused one.
-        """
-        enough = max_credits is not None and max_credits >= (draft.credits_quoted or 0)
-        return enough and await self._journal.asked(draft, began - CONFIRM_WITHIN, began - YES_TAKES)
-
-    def _wanted_yes(self, price: Price, consent: bool | None) -> ConfirmationRequired:
-        usd = f" (${price.credits / 100:.2f})" if price.basis == "quote" else ""
-        least = self._settings.AVM_CONFIRM_ABOVE
-        said = " The user was asked and did not agree." if consent is False else ""
-        return ConfirmationRequired(
-            f"Not started: this costs {price.credits} credits{usd}, above the {least} that need a yes.{said}",
-            field="max_credits",
-            allowed=f"{price.credits} or more, once that is agreed",
-            next_step=("{model:ask the user. If they agree,}{person:if you agree,}" if consent is None else _ASKED)
-            + f" repeat the same {{call}} with {{max_credits:{price.credits}}}.",
-        )
+        draft = self._draft(request, price, caller)
+        return price if await self._consent.missing(draft, price, max_credits, began=began) else None
 
     async def answer(self, job_id: str, seconds: float) -> None:
         """Wait for the answer to a request that this process sends.

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("experience", "arguments"),
     ("cadence",),
     ("client", "journal", "media"),
-    ("watcher", "archive", "prices", "keeper"),
+    ("watcher", "archive", "prices", "consent", "keeper"),
     ("recovery", "adoption"),
     ("submission",),
     ("service",),

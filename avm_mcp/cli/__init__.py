@@ -4,6 +4,7 @@ One parser under two names. Bare `avm` prints its help; bare `avm-mcp` is the MC
 Each verb imports what it needs when it runs, so that a help text costs no more than the table of parameters.
 """
 
+import signal
 import sys
 
 __all__ = ["main", "server_main"]
@@ -22,6 +23,9 @@ def server_main() -> int:
         if not sys.argv[1:]:
             from avm_mcp import front
 
+            # Nothing is on its way yet that an end could hurt, and an exception may be lost in what imports do.
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             front.start()
         from avm_mcp.cli import entry
     except KeyboardInterrupt:

@@ -24,6 +24,8 @@ async def test_a_host_that_cannot_ask_must_name_the_price_after_a_refusal(house)
         assert house.sandbox.posts == 0
         early = error(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
         assert early["code"] == "CONFIRMATION_REQUIRED", "nobody was asked within no time at all"
+        assert "nobody answers that fast" in early["message"]
+        assert "that fast" not in habitual["message"] + other["message"]
         await anyio.sleep(1)
         told = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
         assert told["status"] == "SUBMITTED"

@@ -1,0 +1,71 @@
+"""A person's yes to a dear film: the answer to a question, or its price named after a refusal. A nudge, not the lock.
+
+Where nobody can be asked, exactly the same request goes through with `max_credits` at or above its price, but only if
+it was refused so a short while before: a habitual `max_credits` does not pass by itself, nor does one in a call that
+was made beside the refused one.
+"""
+
+from avm_mcp.errors import ConfirmationRequired
+from avm_mcp.journal import Journal
+from avm_mcp.models import Job, Price
+
+WITHIN = 900.0
+"""Seconds after a refusal for want of a yes during which naming the price counts as one."""
+
+TAKES = 1.0
+"""Seconds between a refusal and a call that can be the answer to it: nobody is asked sooner."""
+
+_ASK = "{model:ask the user. If they agree,}{person:if you agree,}"
+_ACCEPT = "{model:accept the answer. Only if the user changes their mind,}{person:if you change your mind,}"
+
+
+class Consent:
+    """What needs a yes, and whether there is one.
+
+    Args:
+        journal: Remembers what was refused for want of a yes, for all processes of a state.
+        above: A film that costs more credits needs a yes.
+    """
+
+    def __init__(self, journal: Journal, above: int) -> None:
+        self._journal = journal
+        self._above = above
+
+    async def missing(self, draft: Job, price: Price, max_credits: int | None, *, began: float) -> bool:
+        """Return whether this film needs a yes that was not given by naming its price.
+
+        Args:
+            draft: The request.
+            price: What it costs.
+            max_credits: The price that the caller names.
+            began: When the call came, in seconds since 1970.
+        """
+        if price.credits <= self._above:
+            return False
+        enough = max_credits is not None and max_credits >= price.credits
+        return not (enough and await self._journal.asked(draft, began - WITHIN, began - TAKES))
+
+    async def require(
+        self, draft: Job, price: Price, max_credits: int | None, *, said: bool | None, began: float
+    ) -> None:
+        """Return if the film may be started; `said` is what a person said to the question, if one was asked.
+
+        Raises:
+            ConfirmationRequired: There is no yes. The refusal is noted, so that naming the price can be one.
+        """
+        if said or not await self.missing(draft, price, max_credits, began=began):
+            return
+        named = max_credits is not None and max_credits >= price.credits
+        at_once = named and await self._journal.asked(draft, began - TAKES, began)
+        await self._journal.ask(draft)
+        usd = f" (${price.credits / 100:.2f})" if price.basis == "quote" else ""
+        why = " The user was asked and did not agree." if said is False else ""
+        if at_once and said is None:
+            why = f" The same was refused less than {TAKES:g} s ago, and nobody answers that fast."
+        raise ConfirmationRequired(
+            f"Not started: this costs {price.credits} credits{usd}, above the {self._above} that need a yes.{why}",
+            field="max_credits",
+            allowed=f"{price.credits} or more, once that is agreed",
+            next_step=f"{_ACCEPT if said is False else _ASK} repeat the same {{call}}"
+            f" with {{max_credits:{price.credits}}}.",
+        )
