@@ -70,7 +70,7 @@ class Adoption:
         damaged = self._journal.damaged
         if not damaged and not await self._journal.lease(f"adopt:{self._account}", self._holder, self._now(), GAP):
             return True
-        await self._take_over(await self._client.tasks(), mine=damaged)
+        await self._take_over(await self._client.tasks(urgent=False), mine=damaged)
         self._journal.damaged = False
         return True
 
