@@ -93,7 +93,9 @@ def _listening(host: str, port: int, *, allow_remote: bool) -> socket.socket:
     if not (address.is_loopback or allow_remote):
         raise ValueError(f"{host} is not a loopback address; the sandbox has no real keys, so it stays local")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Connections inherit the protocol, and asyncio sets TCP_NODELAY only where it is named: with 0 each answer, being
+    # two writes, may wait 40 ms for the delayed acknowledgement of the first.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere it would share a port that is taken
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from avm_mcp import arguments, errors
-from avm_mcp.cli import doctor, entry, exits, films, keepers, verbs
+from avm_mcp.cli import doctor, entry, exits, films, keepers, servers, verbs
 from avm_mcp.cli.doctor import examine
 from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
 from avm_mcp.cli.terminal import Terminal
@@ -144,6 +145,12 @@ def test_a_help_text_imports_nothing_heavy(argv):
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_answer_over_http_does_not_wait_for_the_acknowledgement_of_its_headers():
+    """asyncio sets TCP_NODELAY on the connections of a listener that names its protocol, and only on those."""
+    with servers._listening("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_the_verbs_import_no_mcp():

@@ -1,11 +1,14 @@
 """The sandbox on a real socket: answers, connections that truly die, and a clean end."""
 
+import asyncio
+import socket
+
 import anyio
 import httpx2
 import pytest
 
 from avm_mcp.sandbox import SandboxApp, SandboxOptions, build_sandbox, faults
-from avm_mcp.sandbox.server import running, serve
+from avm_mcp.sandbox.server import _DroppableProtocol, running, serve
 
 T2V = {"prompt": "a cat", "aspectRatio": "16:9", "duration": "5"}
 
@@ -48,6 +51,25 @@ async def test_it_serves_and_its_connections_die_where_they_should(
             await client.get(base_url)
     assert capfd.readouterr() == ("", "")
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.process
+async def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_headers(
+    app: SandboxApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headers and body are two writes: without TCP_NODELAY the second waits up to 40 ms for a delayed ACK."""
+    seen: list[int] = []
+    made = _DroppableProtocol.connection_made
+
+    def connection_made(self: _DroppableProtocol, transport: asyncio.Transport) -> None:
+        made(self, transport)
+        seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(_DroppableProtocol, "connection_made", connection_made)
+    async with running(app=app) as base_url, httpx2.AsyncClient(base_url=base_url, headers={"key": "k"}) as client:
+        await client.get("/api/v1/account")
+    assert seen
+    assert all(seen)
 
 
 @pytest.mark.process
