@@ -35,7 +35,7 @@ from avm_mcp.errors import (
     UpstreamUnexpected,
     quoted,
 )
-from avm_mcp.models import Accepted, Account, ErrorEnvelope, Quote, TaskSnapshot, TaskStatus
+from avm_mcp.models import Accepted, Account, ErrorEnvelope, Quote, TaskList, TaskSnapshot, TaskStatus
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ class AvmClient:
             raise self._error("generate", answer)
         raise SubmissionUnknown(f"The service answered HTTP {answer.status} to the paid request.")
 
-    async def tasks(self, *, urgent: bool = True) -> list[TaskSnapshot]:
+    async def tasks(self, *, urgent: bool = True) -> TaskList:
         """Return the tasks of this key, newest first; how many the API lists at most is not documented.
 
         Args:
@@ -254,7 +254,7 @@ class AvmClient:
         if not isinstance(rows, list):
             raise self._unexpected("list", answer)
         found = [TaskSnapshot.read(row) for row in cast("list[Any]", rows)]
-        return [snapshot for snapshot in found if snapshot is not None]
+        return TaskList((row for row in found if row is not None), whole=None not in found)
 
     async def task(self, task_id: str, *, urgent: bool = True) -> TaskSnapshot:
         """Return one task whole.

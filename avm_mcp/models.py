@@ -6,7 +6,7 @@ upstream's own id. A job has a task once the upstream has accepted it.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -313,6 +313,14 @@ class TaskSnapshot(_Wire):
         except ValueError:
             return 0
         return length if 0 < length <= LONGEST else 0
+
+
+class TaskList(list[TaskSnapshot]):
+    """The service's list of tasks; `whole` unless it holds rows that cannot be read, which may be anybody's."""
+
+    def __init__(self, rows: Iterable[TaskSnapshot], *, whole: bool) -> None:
+        super().__init__(rows)
+        self.whole = whole
 
 
 class TaskStatus(_Wire):

@@ -119,6 +119,12 @@ class Prices:
             return Price(catalog.estimate(model, seconds), "estimate")
         return Price(quote.credits, "quote", quote.usd_per_credit, quote.balance)
 
+    def charged(self, model: str, seconds: int, amount: int | None) -> None:
+        """Forget a quote that a charge has shown to be too low: caps are not measured by it again."""
+        _, quote = self._quotes.get((model, seconds), (0.0, None))
+        if quote is not None and amount is not None and amount > quote.credits:
+            del self._quotes[model, seconds]
+
     async def _quote(self, model: str, seconds: int) -> Quote | None:
         cached = self._quotes.get((model, seconds))
         if cached and self._now() - cached[0] < QUOTE_LIFE:

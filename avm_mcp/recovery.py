@@ -9,8 +9,8 @@ A paid request whose answer was lost is compared with the upstream's own list of
 2. If there is none, and this upstream is known to keep the keys it is sent, the same bytes are sent again with the
    same key: it answers with the first task or makes the first one. At most three times.
 3. Otherwise it stays unclear, and is looked for again and again. That it never came to be is said only after
-   several good lists over a long enough time; a list is good if it reaches back to before our send, and shows no row
-   that may be ours. Should it show up in a later list after all, it is taken up again.
+   several good lists over a long enough time; a list is good if all its rows can be read, if it reaches back to before
+   our send, and if it shows no row that may be ours. Should it show up in a later list after all, it is taken up again.
 """
 
 import json
@@ -32,6 +32,7 @@ from avm_mcp.models import (
     UNKNOWN,
     Accepted,
     Job,
+    TaskList,
     TaskSnapshot,
 )
 from avm_mcp.watcher import Watcher
@@ -205,7 +206,7 @@ class Recovery:
             if job.status != UNKNOWN:
                 text = "The process that sent the request ended before the answer came."
                 self._watcher.publish(await self._journal.unknown(job.id, text, now))
-        rows = await self._client.tasks()
+        rows = await self._client.tasks(urgent=any(now - job.created_at < GOOD_SECONDS for job in gone))
         # Who else may own a row is read after the list: a request that was sent meanwhile may stand in it.
         unanswered = await self._journal.unanswered(self._account, float("inf"))
         rivals = {job.id: await self._sent(job) for job in unanswered}
@@ -248,7 +249,7 @@ class Recovery:
 
     # --- one lost answer ---
 
-    async def _settle(self, job: Job, rows: Sequence[TaskSnapshot], others: Sequence[Sent]) -> bool:
+    async def _settle(self, job: Job, rows: TaskList, others: Sequence[Sent]) -> bool:
         """Decide about one job by one list; return whether it has its task."""
         sent = await self._sent(job)
         claimed = await self._journal.claimed(self._account)
@@ -262,7 +263,7 @@ class Recovery:
             return False
         if any(other.idempotency_key is not None for other in rows) and await self._resent(job):
             return True
-        if any(row.id not in claimed and sent.may_be_row(row) for row in rows) or not self._reaches(sent, rows):
+        if any(row.id not in claimed and sent.may_be_row(row) for row in rows) or not self._would_show(sent, rows):
             return False
         job = await self._journal.not_found(job.id, self._now())
         if job.searches < GOOD_LISTS or self._now() - (job.searched_since or 0.0) < GOOD_SECONDS:
@@ -282,9 +283,10 @@ class Recovery:
             latest=last_sign + skew + LATE,
         )
 
-    def _reaches(self, sent: Sent, rows: Sequence[TaskSnapshot]) -> bool:
+    def _would_show(self, sent: Sent, rows: TaskList) -> bool:
         """Return whether a list would show the task if there were one: it holds an older task, or nothing at all."""
-        return not rows or any(row.created_at and row.created_at.timestamp() < sent.earliest for row in rows)
+        older = any(row.created_at and row.created_at.timestamp() < sent.earliest for row in rows)
+        return rows.whole and (older or not rows)
 
     async def _resent(self, job: Job) -> bool:
         """Send the same bytes with the same key again, where that may be done; return whether it was answered."""

@@ -25,7 +25,7 @@ from avm_mcp.client import AvmClient
 from avm_mcp.config import LOOPBACK, Settings
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
-from avm_mcp.media import Resolver, default_input_folders, look_up
+from avm_mcp.media import Resolver, default_input_folders, look_up, unwritable
 from avm_mcp.pacing import MAX_RETRY_AFTER, Want
 from avm_mcp.prices import Prices
 from avm_mcp.recovery import Recovery
@@ -89,7 +89,8 @@ class Runtime:
         if self.settings.AVM_SAVE == "off":
             return Place(None)
         keeps = self._journal is not None and self._keeps
-        return Place(self.settings.AVM_OUTPUT_DIR, goes_on=keeps, fleeting=self.settings.sandboxed)
+        folder = self.settings.AVM_OUTPUT_DIR
+        return Place(folder, goes_on=keeps, fleeting=self.settings.sandboxed, trouble=unwritable(folder))
 
     @property
     def _keeps(self) -> bool:

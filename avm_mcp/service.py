@@ -8,14 +8,13 @@ import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
-from avm_mcp import catalog, hosts
+from avm_mcp import catalog
 from avm_mcp.adoption import Adoption, adopted, job_of
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
@@ -25,13 +24,12 @@ from avm_mcp.errors import (
     InvalidInput,
     NotCancellable,
     NotConfigured,
-    StateUnavailable,
     TaskNotFound,
     UpstreamUnavailable,
 )
 from avm_mcp.journal import Journal
 from avm_mcp.keeper import Keeper, lease_name
-from avm_mcp.media import FilmError, film_present, film_whole
+from avm_mcp.media import FilmError, FilmUnwritable, film_present, film_whole
 from avm_mcp.models import (
     CANCEL,
     COMPLETED,
@@ -44,6 +42,7 @@ from avm_mcp.models import (
     Spending,
     VideoRequest,
 )
+from avm_mcp.patience import Patience
 from avm_mcp.prices import Prices
 from avm_mcp.recovery import Recovery
 from avm_mcp.submission import Submission
@@ -64,8 +63,14 @@ EXPLAIN_PATIENCE = 1.0
 SAVE_PATIENCE = 5.0
 """Seconds that a finished film is waited for on its way to the disk, so that its path is in the answer."""
 
+ASK_PATIENCE = 10.0
+"""Seconds that a call waits for what it asks the service, its turn to ask included: after a 429 everybody's turn can be
+two minutes away, and a host would cut the call with nothing told."""
+
 LISTED = 500
 """Rows of the journal that a list is made from."""
+
+T = TypeVar("T")
 
 Beat = Callable[[Job, Progress], Awaitable[None]]
 
@@ -142,6 +147,7 @@ class Service:
     ) -> None:
         self.account = account
         self.prices = prices
+        self.patience = Patience(journal, now)
         self._journal = journal
         self._given = upstream
         self._now = now
@@ -268,7 +274,7 @@ class Service:
     async def _adopted(self, task_id: str) -> Job:
         """Take a task that was made elsewhere with the same key under watch."""
         try:
-            seen = await self._upstream.client.task(task_id)
+            seen = await _soon(self._upstream.client.task(task_id))
         except TaskNotFound as error:
             raise TaskNotFound(f"No task {task_id} under this key.", field="task_id", task_id=task_id) from error
         return await adopted(self._journal, seen, self.account, self._now())
@@ -305,6 +311,7 @@ class Service:
 
         Raises:
             UpstreamUnavailable: It could not be fetched just now.
+            InvalidInput: The folder cannot be written.
             TaskNotFound: There is no film, or its link is dead.
         """
         found = await self.find(given)
@@ -320,6 +327,8 @@ class Service:
             await archive.fetch(found.job, folder or archive.folder, take_cut=True)  # a person asks for what there is
         except FilmError as error:
             leaf = UpstreamUnavailable if error.retryable else TaskNotFound
+            if isinstance(error, FilmUnwritable):
+                leaf = InvalidInput
             raise leaf(
                 f"The film of task {found.job.public_id} could not be saved: {error.message.rstrip('.')}.",
                 task_id=found.job.public_id,
@@ -336,7 +345,7 @@ class Service:
         notes: list[str] = []
         upstream = self._upstream
         try:
-            listed = await upstream.watcher.listed()
+            listed = await _soon(upstream.watcher.listed())
         except AvmError as error:
             listed = []
             notes.append(f"The service could not be asked. {error.message} This is what is known here.")
@@ -383,7 +392,7 @@ class Service:
             try:
                 if job.final:
                     raise NotCancellable("It has ended.")
-                await self._upstream.client.cancel(job.task_id)
+                await _soon(self._upstream.client.cancel(job.task_id))
             except (NotCancellable, TaskNotFound):
                 await self._look_now(job)
                 job = await self._current(job)
@@ -401,7 +410,7 @@ class Service:
     async def _look_now(self, job: Job) -> None:
         assert job.task_id is not None
         try:
-            seen = await self._upstream.client.task(job.task_id)
+            seen = await _soon(self._upstream.client.task(job.task_id))
         except AvmError as error:
             raise _about(error, job) from None
         known = await self._journal.observed(self.account, seen, self._now())
@@ -414,36 +423,10 @@ class Service:
         known: tuple[str, ...] = tuple(catalog.MODELS)
         if self._given is None:
             return Funds(None, today, known, ("There is no API key, so no video can be made.",), keyless=True)
-        account = await self._given.client.account()
+        account = await _soon(self._given.client.account())
         if account is None:
             return Funds(None, today, known, ("The service does not tell the balance.",))
         return Funds(account.balance, today, *_offered(account, known))
-
-    # --- how long the caller's host waits ---
-
-    async def host(self, name: str) -> hosts.Host:
-        """Return how long calls of a host may wait, by the name that it gives and by what it has cut."""
-        cuts = hosts.Cuts()
-        with suppress(StateUnavailable):  # a call is worth more than what is known of its caller
-            cuts = await self._journal.cuts(name)
-        return hosts.host(name, cuts, self._now())
-
-    async def host_cut(self, name: str, age: float) -> None:
-        """Learn from a call that its host has cut at this age, in seconds."""
-        with suppress(StateUnavailable):
-            await self._journal.learn_cuts(name, lambda cuts: cuts.after_cut(age, self._now()))
-
-    async def host_waited(self, name: str, age: float) -> None:
-        """Learn from a call that its host has waited for so long, in seconds."""
-        with suppress(StateUnavailable):
-            if (cuts := await self._journal.cuts(name)) != cuts.after_answer(age):
-                await self._journal.learn_cuts(name, lambda cuts: cuts.after_answer(age))
-
-    async def hosts_that_cut(self) -> dict[str, float]:
-        """Return after how many seconds hosts were seen to cut calls, by the names that they give."""
-        known = await self._journal.hosts_that_cut()
-        limits = {name: cuts.limit(self._now()) for name, cuts in known.items()}
-        return {name: limit for name, limit in limits.items() if limit is not None}
 
     # --- after a restart ---
 
@@ -474,6 +457,13 @@ def bare_id(given: str) -> str:
             "task_id is not an id.", field="task_id", allowed="an id as a paid call or list_tasks returned it"
         )
     return text
+
+
+async def _soon(answer: Awaitable[T]) -> T:
+    """Return what the service answers, or say after a while that it did not."""
+    with anyio.move_on_after(ASK_PATIENCE):
+        return await answer
+    raise UpstreamUnavailable(f"The service did not answer within {ASK_PATIENCE:g} s, or asked everybody for a pause.")
 
 
 def _about(error: AvmError, job: Job) -> AvmError:

@@ -126,7 +126,8 @@ class Submission:
         if same is not None:
             return self._duplicate(same)
         try:
-            price, draft = await self._priced(request, max_credits, caller, consent, began)
+            price, draft, limits = await self._priced(request, max_credits, caller)
+            await self._consent.require(draft, price, max_credits, said=consent, began=began)
         except AvmError:
             # The price took its time: another call may have sent the same request meanwhile, and be paid for.
             same = await self._journal.live(self._account, caller, request.identity(), since)
@@ -134,9 +135,7 @@ class Submission:
                 raise
             return self._duplicate(same)
         body = request.body()
-        reservation = await self._journal.reserve(
-            draft, body=body, input_json=_without_bytes(request), limits=Limits(self._prices.day_cap(price), window)
-        )
+        reservation = await self._journal.reserve(draft, body=body, input_json=_without_bytes(request), limits=limits)
         if reservation.duplicate:
             self._watcher.nudge()
         else:
@@ -151,14 +150,17 @@ class Submission:
         self._watcher.nudge()  # another process may be at work on it: its board is the journal
         return Reservation(same, duplicate=True)
 
-    async def _priced(
-        self, request: VideoRequest, max_credits: int | None, caller: str, consent: bool | None, began: float
-    ) -> tuple[Price, Job]:
-        """Return the price and the row to be written, where the caps and a person's yes allow it."""
+    async def _priced(self, request: VideoRequest, max_credits: int | None, caller: str) -> tuple[Price, Job, Limits]:
+        """Return the price, the row to be written, and what it must keep to, where the caps allow it.
+
+        The row is checked again where it is written; here only where somebody would be asked about it before.
+        """
         price = await self._prices.checked(request, max_credits)
         draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
-        await self._consent.require(draft, price, max_credits, said=consent, began=began)
-        return price, draft
+        limits = Limits(self._prices.day_cap(price), self._settings.AVM_DEDUPE_MINUTES * 60)
+        if self._prices.needs_yes(price.credits):
+            await self._journal.admit(draft, limits)
+        return price, draft, limits
 
     async def question(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Price | None:
         """Return the price that a person should be asked about before this request; None where none needs to be."""
@@ -166,8 +168,7 @@ class Submission:
         since = began - self._settings.AVM_DEDUPE_MINUTES * 60
         if await self._journal.live(self._account, caller, request.identity(), since) is not None:
             return None
-        price = await self._prices.checked(request, max_credits)
-        draft = self._draft(request, price, caller)
+        price, draft, _ = await self._priced(request, max_credits, caller)
         return price if await self._consent.missing(draft, price, max_credits, began=began) else None
 
     async def answer(self, job_id: str, seconds: float) -> None:
@@ -276,6 +277,7 @@ class Submission:
         else:
             shown = replace(job, task_id=answer.task_id, status=answer.status, credits_charged=answer.credits_charged)
             await self._write(shown, partial(self._journal.accepted, job.id, answer))
+            self._prices.charged(job.model, job.seconds, answer.credits_charged)
             self._watcher.nudge()
             if self._keeper is not None:
                 await self._keeper.ensure()

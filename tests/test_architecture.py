@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("experience", "arguments"),
     ("cadence",),
     ("client", "journal", "media"),
-    ("watcher", "archive", "prices", "consent", "keeper"),
+    ("watcher", "archive", "prices", "consent", "patience", "keeper"),
     ("recovery", "adoption"),
     ("submission",),
     ("service",),
@@ -128,6 +128,7 @@ CATCH_ALL: Mapping[str, str] = {
     "keeper": "logged, since nobody sees the keeper's stderr",
     "recovery": "the search for one answer must not stop the others",
     "submission": "runs in the background; whoever waits is told",
+    "tools/cuts": "raised again, for whoever answers it",
     "tools/desk": "a bug is INTERNAL, with its trace in the log and not in the answer",
     "watcher": "one bad look must not end the watch",
     # BaseException, always raised again: what was begun is taken back

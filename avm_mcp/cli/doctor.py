@@ -214,7 +214,7 @@ async def _keeper(runtime: Runtime) -> Check:
 
 
 async def _hosts(runtime: Runtime) -> Check:
-    learned = await runtime.service.hosts_that_cut()
+    learned = await runtime.service.patience.limits()
     told = "; ".join(f"{quoted(name, 40)} after {spoken(seconds)}" for name, seconds in learned.items())
     if not told:
         return Check("host limits", "ok", "no host has cut calls short")

@@ -11,6 +11,7 @@ from typing import Literal
 from avm_mcp.errors import StateUnavailable
 from avm_mcp.journal.driver import Driver
 from avm_mcp.journal.jobs import FILE_LIFE, Jobs, Limits, Reservation
+from avm_mcp.journal.questions import Questions
 from avm_mcp.journal.shared import Shared
 from avm_mcp.journal.spending import Sums
 from avm_mcp.journal.sqlite import DAMAGED, SqliteDriver
@@ -28,7 +29,7 @@ _IN_MEMORY = (
 _FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
 
 
-class Journal(Jobs, Sums, Shared):
+class Journal(Jobs, Questions, Sums, Shared):
     """The journal, over any driver."""
 
     def __init__(

@@ -91,8 +91,14 @@ class Jobs:
             await self._insert(tx, draft, live=1, body=body, input_json=input_json)
             return Reservation(draft, duplicate=False)
 
-    async def _refuse_hopeless(self, tx: Transaction, draft: Job) -> None:
-        failed = await tx.rows(
+    async def admit(self, draft: Job, limits: Limits) -> None:
+        """Raise what `reserve` would: nobody should be asked for a yes to a film that could not be started."""
+        await self._refuse_hopeless(self._driver, draft)
+        if limits.per_day is not None:
+            await self._refuse_beyond_day(self._driver, draft, limits.per_day)
+
+    async def _refuse_hopeless(self, source: Driver | Transaction, draft: Job) -> None:
+        failed = await source.rows(
             "SELECT count(*) AS n FROM jobs WHERE account = ? AND caller = ? AND identity = ? AND status = ?"
             " AND settled_at > ?",
             *(draft.account, draft.caller, draft.identity, FAILED, draft.created_at - FAILURE_WINDOW),
@@ -103,8 +109,8 @@ class Jobs:
                 next_step="{model:tell the user, and }change the prompt or the picture; it would only fail again.",
             )
 
-    async def _refuse_beyond_day(self, tx: Transaction, draft: Job, cap: int) -> None:
-        spent = (await spending(tx, draft.account, day_of(draft.created_at))).spent
+    async def _refuse_beyond_day(self, source: Driver | Transaction, draft: Job, cap: int) -> None:
+        spent = (await spending(source, draft.account, day_of(draft.created_at))).spent
         price = draft.credits_quoted
         if price is None or spent + price > cap:
             amount = str(price) if draft.credits_basis == "quote" else f"up to {price}"
@@ -181,27 +187,6 @@ class Jobs:
             *(account, caller, identity, COMPLETED, since),
         )
         return _job(found[0]) if found else None
-
-    # --- what needs a yes ---
-
-    async def ask(self, draft: Job) -> None:
-        """Note that exactly this request was refused at its price, for want of a yes."""
-        async with self._driver.writing() as tx:
-            await tx.run(
-                "INSERT INTO questions (account, caller, identity, credits, asked_at) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (account, caller, identity) DO UPDATE SET credits = excluded.credits,"
-                " asked_at = excluded.asked_at",
-                *(draft.account, draft.caller, draft.identity, draft.credits_quoted, draft.created_at),
-            )
-
-    async def asked(self, draft: Job, since: float, until: float) -> bool:
-        """Return whether exactly this request was refused so, at this price or a higher one, and last between these."""
-        found = await self._driver.rows(
-            "SELECT credits FROM questions WHERE account = ? AND caller = ? AND identity = ?"
-            " AND asked_at > ? AND asked_at <= ?",
-            *(draft.account, draft.caller, draft.identity, since, until),
-        )
-        return bool(found) and int(found[0]["credits"]) >= (draft.credits_quoted or 0)
 
     # --- lost answers ---
 

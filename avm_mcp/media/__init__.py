@@ -9,6 +9,7 @@ from avm_mcp.media.names import film_name
 from avm_mcp.media.partials import film_present
 from avm_mcp.media.pictures import MAX_PICTURE_BYTES, Picture, Ratio, matches_shape, read_picture
 from avm_mcp.media.spellings import Machine
+from avm_mcp.media.targets import unwritable
 
 __all__ = [
     "MAX_FILM_BYTES",
@@ -32,4 +33,5 @@ __all__ = [
     "matches_shape",
     "read_picture",
     "save_film",
+    "unwritable",
 ]

@@ -143,11 +143,13 @@ class Place:
         folder: The output folder; None where nothing is saved here.
         goes_on: Whether a film is saved although the process that was asked for it ended.
         fleeting: Whether the next process will not know its tasks: those of the embedded sandbox end with it.
+        trouble: Why nothing can be saved in the folder as it is; None where nothing speaks against.
     """
 
     folder: Path | None
     goes_on: bool = False
     fleeting: bool = False
+    trouble: str | None = None
 
 
 def spoken(seconds: float) -> str:

@@ -164,6 +164,12 @@ class Report:
     def _saving(self) -> str:
         if self._place.folder is None:
             return "Its link lives 24 hours; nothing is saved here."
+        if self._place.trouble is not None:
+            mend = self._say("{model:Tell the user to mend}{person:Mend} that, and the next try saves it")
+            return (
+                f"It cannot be saved in {self._place.folder} as things are: {self._place.trouble}."
+                f" {mend}; its link lives 24 hours."
+            )
         how = self._face.stays if self._place.goes_on else self._face.stops
         return f"It will be saved in {self._place.folder}{how}."
 

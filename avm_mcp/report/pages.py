@@ -42,8 +42,10 @@ def _where(job: Job) -> str:
     return f" Film {film}{why}." + (f" Link: {job.video_url}" if job.video_url else "")
 
 
-def price_text(model: str, seconds: int, price: Price, face: Face, cap_left: int | None = None) -> str:
-    """Return a price as text."""
+def price_text(
+    model: str, seconds: int, price: Price, face: Face, cap_left: int | None = None, *, keyless: bool = False
+) -> str:
+    """Return a price as text; where there is no key, what it takes to start a film comes next."""
     certain = price.basis == "quote"
     amount = money(price.credits, certain=certain, dollars=certain)
     source = "the service's quote" if certain else "the highest price known; the service gives no quote"
@@ -54,6 +56,8 @@ def price_text(model: str, seconds: int, price: Price, face: Face, cap_left: int
         if short
         else "{model:tell the user the price, and start the video if they agree}{person:start it, if that is fine}."
     )
+    if keyless:
+        step = NotConfigured.default_next_step
     parts = seconds // catalog.SEGMENT_SECONDS if model == "lv" else 0
     what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
     left = "" if cap_left is None else f" The daily cap leaves {cap_left} credits today."

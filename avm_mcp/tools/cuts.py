@@ -34,10 +34,14 @@ class Cuts:
         # From 2026-07-28 on only the request names its host, not the notification.
         call, host, began = str(ctx.request_id), client_name(ctx.session), anyio.current_time()
         self._calls[call] = (host, began)
-        result = await call_next(ctx)
+        try:
+            result = await call_next(ctx)
+        except Exception:
+            self._calls.pop(call, None)
+            raise
         self._calls.pop(call, None)
         if (age := anyio.current_time() - began) >= YOUNGEST:
-            await self._backend.service.host_waited(host, age)
+            await self._backend.service.patience.waited(host, age)
         return result
 
     async def _cut(self, ctx: ServerRequestContext[Any, Any]) -> None:
@@ -45,4 +49,4 @@ class Cuts:
         if cut is not None:
             host, began = cut
             with anyio.move_on_after(LEARNING, shield=True):
-                await self._backend.service.host_cut(host, anyio.current_time() - began)
+                await self._backend.service.patience.cut(host, anyio.current_time() - began)

@@ -143,7 +143,8 @@ class Desk:
         price = await service.prices.of(given["model"], seconds)
         left = await service.prices.left_today()
         shown = report.price_fields(given["model"], seconds, price, left)
-        return _said(report.price_text(given["model"], seconds, price, MODEL_FACE, left), shown)
+        keyless = not service.configured
+        return _said(report.price_text(given["model"], seconds, price, MODEL_FACE, left, keyless=keyless), shown)
 
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         service, backend = self._backend.service, self._backend
@@ -175,7 +176,7 @@ class Desk:
         """Return the call with what is known of its host; limits are learned, and hold, over stdio only."""
         name = client_name(context.session)
         over_http = context.headers is not None
-        return Call(context, HOSTS.get(name, Host()) if over_http else await self._backend.service.host(name))
+        return Call(context, HOSTS.get(name, Host()) if over_http else await self._backend.service.patience.of(name))
 
     def _too_often(self, job_id: str, seconds: int) -> bool:
         """Return whether this is the third brief look within a minute; longer waits are what is wanted."""

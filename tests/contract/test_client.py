@@ -295,7 +295,10 @@ async def test_a_status_nobody_knows_is_handed_on_as_it_is(table: Any) -> None:
 async def test_rows_that_are_no_tasks_do_not_hide_the_others(table: Any) -> None:
     async with table() as t:
         t.sandbox.faults.next("list", _answer({"tasks": [None, 7, {"id": ""}, {"id": "ck1", "status": "PROGRESS"}]}))
-        assert [task.id for task in await t.client.tasks()] == ["ck1"]
+        rows = await t.client.tasks()
+        assert [task.id for task in rows] == ["ck1"]
+        assert not rows.whole
+        assert (await t.client.tasks()).whole
 
 
 # Which error an answer means: by code, then by status, then by words

@@ -72,6 +72,42 @@ async def test_a_host_that_can_ask_is_asked_once_at_both_eras(house, mode, actio
     assert house.sandbox.posts == 1
 
 
+@pytest.mark.parametrize("house", [{"environ": {"AVM_MAX_CREDITS_PER_DAY": "224"}}], indirect=True)
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+async def test_nobody_is_asked_about_a_film_that_the_cap_of_the_day_refuses(house, mode):
+    """P8: neither a person, nor a model that would have to ask one."""
+    asked = []
+
+    async def answer(_context, params):
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"start": True})
+
+    async with Client(piped(build_server(house.runtime())), mode=mode, elicitation_callback=answer) as client:
+        told = error(await client.call_tool("long_video", DEAR))
+        assert (told["code"], told["field"]) == ("BUDGET_EXCEEDED", "AVM_MAX_CREDITS_PER_DAY")
+    async with house.client(mode=mode) as client:
+        told = error(await client.call_tool("long_video", DEAR))
+        assert (told["code"], told["field"]) == ("BUDGET_EXCEEDED", "AVM_MAX_CREDITS_PER_DAY")
+    assert asked == []
+    assert house.sandbox.posts == 0
+
+
+async def test_nobody_is_asked_about_a_film_that_has_failed_three_times(house):
+    house.sandbox.faults.next("generate", faults.fail_task(), count=3)
+    async with house.client() as client:
+        for _ in range(3):
+            assert error(await client.call_tool("long_video", DEAR))["code"] == "CONFIRMATION_REQUIRED"
+            await anyio.sleep(1)
+            made = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
+            for _ in range(9):
+                seen = await client.call_tool("get_task", {"task_id": made["task_id"], "wait_seconds": 300})
+                if seen.is_error or fields(seen)["status"] == "FAILED":
+                    break
+        told = error(await client.call_tool("long_video", DEAR))
+    assert told["code"] == "CONTENT_REJECTED"
+    assert house.sandbox.posts == 3
+
+
 async def test_a_cheap_film_asks_nobody(house):
     async def answer(_context, _params):
         raise AssertionError("asked")

@@ -8,6 +8,7 @@ from mcp.types import JSONRPCRequest
 
 from avm_mcp.cli.doctor import examine
 from avm_mcp.server import build_server
+from avm_mcp.tools.cuts import Cuts
 from tests.house import LEGACY, MODERN, piped
 from tests.protocol.test_waiting import KITE, SLACK, Heard, call, made_in
 
@@ -149,3 +150,19 @@ async def test_a_host_that_waits_longer_than_it_did_is_believed_again(house):
         house.wall.skew += 31 * 24 * 3600
         task_id = (await call(client, "text_to_video", {"prompt": "a blue kite", "wait_seconds": 0}))[0]["task_id"]
         assert (await waits(client, task_id, 120))[0] == pytest.approx(120, abs=SLACK)
+
+
+async def test_a_call_that_fails_is_not_kept_in_mind(house):
+    """A server that lives for months must not grow by what went wrong."""
+    cuts = Cuts(house)
+
+    class Context:
+        request, request_id, method, params = None, 1, "tools/call", None
+        session = type("Session", (), {"client_params": None})
+
+    async def fails(_ctx):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await cuts(Context, fails)
+    assert cuts._calls == {}

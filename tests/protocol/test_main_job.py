@@ -28,3 +28,19 @@ async def test_a_film_is_made_saved_and_told_with_its_path(house, mode):
     assert [p for p, _, _ in seen] == sorted({p for p, _, _ in seen})
     assert told["task_id"] in seen[0][2]
     assert house.sandbox.posts == 1
+
+
+@pytest.mark.parametrize("below", ["", "mine"], ids=["the folder", "one above it"])
+async def test_a_folder_that_cannot_be_written_is_said_before_the_film_is_made(house, below):
+    """P3: while there is time to mend it; and once mended, the film is saved."""
+    house.films.write_text("a file where the folder should be")
+    target = house.films / below
+    async with house.client(AVM_OUTPUT_DIR=str(target)) as client:
+        told = await client.call_tool("text_to_video", {"prompt": "a red kite", "wait_seconds": 0})
+        assert f"It cannot be saved in {target} as things are" in text(told)
+        assert "not a folder. Tell the user to mend that" in text(told)
+        house.films.unlink()
+        given = {"task_id": fields(told)["task_id"]}
+        assert f"It will be saved in {target}" in text(await client.call_tool("get_task", given))
+        ready = fields(await client.call_tool("get_task", given | {"wait_seconds": 1200}))
+    assert Path(ready["file"]).parent == target

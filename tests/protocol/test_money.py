@@ -193,6 +193,7 @@ async def test_a_charge_above_the_quote_is_reported_and_counts(house):
         assert "15 credits for 1 video (quoted 10, charged 15, refunded 0)" in said
         quoted, *_ = await call(client, "quote_video", {"model": "t2v"})
         assert quoted["cap_left"] == 25
+        assert quoted["credits"] == 15, "a quote that was too low is asked for anew"
 
 
 @pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="40")], indirect=True)

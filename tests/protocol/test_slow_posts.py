@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from avm_mcp.sandbox import faults
+from avm_mcp.service import ASK_PATIENCE
 from tests.house import KEY, LEGACY, MODERN, error, text
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import SLACK, call, made_in
@@ -295,3 +296,27 @@ async def test_what_another_process_found_out_is_told_to_who_waits_here(house):
             later, took, _ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 200})
     assert later["status"] == "NOT_CREATED"
     assert took < 60
+
+
+async def test_what_is_asked_during_a_pause_is_answered_before_hosts_give_up(house):
+    """P4: after a 429 everybody waits for two minutes; a call says so, with the id it is about."""
+    async with house.client() as client:
+        made, *_ = await call(client, "text_to_video", KITE)
+        house.sandbox.faults.next("account", faults.rate_limited(120), count=9)
+        house.sandbox.faults.next("cancel", faults.rate_limited(120), count=9)
+        asked = {
+            "get_account": {},
+            "get_task": {"task_id": "made-elsewhere"},
+            "cancel_task": {"task_id": made["task_id"]},
+        }
+        for tool, given in asked.items():
+            began = anyio.current_time()
+            told = error(await client.call_tool(tool, given))
+            assert anyio.current_time() - began <= ASK_PATIENCE + SLACK
+            assert told["code"] == "UPSTREAM_UNAVAILABLE"
+            assert "asked everybody for a pause" in told["message"]
+        assert told["task_id"] == made["task_id"]
+        listed, took, _ = await call(client, "list_tasks", {})
+        assert took <= ASK_PATIENCE + SLACK
+        assert [row["task_id"] for row in listed["tasks"]] == [made["task_id"]]
+        assert any("This is what is known here" in note for note in listed["notes"])
