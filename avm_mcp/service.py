@@ -401,6 +401,9 @@ class Service:
                     raise NotCancellable(
                         _why_not(job), task_id=job.public_id, charged=job.charged, next_step=step
                     ) from None
+            except UpstreamUnavailable as error:
+                error.next_step = "{do} {get_task} to see whether it was cancelled; if not, cancel it again."
+                raise _about(error, job) from None
             except AvmError as error:
                 raise _about(error, job) from None
             else:

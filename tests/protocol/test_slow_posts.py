@@ -316,6 +316,7 @@ async def test_what_is_asked_during_a_pause_is_answered_before_hosts_give_up(hou
             assert told["code"] == "UPSTREAM_UNAVAILABLE"
             assert "asked everybody for a pause" in told["message"]
         assert told["task_id"] == made["task_id"]
+        assert "to see whether it was cancelled" in told["next_step"]
         listed, took, _ = await call(client, "list_tasks", {})
         assert took <= ASK_PATIENCE + SLACK
         assert [row["task_id"] for row in listed["tasks"]] == [made["task_id"]]
