@@ -392,7 +392,7 @@ class Service:
             try:
                 if job.final:
                     raise NotCancellable("It has ended.")
-                await _soon(self._upstream.client.cancel(job.task_id))
+                await self._ask_to_cancel(job.task_id)
             except (NotCancellable, TaskNotFound):
                 await self._look_now(job)
                 job = await self._current(job)
@@ -401,14 +401,18 @@ class Service:
                     raise NotCancellable(
                         _why_not(job), task_id=job.public_id, charged=job.charged, next_step=step
                     ) from None
-            except UpstreamUnavailable as error:
-                error.next_step = "{do} {get_task} to see whether it was cancelled; if not, cancel it again."
-                raise _about(error, job) from None
             except AvmError as error:
                 raise _about(error, job) from None
             else:
                 await self._look_now(job)
         return await self._found(await self._current(job))
+
+    async def _ask_to_cancel(self, task_id: str) -> None:
+        try:
+            await _soon(self._upstream.client.cancel(task_id))
+        except UpstreamUnavailable as error:
+            error.next_step = "{do} {get_task} to see whether it was cancelled; if not, cancel it again."
+            raise
 
     async def _look_now(self, job: Job) -> None:
         assert job.task_id is not None

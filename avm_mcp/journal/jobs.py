@@ -268,6 +268,8 @@ class Jobs:
                 facts |= {"expires_at": finished + FILE_LIFE, "film": self._film_for(mine=job.mine)}
             else:
                 facts |= {"live": 0, "error_text": seen.output.error if seen.output else None}
+        elif job.film == "off" and seen.status == COMPLETED and now < (job.expires_at or 0):
+            facts["film"] = self._film_for(mine=job.mine)  # the setting may have changed since
         current = {name: getattr(job, name, None) for name in facts}
         return {name: value for name, value in facts.items() if value is not None and value != current[name]}
 

@@ -50,6 +50,22 @@ async def test_a_film_made_elsewhere_is_left_alone_unless_that_is_asked_for(hous
     assert len(house.sandbox.requests) == asked
 
 
+async def test_a_film_that_was_not_to_be_saved_is_once_all_are(house):
+    """P3: the setting is about the last day's films, whatever it said when they were made or first seen here."""
+    async with elsewhere(house) as other:
+        await other.call_tool("text_to_video", CALL)
+    async with house.client(AVM_SAVE="off") as client:
+        await client.call_tool("text_to_video", CALL | {"prompt": "a heron"})
+        await anyio.sleep(1800)
+        listed = fields(await client.call_tool("list_tasks"))["tasks"]
+        for row in listed:
+            await client.call_tool("get_task", {"task_id": row["task_id"], "wait_seconds": 60})
+    assert not list(house.films.glob("*"))
+    async with house.runtime(AVM_SAVE="all"):
+        await anyio.sleep(300)
+    assert len(list(house.films.glob("*.mp4"))) == 2
+
+
 async def test_two_processes_look_for_tasks_made_elsewhere_once(house):
     """P6: one question in ten minutes, however many windows are open; and one film."""
     async with elsewhere(house) as other:
