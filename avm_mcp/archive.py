@@ -27,6 +27,9 @@ SLOWEST_RETRY = 300.0
 REST_GAP = 30.0
 """Seconds between two readings of the journal while no film is wanted: who was saving one may have died."""
 
+FAILED_PAUSE = 5.0
+"""Seconds before the journal is read again where that failed."""
+
 GONE_PATIENCE = 900.0
 """Seconds during which a file host must say nothing else than that there is no film, before it is believed: it may
 not have it yet, or a network's login page may answer in its place."""
@@ -108,7 +111,10 @@ class Archive:
                         group.start_soon(self._save, job)
                 except AvmError as error:
                     logger.warning("films: %s", error.message)
-                    pause = 5.0
+                    pause = FAILED_PAUSE
+                except Exception:
+                    logger.exception("looking for films to save failed; going on")
+                    pause = FAILED_PAUSE
                 with anyio.move_on_after(pause):
                     await self._nudged.wait()
                 self._nudged = anyio.Event()

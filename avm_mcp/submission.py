@@ -21,7 +21,6 @@ from avm_mcp.consent import Consent
 from avm_mcp.errors import (
     AvmError,
     InsufficientCredits,
-    Internal,
     InvalidInput,
     StateUnavailable,
     SubmissionUnknown,
@@ -221,10 +220,11 @@ class Submission:
                     if not await self._known(job, window, sending):
                         await self._settle(job, body, sending)
                 except Exception:
+                    # The row still says that it is being sent: once nobody's pulse stands behind that, recovery looks.
                     logger.exception("%s: sending failed", job.id)
-                    sending.refusal = Internal(
-                        "Sending the request failed inside avm-mcp.", task_id=job.id, charged="unknown"
-                    )
+                    why = "Sending the request failed inside avm-mcp; its log says why."
+                    lost = replace(job, status=UNKNOWN, error_code=SubmissionUnknown.code, error_text=why)
+                    self._watcher.publish(lost)
                 finally:
                     pulse.cancel_scope.cancel()
         sending.answered.set()

@@ -1,0 +1,100 @@
+"""What runs in the background ends with the process and with nothing else: somebody has paid for these films (P2, P3).
+
+A bug cannot be ordered from the sandbox, so here the journal fails where it should not, a few times, and is then well.
+"""
+
+import anyio
+import pytest
+
+from avm_mcp.errors import StateUnavailable
+from avm_mcp.sandbox import faults
+from tests.house import fields
+
+CALL = {"prompt": "a red kite", "wait_seconds": 0}
+ERRORS = [StateUnavailable("the disk is gone for a moment"), RuntimeError("a bug")]
+
+
+def fails(journal, method, error, times=3):
+    """Let a method of the journal fail so many times from now on; return how often it was called."""
+    real, calls = getattr(journal, method), []
+
+    async def failing(*given, **named):
+        calls.append(given)
+        if len(calls) <= times:
+            raise error
+        return await real(*given, **named)
+
+    setattr(journal, method, failing)
+    return calls
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["an error", "a bug"])
+@pytest.mark.parametrize("method", ["in_flight", "lease", "observed", "films_wanted", "film"])
+async def test_a_film_is_saved_whatever_fails_on_its_way(house, method, error):
+    async with house.client(runtime=(runtime := house.runtime())) as client:
+        task_id = fields(await client.call_tool("text_to_video", CALL))["task_id"]
+        calls = fails(runtime.journal, method, error)
+        await anyio.sleep(2400)
+        told = fields(await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 60}))
+    assert len(calls) > 3
+    assert told["status"] == "COMPLETED"
+    assert len(list(house.films.glob("*.mp4"))) == 1
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["an error", "a bug"])
+@pytest.mark.parametrize("method", ["unanswered", "claimed", "accepted"])
+async def test_a_lost_answer_is_found_whatever_fails_on_the_way(house, method, error):
+    """P1: and it is not sent again."""
+    await house.grown_up()
+    async with house.client(runtime=(runtime := house.runtime())) as client:
+        house.sandbox.faults.next("generate", faults.drop(after=True))
+        house.sandbox.faults.next("list", faults.http_error(500), count=9)
+        told = fields(await client.call_tool("text_to_video", CALL))
+        assert told["status"] == "UNKNOWN"
+        calls = fails(runtime.journal, method, error)
+        await anyio.sleep(2400)
+        told = fields(await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 60}))
+    assert len(calls) > 3
+    assert told["status"] == "COMPLETED"
+    assert house.sandbox.posts == len(house.sandbox.tasks()) == 1
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["an error", "a bug"])
+async def test_tasks_made_elsewhere_are_found_whatever_fails_on_the_way(house, error):
+    async with house.client(AVM_STATE_DIR=str(house.folder / "elsewhere"), AVM_SAVE="off") as other:
+        await other.call_tool("text_to_video", CALL)
+    async with house.runtime(AVM_SAVE="all") as runtime:
+        calls = fails(runtime.journal, "adopt", error)
+        await anyio.sleep(2400)
+    assert len(calls) > 3
+    assert len(list(house.films.glob("*.mp4"))) == 1
+
+
+@pytest.mark.parametrize("method", ["reserve", "live"])
+async def test_a_bug_before_the_request_pays_nothing_and_says_so(house, method):
+    """P1: the row comes first, so where it cannot be written nothing is sent."""
+    async with house.client(runtime=(runtime := house.runtime())) as client:
+        fails(runtime.journal, method, RuntimeError("a bug"), times=1)
+        told = fields(await client.call_tool("text_to_video", CALL))["error"]
+        assert (told["code"], told["charged"]) == ("INTERNAL", "no")
+        assert house.sandbox.posts == 0
+        assert fields(await client.call_tool("text_to_video", CALL))["status"] == "SUBMITTED"
+    assert house.sandbox.posts == 1
+
+
+async def test_a_bug_after_the_request_is_told_as_unclear_and_the_task_is_found(house):
+    """P1, P2: the row still says that it was sent, so that recovery takes over when its pulse stops."""
+    await house.grown_up()
+    async with house.client(runtime=(runtime := house.runtime())) as client:
+        fails(runtime.journal, "accepted", RuntimeError("a bug"), times=1)
+        told = fields(await client.call_tool("text_to_video", CALL))
+        assert told["status"] == "UNKNOWN"
+        assert told["error"]["code"] == "SUBMISSION_UNKNOWN"
+        assert "inside avm-mcp" in told["error"]["message"]
+        await anyio.sleep(2400)
+        found = fields(await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 60}))
+        assert found["status"] == "COMPLETED"
+        again = fields(await client.call_tool("text_to_video", CALL))
+        assert again["deduplicated"]
+    assert house.sandbox.posts == 1
+    assert len(list(house.films.glob("*.mp4"))) == 1

@@ -1,0 +1,70 @@
+"""What the server offers besides tools: resources, prompts and completions, as hosts ask for them."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from mcp.types import PromptReference, ResourceTemplateReference
+
+from avm_mcp import catalog, server
+from avm_mcp.tools.published import PUBLISHED
+from tests.house import LEGACY, MODERN, fields
+
+CALL = {"prompt": "a red kite", "wait_seconds": 1200}
+eras = pytest.mark.parametrize("mode", [LEGACY, MODERN])
+
+
+@eras
+async def test_a_saved_film_is_handed_out_as_it_lies_on_the_disk(house, mode):
+    """P3: a host that cannot read the user's disk gets the bytes."""
+    async with house.client(mode=mode) as client:
+        told = fields(await client.call_tool("text_to_video", CALL))
+        (content,) = (await client.read_resource(f"avm://tasks/{told['task_id']}/video")).contents
+    assert content.mime_type == "video/mp4"
+    assert base64.b64decode(content.blob) == Path(told["file"]).read_bytes()
+
+
+async def test_a_film_that_is_not_ready_or_too_large_is_said_to_be_so(house, monkeypatch):
+    """P2: with its id, and with the path where there is one."""
+    async with house.client() as client:
+        begun = fields(await client.call_tool("text_to_video", CALL | {"wait_seconds": 0}))
+        with pytest.raises(Exception, match=f"NOT ready yet.*{begun['task_id']}"):
+            await client.read_resource(f"avm://tasks/{begun['task_id']}/video")
+        ready = fields(await client.call_tool("get_task", {"task_id": begun["task_id"], "wait_seconds": 1200}))
+        monkeypatch.setattr(server, "MAX_VIDEO_RESOURCE", 10)
+        with pytest.raises(Exception, match=Path(ready["file"]).name):
+            await client.read_resource(f"avm://tasks/{begun['task_id']}/video")
+
+
+@eras
+async def test_prompts_carry_what_was_given_and_name_tools_that_exist(house, mode):
+    given = {
+        "storyboard": {"idea": "a lighthouse in a storm", "seconds": "15"},
+        "animate_picture": {"image": "/pictures/cat.png", "mood": "stormy"},
+        "cinematic_prompt": {"idea": "a lighthouse in a storm", "aspect_ratio": "9:16"},
+    }
+    async with house.client(mode=mode) as client:
+        assert {prompt.name for prompt in (await client.list_prompts()).prompts} == set(given)
+        for name, values in given.items():
+            (message,) = (await client.get_prompt(name, values)).messages
+            assert all(value in message.content.text for value in values.values()), name
+            assert any(tool in message.content.text for tool in PUBLISHED), name
+
+
+@eras
+async def test_ids_shapes_and_lengths_are_completed(house, mode):
+    """DESIGN 3: from the journal, newest first, and from the catalogue."""
+    task = ResourceTemplateReference(uri="avm://tasks/{task_id}")
+    shape, length = PromptReference(name="cinematic_prompt"), PromptReference(name="storyboard")
+    async with house.client(mode=mode) as client:
+        made = fields(await client.call_tool("text_to_video", CALL | {"wait_seconds": 0}))["task_id"]
+
+        async def offered(about, name, typed):
+            return (await client.complete(about, {"name": name, "value": typed})).completion.values
+
+        assert await offered(task, "task_id", made[:3]) == [made]
+        assert await offered(task, "task_id", "no such") == []
+        assert await offered(shape, "aspect_ratio", "") == list(catalog.SHAPES)
+        assert await offered(shape, "aspect_ratio", "9") == ["9:16"]
+        assert await offered(length, "seconds", "1") == ["10", "15"]
+        assert await offered(length, "idea", "a") == []
