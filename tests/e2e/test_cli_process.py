@@ -208,7 +208,9 @@ def test_the_http_server_tells_its_address_and_ends_cleanly(tmp_path, number):
             try:
                 with urlopen(address.removesuffix("/mcp") + "/healthz", timeout=5) as answer:
                     assert json.load(answer) == {"ok": True}
-                    break
+                with urlopen(address.removesuffix("/mcp") + "/readyz", timeout=5) as answer:
+                    assert json.load(answer) == {"ok": True, "durable": True, "configured": False}
+                break
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
