@@ -88,3 +88,15 @@ async def test_what_was_made_elsewhere_does_not_count_against_the_cap_here(house
         assert fields(await client.call_tool("get_account"))["spent_today"] == 0
         told = fields(await client.call_tool("text_to_video", CALL | {"prompt": "a heron"}))
         assert told["status"] == "SUBMITTED"
+
+
+async def test_a_task_made_elsewhere_is_watched_to_its_end_by_its_id(house):
+    """P4: a model may bring an id from another machine; its film stays there unless all are to be saved."""
+    async with elsewhere(house) as other:
+        made = fields(await other.call_tool("text_to_video", CALL))["task_id"]
+    async with house.client() as client:
+        told = fields(await client.call_tool("get_task", {"task_id": made, "wait_seconds": 1200}))
+        assert told["status"] == "COMPLETED"
+        assert told["video_url"]
+        assert "file" not in told
+    assert not list(house.films.glob("*"))

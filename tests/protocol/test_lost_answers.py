@@ -182,6 +182,27 @@ async def test_where_keys_are_kept_a_request_that_never_arrived_is_sent_again_wi
     assert told["file"]
 
 
+@pytest.mark.parametrize("again", [faults.refuse(402, "INSUFFICIENT_CREDITS"), faults.drop()], ids=["refused", "lost"])
+async def test_it_is_sent_again_three_times_at_most_and_what_is_refused_then_proves_nothing(house, again):
+    """P1: the first send may have come through all the same; only the lists say that it did not."""
+    await house.grown_up()
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        await anyio.sleep(60)
+        house.sandbox.faults.next("generate", faults.drop())
+        house.sandbox.faults.next("generate", again, count=9)
+        told = fields(await client.call_tool("text_to_video", CALL))
+        assert told["status"] == "UNKNOWN"
+        await anyio.sleep(300)
+        looked = fields(await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 0}))
+        assert looked["status"] == "UNKNOWN"
+        assert looked["error"]["charged"] == "unknown"
+        await until(client, told["task_id"], "NOT_CREATED")
+    sent = [seen for seen in house.sandbox.requests if seen.endpoint == "generate"][1:]
+    assert len(sent) == 4
+    assert len({seen.idempotency_key for seen in sent}) == 1
+
+
 async def test_without_keys_it_is_never_sent_again_and_said_never_created_after_ten_minutes_of_good_lists(house):
     """P1: NOT_CREATED needs three good lists over ten minutes; then repeating is safe, and is allowed."""
     house.sandbox.change(honours_idempotency=False)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
+from avm_mcp import watcher
 from avm_mcp.models import VideoRequest
 from avm_mcp.sandbox import faults
 from avm_mcp.service import BEAT
@@ -326,3 +327,19 @@ async def test_a_refusal_that_comes_during_the_wait_is_the_same_error_as_one_tha
     assert result.is_error, text(result)
     assert told["error"]["code"] == "INSUFFICIENT_CREDITS"
     assert told["error"]["charged"] == "no"
+
+
+@pytest.mark.parametrize("house", [made_in(60)], indirect=True)
+async def test_a_server_that_lives_for_months_keeps_no_more_than_it_needs(house, monkeypatch):
+    """P2: what has left the board is read from the journal."""
+    monkeypatch.setattr(watcher, "BOARD", 10)
+    async with house.client(runtime=(runtime := house.runtime())) as client:
+        ids = []
+        for number in range(25):
+            told, *_ = await call(client, "text_to_video", {"prompt": f"kite {number}", "wait_seconds": 300})
+            ids.append(told["task_id"])
+        assert len(runtime.service._upstream.watcher._board) <= 10
+        for task_id in ids:
+            told, *_ = await call(client, "get_task", {"task_id": task_id})
+            assert told["status"] == "COMPLETED"
+            assert told["file"]
