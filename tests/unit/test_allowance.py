@@ -1,5 +1,6 @@
 """The allowance as processes share it: several holders of one journal, in any interleaving (P6, Must-show 4)."""
 
+import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from tests.clock import VirtualWall
 
 EGRESS = "here"
 PER_MINUTE = 55
+EXAMPLES = 100 if os.environ.get("AVM_FULL") == "1" else 12
+"""Interleavings of each property; a thorough run takes some minutes."""
 
 # What each process does: it pauses, asks for so many questions in a row, and pauses again.
 HABITS = st.lists(st.tuples(st.floats(0, 40), st.integers(1, 40)), min_size=1, max_size=5)
@@ -86,7 +89,7 @@ def assert_within_limits(times):
             assert last - first + 1 <= BUCKET_CAPACITY + BUCKET_REFILL * (times[last] - start) + 1e-3
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(st.lists(st.tuples(HABITS, KINDS), min_size=1, max_size=6))
 def test_no_window_ever_passes_more_than_the_limit_whoever_asks(asking):
     """P6, whatever goes first and whose turn it is."""
@@ -96,7 +99,7 @@ def test_no_window_ever_passes_more_than_the_limit_whoever_asks(asking):
     assert_within_limits(times)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=EXAMPLES // 2)
 @given(
     st.lists(HABITS, min_size=2, max_size=4),
     st.lists(st.tuples(st.floats(0, 100), st.floats(1, 60)), min_size=1, max_size=3),
@@ -139,7 +142,7 @@ def test_what_a_user_asks_for_waits_for_other_calls_only():
     assert len(between) <= 1 + (urgent[-1].at - urgent[0].at) / PATIENCE
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=EXAMPLES // 2)
 @given(st.integers(1, 8), st.integers(1, 4))
 def test_a_look_in_the_background_is_served_in_the_end(storm, looks):
     """Calls that never stop asking hold a look up, but for a bounded time."""
