@@ -50,6 +50,10 @@ GOOD_SECONDS = 600.0
 CLOCK_SLACK = 3.0
 """Seconds: the `Date` header that tells the upstream's clock has whole seconds, and comes some time after."""
 
+DOUBT = 24 * 3600.0
+"""Seconds before our send in which an equal row that nobody has may still be its task, by a clock that was ahead at
+the send, as one that takes the hour of its place for UTC, and was put right since. It is not taken, but is no proof."""
+
 LATE = 180.0
 """Seconds after the last sign of a send during which its task is likely to be made, if a request hangs on its way. Rows
 made later are only taken where none was made before."""
@@ -86,9 +90,12 @@ class Sent:
         """Return whether this row, which has no key, holds what was sent and was made after it, however long after."""
         return row.created_at is not None and self.may_be_row(row)
 
-    def may_be_row(self, row: TaskSnapshot) -> bool:
-        """Return whether this row, which has no key, holds what was sent, and no date says that it was made before."""
-        if row.idempotency_key is not None or (row.created_at and row.created_at.timestamp() < self.earliest):
+    def may_be_row(self, row: TaskSnapshot, *, doubt: float = 0.0) -> bool:
+        """Return whether this row, which has no key, holds what was sent, and no date says that it was made before.
+
+        With `doubt` a date must say so by more seconds than that.
+        """
+        if row.idempotency_key is not None or (row.created_at and row.created_at.timestamp() < self.earliest - doubt):
             return False
         return row.model == self.job.model and all(self._same(name, row.input) for name in self.fields)
 
@@ -263,7 +270,8 @@ class Recovery:
             return False
         if any(other.idempotency_key is not None for other in rows) and await self._resent(job):
             return True
-        if any(row.id not in claimed and sent.may_be_row(row) for row in rows) or not self._would_show(sent, rows):
+        open_rows = (row for row in rows if row.id not in claimed)
+        if any(sent.may_be_row(row, doubt=DOUBT) for row in open_rows) or not self._would_show(sent, rows):
             return False
         job = await self._journal.not_found(job.id, self._now())
         if job.searches < GOOD_LISTS or self._now() - (job.searched_since or 0.0) < GOOD_SECONDS:
