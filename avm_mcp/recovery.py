@@ -10,7 +10,8 @@ A paid request whose answer was lost is compared with the upstream's own list of
    same key: it answers with the first task or makes the first one. At most three times.
 3. Otherwise it stays unclear, and is looked for again and again. That it never came to be is said only after
    several good lists over a long enough time; a list is good if all its rows can be read, if it reaches back to before
-   our send, and if it shows no row that may be ours. Should it show up in a later list after all, it is taken up again.
+   our send, if it shows the task that was made here last before it, and no row that may be ours. Should it show up in a
+   later list after all, it is taken up again.
 """
 
 import json
@@ -23,7 +24,7 @@ import anyio
 
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError, SubmissionUnknown
-from avm_mcp.journal import Journal
+from avm_mcp.journal import FILE_LIFE, Journal
 from avm_mcp.models import (
     CANCEL,
     FAILED,
@@ -271,7 +272,7 @@ class Recovery:
         if any(other.idempotency_key is not None for other in rows) and await self._resent(job):
             return True
         open_rows = (row for row in rows if row.id not in claimed)
-        if any(sent.may_be_row(row, doubt=DOUBT) for row in open_rows) or not self._would_show(sent, rows):
+        if any(sent.may_be_row(row, doubt=DOUBT) for row in open_rows) or not await self._would_show(sent, rows):
             return False
         job = await self._journal.not_found(job.id, self._now())
         if job.searches < GOOD_LISTS or self._now() - (job.searched_since or 0.0) < GOOD_SECONDS:
@@ -291,10 +292,14 @@ class Recovery:
             latest=last_sign + skew + LATE,
         )
 
-    def _would_show(self, sent: Sent, rows: TaskList) -> bool:
-        """Return whether a list would show the task if there were one: it holds an older task, or nothing at all."""
+    async def _would_show(self, sent: Sent, rows: TaskList) -> bool:
+        """Return whether a list would show the task if there were one: it holds an older task, or nothing at all.
+
+        One that lacks the task that this journal knows to have been made last before it is empty, late or cut.
+        """
         older = any(row.created_at and row.created_at.timestamp() < sent.earliest for row in rows)
-        return rows.whole and (older or not rows)
+        known = await self._journal.last_task(sent.job, sent.job.created_at - FILE_LIFE)
+        return rows.whole and (older or not rows) and (known is None or any(row.id == known for row in rows))
 
     async def _resent(self, job: Job) -> bool:
         """Send the same bytes with the same key again, where that may be done; return whether it was answered."""

@@ -225,6 +225,15 @@ class Jobs:
         )
         return {str(row["task_id"]) for row in found}
 
+    async def last_task(self, job: Job, since: float) -> str | None:
+        """Return the task of the request of ours that was sent last before this job's, since then."""
+        found = await self._driver.rows(
+            "SELECT task_id FROM jobs WHERE account = ? AND task_id IS NOT NULL AND idempotency_key <> identity"
+            " AND created_at > ? AND created_at < ? ORDER BY created_at DESC LIMIT 1",
+            *(job.account, since, job.created_at),
+        )
+        return str(found[0]["task_id"]) if found else None
+
     async def pictures_sent(self, account: str) -> set[str]:
         """Return the picture links that were sent as links, which a data URI's row can therefore not show."""
         found = await self._driver.rows("SELECT DISTINCT image FROM jobs WHERE account = ? AND mine = 1", account)

@@ -364,3 +364,21 @@ async def test_a_clock_that_was_ahead_at_the_send_makes_no_proof(house):
         later = fields(await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 0}))
     assert later["status"] == "UNKNOWN"
     assert len(house.sandbox.entries("charge")) == 2
+
+
+@pytest.mark.parametrize("rows", [[], [{"id": "old", "status": "FAILED", "createdAt": "2026-01-01T00:00:00Z"}]])
+async def test_a_list_that_lacks_a_task_that_was_made_just_before_proves_nothing(house, rows):
+    """P1: what is empty, or as it was long ago, although a film is being made, does not show the lost task either."""
+    await house.grown_up()
+    house.sandbox.change(honours_idempotency=False)
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        await anyio.sleep(100)
+        house.sandbox.faults.next("generate", faults.drop(after=True))
+        house.sandbox.faults.next("list", faults.http_error(200, body=json.dumps({"tasks": rows})), count=999)
+        told = fields(await client.call_tool("text_to_video", CALL))
+        await anyio.sleep(3600)
+        later = fields(await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 0}))
+        assert later["status"] == "UNKNOWN"
+        house.sandbox.faults.clear()
+        assert (await until(client, told["task_id"], "COMPLETED"))["file"]
