@@ -55,23 +55,26 @@ class Adoption:
 
     async def run(self) -> None:
         """Take over what is to be taken over, until cancelled; return where nothing ever is."""
-        while self._journal.damaged or self._journal.save == "all":
+        while True:
             looked = False
             try:
-                looked = await self._look()
+                damaged = await self._journal.rebuilding(self._account, self._now())
+                if not damaged and self._journal.save != "all":
+                    return
+                looked = await self._look(damaged=damaged)
             except AvmError as error:
                 logger.warning("looking for tasks made elsewhere: %s", error.message)
             except Exception:
                 logger.exception("looking for tasks made elsewhere failed; going on")
             await anyio.sleep(GAP if looked else AGAIN)
 
-    async def _look(self) -> bool:
-        """Look once, unless another process does; return whether somebody has."""
-        damaged = self._journal.damaged
+    async def _look(self, *, damaged: bool) -> bool:
+        """Look once, unless another process does; return whether somebody has. After damage each does."""
         if not damaged and not await self._journal.lease(f"adopt:{self._account}", self._holder, self._now(), GAP):
             return True
         await self._take_over(await self._client.tasks(urgent=False), mine=damaged)
-        self._journal.damaged = False
+        if damaged:
+            await self._journal.rebuilt(self._account, self._now())
         return True
 
     async def _take_over(self, rows: Sequence[TaskSnapshot], *, mine: bool) -> None:

@@ -8,7 +8,7 @@ import anyio
 from avm_mcp import catalog
 from avm_mcp.client import AvmClient
 from avm_mcp.config import Settings
-from avm_mcp.errors import AvmError, BudgetExceeded
+from avm_mcp.errors import AvmError, BudgetExceeded, StateUnavailable
 from avm_mcp.journal import Journal
 from avm_mcp.models import ImageInput, Price, Quote, VideoRequest
 
@@ -70,7 +70,13 @@ class Prices:
         caps = [cap for cap in (max_credits, self._settings.AVM_MAX_CREDITS_PER_CALL) if cap is not None]
         return min(caps) if caps else None
 
-    def day_cap(self, price: Price) -> int | None:
+    async def day_cap(self, price: Price) -> int | None:
+        """Return the daily cap, where what was spent today is known; None without one.
+
+        Raises:
+            BudgetExceeded: It cannot be known.
+            StateUnavailable: It is not known yet.
+        """
         cap = self._settings.AVM_MAX_CREDITS_PER_DAY
         if cap is not None and not self._journal.durable:
             raise BudgetExceeded(
@@ -78,6 +84,12 @@ class Prices:
                 f" what was spent today cannot be known (this costs {price.credits} credits).",
                 field="AVM_STATE_DIR",
                 next_step="{model:tell the user to }set AVM_STATE_DIR to a folder that can be written.",
+            )
+        if cap is not None and await self._journal.rebuilding(self._account, self._now()):
+            raise StateUnavailable(
+                f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and what was spent today is still"
+                " being read from the service's list: the journal was damaged.",
+                next_step="try again in a minute; nothing was started.",
             )
         return cap
 

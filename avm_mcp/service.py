@@ -277,7 +277,9 @@ class Service:
             seen = await _soon(self._upstream.client.task(task_id))
         except TaskNotFound as error:
             raise TaskNotFound(f"No task {task_id} under this key.", field="task_id", task_id=task_id) from error
-        return await adopted(self._journal, seen, self.account, self._now())
+        # Where a damaged journal was replaced, it may have been made here, as it is taken to be for all others.
+        mine = await self._journal.rebuilding(self.account, self._now())
+        return await adopted(self._journal, seen, self.account, self._now(), mine=mine)
 
     async def _noticed(self, job: Job) -> Job:
         """A film that was moved or deleted since it was saved is said to be so; the row keeps where it was."""

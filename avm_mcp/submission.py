@@ -156,7 +156,7 @@ class Submission:
         """
         price = await self._prices.checked(request, max_credits)
         draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
-        limits = Limits(self._prices.day_cap(price), self._settings.AVM_DEDUPE_MINUTES * 60)
+        limits = Limits(await self._prices.day_cap(price), self._settings.AVM_DEDUPE_MINUTES * 60)
         if self._prices.needs_yes(price.credits):
             await self._journal.admit(draft, limits)
         return price, draft, limits

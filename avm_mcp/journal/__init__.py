@@ -39,7 +39,6 @@ class Journal(Jobs, Questions, Sums, Shared):
         save: Literal["mine", "all", "off"] = "mine",
         warning: str | None = None,
         born: float = 0.0,
-        damaged: bool = False,
         full: bool = False,
     ) -> None:
         self._driver = driver
@@ -47,8 +46,6 @@ class Journal(Jobs, Questions, Sums, Shared):
         self.warning = warning
         self.born = born
         """When it was begun: what was started before, it cannot know."""
-        self.damaged = damaged
-        """Whether it replaces one that had to be set aside just now."""
         self.full = full
 
     @property
@@ -77,7 +74,6 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
     """
     path = folder / FILE_NAME
     warning: str | None = None
-    damaged = False
     full = False
     try:
         driver: SqliteDriver | None = await _started(path, now)
@@ -88,15 +84,14 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
         if refusal.field == DAMAGED:
             with contextlib.suppress(OSError, StateUnavailable):  # it can neither be read nor replaced
                 aside, driver = await _replaced(path, now)
-                damaged = aside is not None
-                if damaged:
+                if aside is not None:
                     warning = f"{refusal.message} It is kept as {aside}, and a new one was started."
         if driver is None:
             full = _is_full(folder)
             warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
     driver = driver or await _started(None, now)
     born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
-    return Journal(driver, save=save, warning=warning, born=born, damaged=damaged, full=full)
+    return Journal(driver, save=save, warning=warning, born=born, full=full)
 
 
 def _is_full(folder: Path) -> bool:
@@ -123,7 +118,7 @@ async def _replaced(path: Path, now: float) -> tuple[Path | None, SqliteDriver]:
             except StateUnavailable as refusal:
                 if refusal.field != DAMAGED:
                     raise
-            return _set_aside(path, now), await _started(path, now)
+            return _set_aside(path, now), await _started(path, now, damaged=True)
     finally:
         guard.close()
 
@@ -137,13 +132,15 @@ def _set_aside(path: Path, now: float) -> Path:
     return aside
 
 
-async def _started(path: Path | None, now: float) -> SqliteDriver:
+async def _started(path: Path | None, now: float, *, damaged: bool = False) -> SqliteDriver:
     driver = SqliteDriver(path)
     try:
         await driver.start()
         await _migrate(driver, now)
         async with driver.writing() as tx:
             await tx.run("INSERT INTO facts (name, value) VALUES ('born', ?) ON CONFLICT DO NOTHING", now)
+            if damaged:  # in the file, since this process may end before it has rebuilt anything
+                await tx.run("INSERT INTO facts (name, value) VALUES ('damaged', ?) ON CONFLICT DO NOTHING", now)
     except BaseException:
         driver.close()
         raise

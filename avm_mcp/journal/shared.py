@@ -1,4 +1,4 @@
-"""What processes share besides jobs: how long films took, the allowance for questions, who does what, and hosts."""
+"""What processes share besides jobs: how long films took, the allowance for questions, who does what, hosts, damage."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +15,9 @@ IN_FLIGHT = 10.0
 """Seconds for which a question that was not answered yet holds others back."""
 
 LOOKS_KEPT = 60.0
+
+REBUILT_WITHIN = 24 * 3600.0
+"""Seconds after damage in which an account's last day is rebuilt; later, nothing of it would be found any more."""
 
 _CUTS = "SELECT cut_age, cut_at, seconds, learned_at FROM hosts WHERE name = ?"
 
@@ -162,6 +165,22 @@ class Shared:
             "SELECT name, cut_age, cut_at, seconds, learned_at FROM hosts WHERE seconds IS NOT NULL ORDER BY name"
         )
         return {str(row["name"]): Cuts(**{key: row[key] for key in row if key != "name"}) for row in found}
+
+    async def rebuilding(self, account: str, now: float) -> bool:
+        """Return whether this replaces a damaged journal, and the account's last day was not rebuilt yet."""
+        found = await self._driver.rows(
+            "SELECT 1 AS one FROM facts WHERE name = 'damaged' AND value > ?"
+            " AND NOT EXISTS (SELECT 1 FROM facts WHERE name = ?)",
+            *(now - REBUILT_WITHIN, f"rebuilt:{account}"),
+        )
+        return bool(found)
+
+    async def rebuilt(self, account: str, now: float) -> None:
+        """Note that the account's last day is known again."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", f"rebuilt:{account}", now
+            )
 
 
 async def _queue(tx: Transaction, egress: str, now: float, want: Want) -> tuple[list[Want], dict[str, float]]:

@@ -282,12 +282,16 @@ async def test_a_new_state_looks_at_the_list_before_it_pays(house, tmp_path):
     assert house.sandbox.posts == 1
 
 
+def damage(house):
+    for part in house.state.glob("journal.db*"):
+        part.write_bytes(b"this is no database" * 400)
+
+
 async def test_a_damaged_state_is_set_aside_and_its_tasks_and_spending_are_rebuilt(house, caplog):
     """P2, P8: nothing is deleted, the day's spending is known again, and films are saved."""
     async with house.client() as client:
         first = fields(await client.call_tool("text_to_video", CALL))
-    for part in house.state.glob("journal.db*"):
-        part.write_bytes(b"this is no database" * 400)
+    damage(house)
     async with house.client(AVM_MAX_CREDITS_PER_DAY="20") as client:
         await anyio.sleep(1)
         assert len(list(house.state.glob("*damaged*"))) >= 1
@@ -296,6 +300,25 @@ async def test_a_damaged_state_is_set_aside_and_its_tasks_and_spending_are_rebui
         assert refused["code"] == "BUDGET_EXCEEDED"
         told = await until(client, first["task_id"], "COMPLETED")
         assert told["file"]
+    assert house.sandbox.posts == 1
+
+
+async def test_a_damaged_state_is_rebuilt_by_another_process_where_the_first_ends_too_early(house):
+    """P3, P8: a host that starts a process for each call; a call that comes before that is refused, not capped by 0."""
+    async with house.client() as client:
+        first = fields(await client.call_tool("text_to_video", CALL))
+    damage(house)
+    house.sandbox.faults.next("list", faults.hang(20))
+    async with house.client(AVM_MAX_CREDITS_PER_DAY="20") as client:
+        refused = error(await client.call_tool("text_to_video", {"prompt": "one more"}))
+        assert refused["code"] == "STATE_UNAVAILABLE"
+        assert refused["retryable"]
+    async with house.client(AVM_MAX_CREDITS_PER_DAY="20") as client:
+        assert not (await client.call_tool("get_task", {"task_id": first["task_id"]})).is_error
+        await anyio.sleep(60)
+        refused = error(await client.call_tool("text_to_video", {"prompt": "one more"}))
+        assert refused["code"] == "BUDGET_EXCEEDED"
+        assert (await until(client, first["task_id"], "COMPLETED"))["file"]
     assert house.sandbox.posts == 1
 
 

@@ -604,7 +604,7 @@ async def test_damage_deep_in_the_file_is_found_at_the_next_start(tmp_path: Path
         file.seek(4096 * (page - 1))
         file.write(b"\xff" * 4096)
     opened = await open_journal(tmp_path, now=NOW + 60)
-    assert opened.damaged
+    assert await opened.rebuilding("a1", NOW + 60)
     assert opened.durable
     opened.close()
 
@@ -625,7 +625,7 @@ async def test_a_damaged_file_is_set_aside_not_deleted(tmp_path: Path, damage: s
     }[damage]
     path.write_bytes(bad)
     opened = await open_journal(tmp_path, now=NOW + 60)
-    assert opened.damaged
+    assert await opened.rebuilding("a1", NOW + 60)
     assert opened.durable
     assert opened.warning is not None
     assert opened.born == NOW + 60
@@ -636,7 +636,11 @@ async def test_a_damaged_file_is_set_aside_not_deleted(tmp_path: Path, damage: s
     assert not (await reserve(opened, draft())).duplicate
     opened.close()
     again = await open_journal(tmp_path, now=NOW + 120)
-    assert not again.damaged
+    assert await again.rebuilding("a1", NOW + 120), "whoever set it aside may have ended before it rebuilt anything"
+    await again.rebuilt("a1", NOW + 120)
+    assert not await again.rebuilding("a1", NOW + 120)
+    assert await again.rebuilding("a2", NOW + 120)
+    assert not await again.rebuilding("a2", NOW + 90_000)
     assert len(await again.newest("a1", 5)) == 1
     again.close()
 
