@@ -277,8 +277,7 @@ class Service:
             seen = await _soon(self._upstream.client.task(task_id))
         except TaskNotFound as error:
             raise TaskNotFound(f"No task {task_id} under this key.", field="task_id", task_id=task_id) from error
-        # Where a damaged journal was replaced, it may have been made here, as it is taken to be for all others.
-        mine = await self._journal.rebuilding(self.account, self._now())
+        mine = await self._journal.rebuilding(self.account, self._now())  # then all count as made here
         return await adopted(self._journal, seen, self.account, self._now(), mine=mine)
 
     async def _noticed(self, job: Job) -> Job:
@@ -406,7 +405,16 @@ class Service:
             except AvmError as error:
                 raise _about(error, job) from None
             else:
-                await self._look_now(job)
+                return await self._cancelled(job)
+        return await self._found(await self._current(job))
+
+    async def _cancelled(self, job: Job) -> Found:
+        """Return the job that the service has just cancelled; the watcher sees what came back, should it not be now."""
+        try:
+            await self._look_now(job)
+        except AvmError as error:
+            note = f"What came back could not be read yet. {error.message}"
+            return await self._found(replace(job, status=CANCEL), notes=(note,))
         return await self._found(await self._current(job))
 
     async def _ask_to_cancel(self, task_id: str) -> None:

@@ -333,6 +333,23 @@ async def test_a_task_that_still_waits_is_cancelled_and_its_credits_come_back(ho
     assert len(house.sandbox.entries("refund")) == 1
 
 
+@pytest.mark.parametrize("trouble", [faults.rate_limited(100), faults.http_error(503)], ids=["pause", "outage"])
+@pytest.mark.parametrize("house", [{"options": {"queue_seconds": 60}}], indirect=True)
+async def test_a_cancel_that_the_service_granted_is_no_error_where_the_task_cannot_be_read(house, trouble):
+    """DESIGN 3: "charged: yes" would be false; what came back is known as soon as the task can be read."""
+    async with house.client() as client:
+        made, *_ = await call(client, "text_to_video", KITE)
+        house.sandbox.faults.next("task", trouble, count=99)
+        told, _, said = await call(client, "cancel_task", {"task_id": made["task_id"]})
+        assert told["status"] == "CANCEL"
+        assert "could not be read yet" in said
+        house.sandbox.faults.clear()
+        await anyio.sleep(200)
+        told, *_ = await call(client, "get_task", {"task_id": made["task_id"]})
+        assert told["status"] == "CANCEL"
+        assert told["credits"]["refunded"] == 15
+
+
 @pytest.mark.parametrize("refusal", ["400", "409", "200"])
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
 async def test_a_cancel_that_comes_too_late_says_what_the_task_is_doing(house, refusal):
