@@ -28,6 +28,7 @@ from avm_mcp.journal import FILE_LIFE, Journal
 from avm_mcp.models import (
     CANCEL,
     FAILED,
+    FINAL,
     NOT_CREATED,
     SUBMITTING,
     UNKNOWN,
@@ -58,6 +59,9 @@ the send, as one that takes the hour of its place for UTC, and was put right sin
 LATE = 180.0
 """Seconds after the last sign of a send during which its task is likely to be made, if a request hangs on its way. Rows
 made later are only taken where none was made before."""
+
+YOUNG = 3600.0
+"""Seconds of a journal's life in which a task that was made before it may still be in the making."""
 
 FIRST_GAP, LONGEST_GAP = 5.0, 300.0
 GIVE_UP = 24 * 3600.0
@@ -228,16 +232,17 @@ class Recovery:
     # --- a journal that cannot know what was started before ---
 
     async def recent(self, window: float) -> list[TaskSnapshot]:
-        """Return the upstream's tasks where the journal is too young for the guard: within `window` of its birth.
+        """Return what the upstream is making, or has made within `window`, where the journal is too young to know it.
 
         Without this a request that was paid before the journal was lost, or in memory of another process, would be
         paid again.
         """
-        if self._journal.durable and self._now() - self._journal.born > window:
+        if self._journal.durable and self._now() - self._journal.born > max(window, YOUNG):
             return []
-        earliest = self._now() + (self._client.clock_skew or 0.0) - window
         rows = await self._client.tasks()
-        return [row for row in rows if row.created_at and row.created_at.timestamp() > earliest]
+        earliest = self._now() + (self._client.clock_skew or 0.0) - window
+        ended = ((row, row.completed_at or row.created_at) for row in rows)
+        return [row for row, at in ended if row.status not in FINAL or (at is not None and at.timestamp() > earliest)]
 
     async def claim(self, job: Job, rows: Sequence[TaskSnapshot]) -> Job | None:
         """Give a request that is about to be sent the task that the same request has made already, if there is one."""
@@ -251,7 +256,7 @@ class Recovery:
                 continue
             if any(other.job.id != job.id and other.is_row(row) for other in lost):
                 continue  # what another request of this journal is looking for
-            if sent.is_row(row.model_copy(update={"idempotency_key": None})):
+            if sent.may_be_row(row.model_copy(update={"idempotency_key": None})):
                 return await self._adopt(job, row)
         return None
 

@@ -282,6 +282,27 @@ async def test_a_new_state_looks_at_the_list_before_it_pays(house, tmp_path):
     assert house.sandbox.posts == 1
 
 
+@pytest.mark.parametrize(
+    ("made_in", "minutes", "later", "same"),
+    [
+        (400, "0", 300, True),  # it is being made still
+        (5000, "60", 4000, True),
+        (1200, "60", 4000, True),  # it was ready 47 minutes ago
+        (1200, "60", 5000, False),
+    ],
+)
+async def test_what_guards_in_a_new_state_is_what_would_in_the_old_one(house, tmp_path, made_in, minutes, later, same):
+    """P1: a task that is being made is the same request's however old, one that is ready for an hour from then."""
+    house.sandbox.change(durations={"t2v": made_in})
+    async with house.client(AVM_DEDUPE_MINUTES=minutes) as client:
+        first = fields(await client.call_tool("text_to_video", CALL))
+        await anyio.sleep(later)
+    async with house.client(AVM_STATE_DIR=str(tmp_path / "another"), AVM_DEDUPE_MINUTES=minutes) as client:
+        again = fields(await client.call_tool("text_to_video", CALL))
+        assert (again["task_id"] == first["task_id"]) is same
+    assert house.sandbox.posts == (1 if same else 2)
+
+
 def damage(house):
     for part in house.state.glob("journal.db*"):
         part.write_bytes(b"this is no database" * 400)
