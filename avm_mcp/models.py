@@ -205,9 +205,9 @@ class Job:
             return "no"
         if self.status in (UNKNOWN, SUBMITTING):
             return "unknown"
-        if self.credits_charged is not None and self.credits_refunded == self.credits_charged:
-            return "no"
-        return "yes"
+        if self.credits_charged is None:  # the seed API tells no amounts; it refunds all the same
+            return "no" if self.status in (FAILED, CANCEL) else "yes"
+        return "no" if self.credits_refunded == self.credits_charged else "yes"
 
 
 # --- what the upstream says. Unknown fields are ignored; known ones are read in every documented spelling. ---

@@ -370,6 +370,19 @@ async def test_a_cancel_that_comes_too_late_says_what_the_task_is_doing(house, r
     assert house.sandbox.entries("refund") == []
 
 
+@pytest.mark.parametrize("profile", ["live", "seed"])
+async def test_an_error_about_a_failed_film_says_that_it_is_not_paid_for(house, profile):
+    """DESIGN 3: the seed API gives the credits back too, without saying so."""
+    house.sandbox.change(profile=profile)
+    house.sandbox.faults.next("generate", faults.fail_task())
+    async with house.client() as client:
+        made, *_ = await call(client, "text_to_video", KITE)
+        told, *_ = await call(client, "get_task", {"task_id": made["task_id"], "wait_seconds": 900})
+        assert told["status"] == "FAILED"
+        told, _ = await refused(client, "cancel_task", {"task_id": made["task_id"]})
+        assert (told["code"], told["charged"]) == ("NOT_CANCELLABLE", "no")
+
+
 async def test_a_task_that_nobody_knows_is_not_found(house):
     """DESIGN 3."""
     async with house.client() as client:
