@@ -19,7 +19,7 @@ from avm_mcp.client import AvmClient
 from avm_mcp.errors import AuthFailed, AvmError, TaskNotFound
 from avm_mcp.experience import Durations
 from avm_mcp.journal import Journal
-from avm_mcp.models import FINAL, UNKNOWN, Job, TaskSnapshot
+from avm_mcp.models import FINAL, Job, TaskSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -226,9 +226,8 @@ class Watcher:
     async def _follow(self, known: Container[str] | None = None) -> None:
         """Bring the board up to what other processes wrote; given those in flight, only what is so no longer."""
         for job in self._open_on_board():
-            sending = job.task_id is None and job.status != UNKNOWN  # what is lost, another process may find
-            if known is not None and (job.id in known or sending or job.final):
-                continue
+            if known is not None and (job.id in known or job.final):
+                continue  # what has no task yet, another process may be sending or looking for
             current = await self._journal.find(self._account, job.id)
             if current is None:
                 self._board.pop(job.id, None)  # a request of ours has claimed its task

@@ -1,5 +1,6 @@
 """A service that is slow to answer, or whose answer is lost, makes nobody pay twice (Must-show 8; P1, P2, P4)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -296,6 +297,23 @@ async def test_what_another_process_found_out_is_told_to_who_waits_here(house):
             later, took, _ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 200})
     assert later["status"] == "NOT_CREATED"
     assert took < 60
+
+
+async def test_what_another_process_was_refused_is_told_to_who_waits_here(house):
+    """P4: of two hosts with the same request, the second does not wait for an answer that the first has had."""
+    await house.grown_up()
+    async with house.client() as client, house.client() as other, anyio.create_task_group() as group:
+        await call(client, "text_to_video", {"prompt": "another", "wait_seconds": 0})
+        await anyio.sleep(3)
+        slow = replace(faults.refuse(402, "INSUFFICIENT_CREDITS"), seconds=10)
+        house.sandbox.faults.next("generate", slow)
+        group.start_soon(other.call_tool, "text_to_video", KITE)
+        await anyio.sleep(1)
+        told, took, _ = await call(client, "text_to_video", {**KITE, "wait_seconds": 200})
+    assert told["status"] == "NOT_CREATED"
+    assert told["deduplicated"]
+    assert took < 60
+    assert house.sandbox.posts == 2
 
 
 async def test_what_is_asked_during_a_pause_is_answered_before_hosts_give_up(house):
