@@ -167,8 +167,15 @@ class Submission:
         since = began - self._settings.AVM_DEDUPE_MINUTES * 60
         if await self._journal.live(self._account, caller, request.identity(), since) is not None:
             return None
-        price, draft, _ = await self._priced(request, max_credits, caller)
-        return price if await self._consent.missing(draft, price, max_credits, began=began) else None
+        try:
+            price, draft, _ = await self._priced(request, max_credits, caller)
+            missing = await self._consent.missing(draft, price, max_credits, began=began)
+        except AvmError:
+            # As in `start`, which returns what another call has sent meanwhile.
+            if await self._journal.live(self._account, caller, request.identity(), since) is None:
+                raise
+            return None
+        return price if missing else None
 
     async def answer(self, job_id: str, seconds: float) -> None:
         """Wait for the answer to a request that this process sends.

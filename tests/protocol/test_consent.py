@@ -72,6 +72,32 @@ async def test_a_host_that_can_ask_is_asked_once_at_both_eras(house, mode, actio
     assert house.sandbox.posts == 1
 
 
+@pytest.mark.parametrize("house", [{"environ": {"AVM_MAX_CREDITS_PER_DAY": "230"}}], indirect=True)
+async def test_a_cap_does_not_deny_what_an_equal_call_has_started_while_the_price_was_asked(house):
+    """P1, P8: "nothing charged" would be false, also of a host that can ask a person."""
+    told = []
+
+    async def answer(_context, _params):
+        return ElicitResult(action="accept", content={"start": True})
+
+    def host():
+        return Client(piped(build_server(house.runtime())), mode=LEGACY, elicitation_callback=answer)
+
+    async def ask(client):
+        told.append(fields(await client.call_tool("long_video", DEAR)))
+
+    async with host() as one, host() as two, anyio.create_task_group() as group:
+        house.sandbox.faults.next("quote", faults.hang(0.2))
+        house.sandbox.faults.next("quote", faults.hang(1))
+        group.start_soon(ask, one)
+        await anyio.sleep(0.1)
+        group.start_soon(ask, two)
+    first, second = told
+    assert second.get("deduplicated"), second
+    assert second["task_id"] == first["task_id"]
+    assert house.sandbox.posts == 1
+
+
 @pytest.mark.parametrize("house", [{"environ": {"AVM_MAX_CREDITS_PER_DAY": "224"}}], indirect=True)
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 async def test_nobody_is_asked_about_a_film_that_the_cap_of_the_day_refuses(house, mode):
