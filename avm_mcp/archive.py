@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import httpx2
 
 from avm_mcp import pacing
 from avm_mcp.client import AvmClient
-from avm_mcp.errors import AvmError
+from avm_mcp.errors import AvmError, TaskNotFound
 from avm_mcp.journal import Journal
 from avm_mcp.media import FilmError, FilmGone, Resolver, film_name, look_up, save_film
 from avm_mcp.models import Job
@@ -183,12 +184,12 @@ class Archive:
     async def _find_url(self, job: Job) -> None:
         """COMPLETED without a link: the service may add it later, so it is asked for again for a while."""
         assert job.task_id is not None
-        seen = await self._journal.observed(
-            self._account, await self._client.task(job.task_id, urgent=False), self._now()
-        )
-        if seen is not None and seen.video_url is not None:
-            self._changed(seen)
-            return
+        with suppress(TaskNotFound):  # not shown any more: as good as an answer without a link
+            shown = await self._client.task(job.task_id, urgent=False)
+            seen = await self._journal.observed(self._account, shown, self._now())
+            if seen is not None and seen.video_url is not None:
+                self._changed(seen)
+                return
         if self._now() > (job.completed_at or job.created_at) + URL_PATIENCE:
             await self._lose(job, "the service gave no link to the film")
         else:

@@ -140,6 +140,23 @@ async def test_completed_without_a_link_is_asked_again_until_the_film_is_here(ho
     assert told["video_url"]
 
 
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_a_film_whose_task_is_no_longer_shown_is_not_said_to_be_on_its_way_for_ever(house):
+    """P3: COMPLETED without a link, then gone from the service: it is lost, and nobody asks for it any more."""
+    async with house.client() as client:
+        house.sandbox.faults.next("task", faults.no_url())
+        house.sandbox.faults.next("task", faults.refuse(404, None, "No such task"), count=999)
+        made, *_ = await call(client, "text_to_video", {"prompt": "kite"})
+        told, *_ = await call(client, "get_task", {"task_id": made["task_id"], "wait_seconds": 900})
+        assert (told["status"], told["film"]) == ("COMPLETED", "pending")
+        await anyio.sleep(2 * 3600)
+        asked = len(house.sandbox.requests)
+        await anyio.sleep(3600)
+        assert len(house.sandbox.requests) == asked
+        told, *_ = await call(client, "get_task", {"task_id": made["task_id"]})
+        assert told["film"] == "lost"
+
+
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 @pytest.mark.parametrize("many", [1, 3])
 @pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
