@@ -17,6 +17,7 @@ A paid request whose answer was lost is compared with the upstream's own list of
 import json
 import logging
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -44,6 +45,10 @@ logger = logging.getLogger(__name__)
 MOST_RESENDS = 3
 RESEND_WITHIN = 1800.0
 """Seconds after the first send: how long an upstream keeps a key is not documented, so it is taken as short."""
+
+RESEND_PATIENCE = 100.0
+"""Seconds that the answer to a resend is waited for. Meanwhile no other process sends it too, which the search's own
+lease, far shorter, would allow: what the upstream makes of two first requests at once is not documented."""
 
 GOOD_LISTS = 3
 GOOD_SECONDS = 600.0
@@ -308,12 +313,21 @@ class Recovery:
 
     async def _resent(self, job: Job) -> bool:
         """Send the same bytes with the same key again, where that may be done; return whether it was answered."""
-        now = self._now()
+        now, name = self._now(), f"resend:{job.id}"
         if now - job.created_at > RESEND_WITHIN:
             return False
-        body = await self._journal.resending(job.id, MOST_RESENDS, now + LEASE)
-        if body is None:
+        if not await self._journal.lease(name, self._holder, now, RESEND_PATIENCE):
             return False
+        try:
+            body = await self._journal.resending(job.id, MOST_RESENDS, now + LEASE)
+            with anyio.move_on_after(RESEND_PATIENCE):
+                return body is not None and await self._sent_again(job, body)
+            return False
+        finally:
+            with anyio.move_on_after(1, shield=True), suppress(AvmError):
+                await self._journal.release(name, self._holder)
+
+    async def _sent_again(self, job: Job, body: bytes) -> bool:
         logger.warning("%s: sending the same request again with the same key", job.id)
         try:
             answer = await self._client.generate(

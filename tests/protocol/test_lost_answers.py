@@ -206,6 +206,22 @@ async def test_it_is_sent_again_three_times_at_most_and_what_is_refused_then_pro
     assert len({seen.idempotency_key for seen in sent}) == 1
 
 
+@pytest.mark.parametrize("seconds", [80, 400])
+async def test_a_request_is_not_sent_again_while_another_process_sends_it_again(house, seconds):
+    """P1: what the service makes of two requests with one key at once is not known; one that hangs is given up."""
+    await house.grown_up()
+    async with house.client() as client, house.client():
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        house.sandbox.faults.next("generate", faults.drop())
+        house.sandbox.faults.next("generate", faults.hang(seconds))
+        told = fields(await client.call_tool("text_to_video", CALL))
+        await anyio.sleep(75)
+        assert len([seen for seen in house.sandbox.requests if seen.endpoint == "generate"]) == 3
+        told = await until(client, told["task_id"], "COMPLETED")
+        assert told["file"]
+    assert len(house.sandbox.entries("charge")) == 2
+
+
 async def test_without_keys_it_is_never_sent_again_and_said_never_created_after_ten_minutes_of_good_lists(house):
     """P1: NOT_CREATED needs three good lists over ten minutes; then repeating is safe, and is allowed."""
     house.sandbox.change(honours_idempotency=False)
