@@ -20,7 +20,7 @@ from pathlib import Path
 import anyio
 
 from avm_mcp.config import Settings, child_environment
-from avm_mcp.errors import AuthFailed, AvmError
+from avm_mcp.errors import AuthFailed, AvmError, StateUnavailable
 from avm_mcp.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -121,17 +121,27 @@ async def keep(settings: Settings) -> None:
         if not journal.durable or not await place.take():
             return
         logger.info("keeping account %s", account)
-        while not isinstance(runtime.service.trouble, AuthFailed):
-            if not await journal.unfinished(account, place.now() - LIFE):
-                # Given up before the last look, so that a submit which sees the place taken is itself seen.
-                await place.leave()
-                if not await journal.unfinished(account, place.now() - LIFE) or not await place.take():
+        give_up = anyio.current_time() + LIFE
+        while not isinstance(runtime.service.trouble, AuthFailed) and anyio.current_time() < give_up:
+            try:
+                if not await place.take() or not await _needed(journal, account, place):
                     break
+            except StateUnavailable as error:  # a full disk, a lock of another program: the films are still to come
+                logger.warning("%s", error.message)
+            else:
+                give_up = anyio.current_time() + LIFE
             await anyio.sleep(RENEW)
-            if not await place.take():
-                break
         await place.leave()
         logger.info("done")
+
+
+async def _needed(journal: Journal, account: str, place: "_Place") -> bool:
+    """Return whether there is something left to wait for; where there is not, the place is free."""
+    if await journal.unfinished(account, place.now() - LIFE):
+        return True
+    # Given up before the last look, so that a submit which sees the place taken is itself seen.
+    await place.leave()
+    return await journal.unfinished(account, place.now() - LIFE) and await place.take()
 
 
 def _machine() -> str:

@@ -1,11 +1,14 @@
 """A process that ends takes no job with it, and two that share a state are one house (Must-show 7; P1, P2, P3, P6)."""
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
 
+from avm_mcp import keeper
 from avm_mcp.sandbox import faults
 from tests.house import KEY, LEGACY, MODERN, fields
 from tests.protocol.test_tools_list import conforms
@@ -224,4 +227,21 @@ async def test_a_process_that_comes_later_shows_what_the_first_is_doing(house):
         assert conforms(result, "cancel_task")["error"]["code"] == "NOT_CANCELLABLE"
         ready, *_ = await call(two, "get_task", {"task_id": sent["task_id"], "wait_seconds": 900})
         assert ready["status"] == "COMPLETED"
+    assert_one(house)
+
+
+@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+async def test_a_keeper_outlives_a_state_that_cannot_be_written_for_a_while(house, monkeypatch):
+    """P3: nobody starts another one, since the host is gone."""
+    async with house.client() as client:
+        await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
+    monkeypatch.setattr("avm_mcp.runtime.Runtime", lambda _settings: house.runtime())
+    async with anyio.create_task_group() as group:
+        group.start_soon(keeper.keep, house.settings())
+        await anyio.sleep(30)
+        with closing(sqlite3.connect(house.state / "journal.db", isolation_level=None)) as backup:
+            backup.execute("BEGIN IMMEDIATE")
+            await anyio.sleep(45)
+            backup.execute("ROLLBACK")
+    assert len(list(house.films.glob("*.mp4"))) == 1
     assert_one(house)
