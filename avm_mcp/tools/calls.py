@@ -1,5 +1,6 @@
 """One tool call: who asks, how long to wait for it, what to tell meanwhile, and how to ask a person."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from mcp.types import (
     ElicitResult,
     InputRequiredResult,
 )
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from avm_mcp import report
 from avm_mcp.hosts import MAX_NAME, Host
@@ -90,7 +91,7 @@ class Call:
             return said.action == "accept" and said.data.start
         given = (self.context.input_responses or {}).get(key)
         if isinstance(given, ElicitResult):
-            return given.action == "accept" and bool((given.content or {}).get("start"))
+            return given.action == "accept" and _is_yes(given.content or {})
         schema = Consent.model_json_schema()
         form = ElicitRequestFormParams(message=question, requested_schema=schema)
         return InputRequiredResult(input_requests={key: ElicitRequest(params=form)})
@@ -98,6 +99,14 @@ class Call:
     def beat(self) -> Beat | None:
         """Return what reports progress; None where nobody asked for it."""
         return _Reporter(self.context) if self.wants_progress else None
+
+
+def _is_yes(content: Mapping[str, object]) -> bool:
+    """Return whether a form says yes as the other era's does: hosts fill it with words too, and "no" is not one."""
+    try:
+        return Consent.model_validate(content).start
+    except ValidationError:
+        return False
 
 
 def client_name(session: ServerSession) -> str:

@@ -98,6 +98,20 @@ async def test_a_cap_does_not_deny_what_an_equal_call_has_started_while_the_pric
     assert house.sandbox.posts == 1
 
 
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("word", ["false", "no", "off", "0"])
+async def test_a_no_that_a_host_writes_as_a_word_is_a_no(house, mode, word):
+    """P8: some hosts fill a form with text, and a text that is not empty is not yet a yes."""
+
+    async def answer(_context, _params):
+        return ElicitResult(action="accept", content={"start": word})
+
+    async with Client(piped(build_server(house.runtime())), mode=mode, elicitation_callback=answer) as client:
+        refused = error(await client.call_tool("long_video", DEAR))
+    assert refused["code"] == "CONFIRMATION_REQUIRED"
+    assert house.sandbox.posts == 0
+
+
 @pytest.mark.parametrize("house", [{"environ": {"AVM_MAX_CREDITS_PER_DAY": "224"}}], indirect=True)
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 async def test_nobody_is_asked_about_a_film_that_the_cap_of_the_day_refuses(house, mode):
