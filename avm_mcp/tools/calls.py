@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mcp import MCPError
 from mcp.server.mcpserver import Context
 from mcp.server.session import ServerSession
 from mcp.types import (
@@ -79,15 +80,22 @@ class Call:
     def _modern(self) -> bool:
         return (self.context.protocol_version or "") >= MODERN
 
-    async def consent(self, question: str, key: str) -> bool | InputRequiredResult:
+    async def consent(self, question: str, key: str) -> bool | InputRequiredResult | None:
         """Return a person's answer; at 2026-07-28 the first round returns the question instead.
+
+        None where the host could not put the question after all, as if it had never said that it can.
 
         Args:
             question: What to ask.
             key: Names the question, so that an answer to another one is not taken for this one's.
         """
         if not self._modern:
-            said = await self.context.elicit(question, Consent)
+            try:
+                said = await self.context.elicit(question, Consent)
+            except MCPError:
+                return None
+            except ValueError:  # accepted, without the one word that was asked for
+                return False
             return said.action == "accept" and said.data.start
         given = (self.context.input_responses or {}).get(key)
         if isinstance(given, ElicitResult):

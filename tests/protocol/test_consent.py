@@ -3,7 +3,7 @@
 import anyio
 import pytest
 from mcp import Client
-from mcp.types import ElicitResult
+from mcp.types import ElicitResult, ErrorData
 
 from avm_mcp.sandbox import faults
 from avm_mcp.server import build_server
@@ -109,6 +109,36 @@ async def test_a_no_that_a_host_writes_as_a_word_is_a_no(house, mode, word):
     async with Client(piped(build_server(house.runtime())), mode=mode, elicitation_callback=answer) as client:
         refused = error(await client.call_tool("long_video", DEAR))
     assert refused["code"] == "CONFIRMATION_REQUIRED"
+    assert house.sandbox.posts == 0
+
+
+async def test_where_the_question_cannot_be_put_after_all_naming_the_price_is_the_way(house):
+    """P8: a host that answers the question with an error is one that cannot ask; the film must not be out of reach."""
+
+    async def answer(_context, _params):
+        return ErrorData(code=-32601, message="no window is open")
+
+    async with Client(piped(build_server(house.runtime())), mode=LEGACY, elicitation_callback=answer) as client:
+        refused = error(await client.call_tool("long_video", DEAR))
+        assert refused["code"] == "CONFIRMATION_REQUIRED"
+        assert "did not agree" not in refused["message"]
+        assert house.sandbox.posts == 0
+        await anyio.sleep(1)
+        told = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
+    assert told["status"] == "SUBMITTED"
+    assert house.sandbox.posts == 1
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("content", [None, {}, {"start": "perhaps"}, {"start": ["yes"]}])
+async def test_an_accepted_form_without_the_word_is_no_yes_and_no_bug(house, mode, content):
+    async def answer(_context, _params):
+        return ElicitResult(action="accept", content=content)
+
+    async with Client(piped(build_server(house.runtime())), mode=mode, elicitation_callback=answer) as client:
+        refused = error(await client.call_tool("long_video", DEAR))
+    assert refused["code"] == "CONFIRMATION_REQUIRED"
+    assert "did not agree" in refused["message"]
     assert house.sandbox.posts == 0
 
 
