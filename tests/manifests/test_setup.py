@@ -273,6 +273,24 @@ def test_codex_keeps_its_file_and_its_comments(text):
     assert everything(path.parent) == {"config.toml": text.encode()}
 
 
+@pytest.mark.parametrize("text", [CODEX, "\n"])
+def test_what_codex_has_put_between_our_marks_stays(text):
+    """It writes a new table, as for a feature or a trusted folder, above the last comment: that is our closing mark."""
+    path = filled(HOSTS["codex"], text)
+    avm_setup("codex")
+    ours, mark = path.read_text().rsplit("# <<<", 1)
+    theirs = '\n[features]\nx = true\n\n[projects."/a"]\ntrust_level = "trusted"\nlist = [\n  [1],\n]\n'
+    about_us = '\n[mcp_servers.avm-mcp.tools.get_task]\napproval_mode = "approve"\n'
+    path.write_text(f"{ours}{theirs}{about_us}# <<<{mark}")
+    avm_setup("codex")
+    content = tomllib.loads(path.read_text())
+    assert content["features"] == {"x": True}
+    assert content["projects"]["/a"]["list"] == [[1]]
+    path.write_text(f"{ours}{theirs}{about_us}# <<<{mark}")
+    avm_setup("codex", "--remove")
+    assert tomllib.loads(path.read_text()) == tomllib.loads(text + theirs)
+
+
 @pytest.mark.parametrize(
     "text", ["a = ", "mcp_servers = 3", "mcp_servers = {}", '[mcp_servers.avm-mcp]\ncommand = "mine"\n', "a=1\na=2"]
 )

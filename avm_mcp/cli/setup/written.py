@@ -12,6 +12,7 @@ END = f"# <<< {SERVER}"
 _BLOCK = re.compile(
     rf"^[ ]*{re.escape(BEGIN)}[ ]*\r?\n.*?^[ ]*{re.escape(END)}[ ]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
 )
+_OURS = re.compile(rf"[ ]*\[mcp_servers\.['\"]?{SERVER}['\"]?[.\]]")
 
 
 class Unreadable(Exception):
@@ -53,7 +54,14 @@ def marked(block: str, indent: str = "") -> str:
 
 def without(text: str) -> str:
     """Return a text without our block."""
-    return _BLOCK.sub("", text)
+    return _BLOCK.sub(_of_others, text)
+
+
+def _of_others(block: re.Match[str]) -> str:
+    """Return what is not ours between our marks: Codex adds a table above the last comment, our closing mark."""
+    between = block[0].splitlines(keepends=True)[1:-1]
+    _, *tables = re.split(r"^(?=[ ]*\[)", "".join(between), flags=re.MULTILINE)
+    return "".join(table for table in tables if not _OURS.match(table))
 
 
 def with_toml(text: str, block: str) -> str:
