@@ -314,6 +314,8 @@ GOOSE = "GOOSE_MODEL: m\nextensions:\n  developer:\n    enabled: true\n    type:
         "a: 1\nextensions:\nlast: 1\n",
         "a: 1",
         GOOSE.replace("extensions:\n", "extensions: # mine\n\n  # and this\n"),
+        GOOSE.replace("extensions:\n", "extensions:\n\n").replace("  ", "    ").replace("\n", "\r\n"),
+        "list:\n- a\n" + GOOSE,
     ],
 )
 def test_goose_keeps_its_file(text):
@@ -333,7 +335,12 @@ def test_goose_keeps_its_file(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["extensions: {a: {}}\n", "a: 1\n---\nb: 1\n", "extensions:\n\ta: 1\n", "extensions:\n  avm-mcp:\n    cmd: mine\n"],
+    [
+        *("extensions: {a: {}}\n", "a: 1\n---\nb: 1\n", "extensions:\n\ta: 1\n"),
+        "extensions:\n  avm-mcp:\n    cmd: mine\n",
+        # With a table of ours behind it none of these would be YAML any more, or it would have two tables of one name.
+        *("{}\n", "{extensions: {}}\n", "[]\n", " a: 1\n", "\ufeff" + GOOSE),
+    ],
 )
 def test_goose_is_left_alone_where_it_is_not_sure(text):
     path = filled(HOSTS["goose"], text)

@@ -13,6 +13,7 @@ _BLOCK = re.compile(
     rf"^[ ]*{re.escape(BEGIN)}[ ]*\r?\n.*?^[ ]*{re.escape(END)}[ ]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
 )
 _OURS = re.compile(rf"[ ]*\[mcp_servers\.['\"]?{SERVER}['\"]?[.\]]")
+_PLAIN = re.compile(r"['\"]?[\w.-]+['\"]?[ ]*:(?:\s|\Z)|-(?:\s|\Z)")
 
 
 class Unreadable(Exception):
@@ -97,6 +98,9 @@ def with_yaml(text: str, block: str) -> str:
     rest = without(text)
     if "\t" in rest or re.search(r"^(---|\.\.\.)", rest.lstrip(), re.MULTILINE):
         raise Unreadable("it has tabs or several documents")
+    lines = [line for line in rest.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if any(line[0] != " " and not _PLAIN.match(line) for line in lines) or (lines[:1] and lines[0][0] == " "):
+        raise Unreadable("it is not written as plain lines of names and values")
     if re.search(rf"^\s+['\"]?{SERVER}['\"]?\s*:", rest, re.MULTILINE):
         raise Unreadable(f"it lists {SERVER} already, not by avm setup")
     heads = list(re.finditer(r"^['\"]?extensions['\"]?[ ]*:(?P<rest>[^\n]*)\n?", rest, re.MULTILINE))
@@ -105,7 +109,7 @@ def with_yaml(text: str, block: str) -> str:
     head = heads[0]
     if len(heads) > 1 or not re.fullmatch(r"\s*(\{\s*\})?\s*(#.*)?", head["rest"]):
         raise Unreadable("its extensions are not written as a plain block")
-    below = re.match(r"(?:[ ]*(?:#[^\n]*)?\n)*(?P<indent>[ ]+)\S", rest[head.end() :])
+    below = re.match(r"(?:[ ]*(?:#[^\n]*)?\r?\n)*(?P<indent>[ ]+)\S", rest[head.end() :])
     indent = below["indent"] if below else "  "
     line = head[0].replace("{", "").replace("}", "").rstrip() if "{" in head["rest"] else head[0].rstrip("\n")
     return rest[: head.start()] + f"{line}\n" + marked(block, indent) + rest[head.end() :]
