@@ -82,6 +82,13 @@ def test_from_nothing_it_is_written_once_and_removed_without_a_trace(host, home,
 
 
 @every
+@pytest.mark.parametrize("key", [KEY, "ak$0123456789abcdef"])
+def test_no_key_is_printed_whatever_is_in_it(host, key):
+    """P5: a dollar sign makes no key a reference."""
+    assert key not in avm_setup(host.name, "--print", key=key) + avm_setup(host.name, "--json", key=key)
+
+
+@every
 def test_a_key_is_written_only_where_the_host_leaves_no_other_way(host):
     said = avm_setup(host.name, key=KEY)
     assert KEY not in said

@@ -134,7 +134,7 @@ def _add(host: Host, file: files.File, place: Place, terminal: Terminal, *, only
     lines += _about_key(host, place, sandbox)
     lines.append(f"Next: {host.then} Then ask it for a video; avm setup {host.name} --remove takes this out again.")
     fields = {"host": host.name, "file": str(file.path), "changed": changed and not only_shown, "would_change": changed}
-    terminal.result(lambda: "\n".join(lines), lambda: {**fields, "entry": _masked(entry), "notes": lines[2:]})
+    terminal.result(lambda: "\n".join(lines), lambda: {**fields, "entry": _masked(host, entry), "notes": lines[2:]})
     return exits.OK
 
 
@@ -193,15 +193,15 @@ def _about_key(host: Host, place: Place, sandbox: bool) -> Sequence[str]:
     return [f"No key is written: {host.title} reads {VARIABLE} from the environment it is started in.{seen}"]
 
 
-def _masked(entry: Entry) -> Entry:
+def _masked(host: Host, entry: Entry) -> Entry:
     key = entry.get("env", {}).get(VARIABLE)
-    if key is None or key == SANDBOX_KEY or "$" in key:
+    if key in (None, SANDBOX_KEY, host.key):
         return entry
     return {**entry, "env": {VARIABLE: HIDDEN}}
 
 
 def _shown(host: Host, entry: Entry) -> str:
-    entry = _masked(entry)
+    entry = _masked(host, entry)
     if host.form == "toml":
         return toml_block(entry)
     if host.form == "yaml":
