@@ -251,6 +251,21 @@ def test_a_link_stays_a_link_and_rights_stay(home):
     assert real.read_text() == "{}"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="making links takes rights elsewhere")
+@pytest.mark.parametrize("linked", [".lmstudio/mcp.json", ".lmstudio"])
+def test_behind_a_link_our_file_goes_without_a_trace_too(home, tmp_path, linked):
+    """P5: the key stands in it, so it is not the link that has to go; folders of dotfiles are links as well."""
+    kept = tmp_path / "dotfiles"
+    kept.mkdir()
+    (home / linked).parent.mkdir(exist_ok=True)
+    (home / linked).symlink_to(kept if linked == ".lmstudio" else kept / "lm.json")
+    avm_setup("lm-studio", key=KEY)
+    assert [KEY in path.read_text() for path in kept.iterdir()] == [True]
+    avm_setup("lm-studio", "--remove")
+    assert list(kept.iterdir()) == []
+    assert (home / linked).is_symlink()
+
+
 def test_vs_code_asks_for_the_key_once():
     avm_setup("vscode")
     content = json.loads(path_of(HOSTS["vscode"]).read_text())

@@ -76,10 +76,10 @@ class File:
             raise
 
     def unlink(self, *, below: Path) -> None:
-        """Take it away, and the folders above it that are empty then."""
-        self.path.unlink()
+        """Take it away, and the folders above it that are empty then; a link stays, and the file behind it goes."""
+        self.path.resolve().unlink()
         for folder in self.path.parents:
-            if folder == below or below not in folder.parents or any(folder.iterdir()):
+            if folder == below or below not in folder.parents or folder.is_symlink() or any(folder.iterdir()):
                 break
             folder.rmdir()
 
