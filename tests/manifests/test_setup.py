@@ -215,6 +215,9 @@ def test_the_users_own_settings_in_our_entry_stay(host):
         '{"mcpServers": [], "servers": 3, "mcp": []}',
         '{"mcpServers": {"avm-mcp": {"url": "https://x.example"}}, "servers": {"avm-mcp": 1}, '
         '"mcp": {"servers": {"avm-mcp": null, "avm-mcp": {}}}}',
+        '{"mcpServers": {}, "a": 1e999}',
+        '{"mcpServers": {}, "a": NaN}',
+        '{"mcpServers": {}, "a": "\\ud83d"}',
         "[" * 5000,
         "\udcff",
     ],

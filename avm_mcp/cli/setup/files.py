@@ -238,7 +238,11 @@ def _table(content: Entry, place: tuple[str, ...]) -> Entry:
 
 def _unparsed(content: Entry, *, like: str | None) -> str:
     indent = re.search(r"\n([ \t]+)\S", like or "")
-    text = json.dumps(content, ensure_ascii=False, indent=indent[1] if indent else 2)
+    try:
+        text = json.dumps(content, ensure_ascii=False, indent=indent[1] if indent else 2, allow_nan=False)
+        text.encode()
+    except ValueError:  # 1e999, NaN, half a pair of surrogates: read, but no JSON or no text when written
+        raise Unreadable("it holds a number or a character that cannot be written back") from None
     if like is None or like.endswith("\n") or not like.strip():
         text += "\n"
     if like and "\r\n" in like:
