@@ -38,9 +38,19 @@ def _default_state_dir() -> Path:
 
 def _default_output_dir() -> Path:
     try:
-        return platformdirs.user_videos_path()
+        path = platformdirs.user_videos_path()
     except RuntimeError:
         return NO_HOME
+    return path if _is_text(path) else NO_HOME
+
+
+def _is_text(path: Path) -> bool:
+    """Return whether a path can be told: in an answer, and in the journal, bytes that are no text have no place."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 Credits = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -148,6 +158,8 @@ class Settings(BaseModel):
                 raise ValueError(f"a folder without ~, since there is no home folder ({error})") from None
             if not path.is_absolute():
                 raise ValueError("an absolute folder")
+            if not _is_text(path):
+                raise ValueError("a folder whose name is text in UTF-8")
             return path
 
         if value is None:

@@ -67,6 +67,7 @@ def _is_workplace(cwd: Path) -> bool:
 
 def _exists(path: Path) -> bool:
     try:
+        str(path).encode()  # bytes that are no text cannot be told in an answer
         return path.is_absolute() and path.is_dir()
     except (OSError, ValueError):
         return False

@@ -170,7 +170,8 @@ def _from_path(text: str, desk: refusals.Desk, machine: Machine) -> Picture:
         if mime_of(data) is None:
             raise desk.foreign(name, *foreign_kind(data, place.path.name))
         raise desk.too_large(name, size, MAX_PICTURE_BYTES)
-    return _from_bytes("path", data, _measured(data, name, place.path.name, desk), str(place.path))
+    shown = str(place.path).encode(errors="replace").decode()  # a link may lead to a name that is no text
+    return _from_bytes("path", data, _measured(data, name, place.path.name, desk), shown)
 
 
 def _namesakes(text: str, desk: refusals.Desk) -> list[Path]:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp.config import ALIASES, Settings, child_environment
+from avm_mcp.config import ALIASES, NO_HOME, Settings, child_environment
 from avm_mcp.errors import BadSetting
 
 KEY = "ak_0123456789abcdef"
 NAMES = tuple(Settings.model_fields)
+NO_TEXT = "/caf\udce9"  # a name in an old encoding, as Python reads it
 
 # Each variable: a good text and what it means; bad texts and the words that say what is allowed.
 GOOD: dict[str, list[tuple[str, Any]]] = {
@@ -60,9 +61,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "https://h:port", "https://ho st", "http://127.0.0.1.evil.example", "http://0.0.0.0:1", "file:///etc",
         )
     ],
-    "AVM_OUTPUT_DIR": [("films", "an absolute folder"), ("~nobody-here/x", "without ~")],
-    "AVM_STATE_DIR": [("state", "an absolute folder"), ("~nobody-here/x", "without ~")],
-    "AVM_INPUT_DIRS": [("pictures", "an absolute folder"), (f"/a{os.pathsep}b", "an absolute folder")],
+    "AVM_OUTPUT_DIR": [("films", "an absolute folder"), ("~nobody-here/x", "without ~"), (NO_TEXT, "text in UTF-8")],
+    "AVM_STATE_DIR": [("state", "an absolute folder"), ("~nobody-here/x", "without ~"), (NO_TEXT, "text in UTF-8")],
+    "AVM_INPUT_DIRS": [
+        ("pictures", "an absolute folder"),
+        (f"/a{os.pathsep}b", "an absolute folder"),
+        (f"/a{os.pathsep}{NO_TEXT}", "text in UTF-8"),
+    ],
     "AVM_MAX_CREDITS_PER_CALL": CREDITS,
     "AVM_MAX_CREDITS_PER_DAY": CREDITS,
     "AVM_CONFIRM_ABOVE": CREDITS,
@@ -222,6 +227,13 @@ def test_without_a_home_the_settings_can_be_read_and_no_folder_is_relative() -> 
     with pytest.raises(BadSetting) as caught:
         Settings.from_env({"AVM_OUTPUT_DIR": "~/films"})
     assert "no home folder" in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_films_go_to_no_default_folder_that_no_answer_could_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P4: bytes that are no text in an answer end the connection, and with it every call that waits."""
+    monkeypatch.setenv("HOME", "/home/jos\udce9")
+    assert Settings.from_env({}).AVM_OUTPUT_DIR == NO_HOME
 
 
 def test_without_home_in_the_environment_the_systems_word_holds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -322,6 +322,17 @@ def test_links_count_as_where_they_lead(pictures: Path, tmp_path: Path) -> None:
     assert read(str(outside / "in.png"), pictures).shown == str(pictures / "cat.png")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_no_text_is_told_as_text(pictures: Path, tmp_path: Path) -> None:
+    """P4: an answer that holds the bytes of an old encoding cannot be sent, nor can the journal take them."""
+    old = pictures / "caf\udce9.png"
+    old.write_bytes(PIXELS)
+    (pictures / "way.png").symlink_to(old)
+    assert read("way.png", pictures).shown == str(pictures / "caf?.png")
+    (tmp_path / "\udce9").mkdir()
+    assert default_input_folders(tmp_path / "home", tmp_path / "\udce9") == []
+
+
 def test_an_allowed_folder_that_is_a_link_is_followed(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to(pictures)
     for text in (tmp_path / "alias" / "cat.png", pictures / "cat.png", "cat.png"):
