@@ -2,7 +2,6 @@
 
 import base64
 import logging
-import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 logger = logging.getLogger(__name__)
 
 _TOAST = (
-    "param($t,$m) Add-Type -AssemblyName System.Windows.Forms;"
+    "Add-Type -AssemblyName System.Windows.Forms;"
     "$n=New-Object System.Windows.Forms.NotifyIcon;$n.Icon=[System.Drawing.SystemIcons]::Information;"
     "$n.Visible=$true;$n.ShowBalloonTip(5000,$t,$m,'Info');Start-Sleep 6"
 )
@@ -21,22 +20,20 @@ _SCRIPT = "on run {t, m}\ndisplay notification m with title t\nend run"
 def command(title: str, message: str) -> Sequence[str] | None:
     """Return the command that shows a notice on this system; None where it has no such program.
 
-    Title and message are arguments of their own, never part of a script: a file name is not code. Only PowerShell has
-    no such arguments, for it reads all that follows its -Command as script; there they are quoted as its strings.
+    Title and message are never read as a part of a script: a file name is not code.
     """
     if sys.platform == "darwin":
         return ["osascript", "-e", _SCRIPT, title, message]
     if sys.platform == "win32":
-        script = f"& {{{_TOAST}}} {_powershell_string(title)} {_powershell_string(message)}"
-        encoded = base64.b64encode(script.encode("utf-16-le")).decode()
-        return ["powershell", "-NoProfile", "-EncodedCommand", encoded]
+        return ["powershell", "-NoProfile", "-Command", f"{_words(title, message)};{_TOAST}"]
     program = shutil.which("notify-send")
     return [program, "--app-name=AI Video Maker", "--", title, message] if program else None
 
 
-def _powershell_string(text: str) -> str:
-    """Return text as a string in which nothing is expanded; to PowerShell typographic quotes end it, too."""
-    return "'" + re.sub("(['\u2018-\u201b])", r"\1\1", text) + "'"
+def _words(*texts: str) -> str:
+    """Return what sets $t and $m: all that follows -Command is one script, so they stand in it in base64."""
+    coded = ",".join(f"'{base64.b64encode(text.encode()).decode()}'" for text in texts)
+    return f"$t,$m={coded}|ForEach-Object{{[Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($_))}}"
 
 
 def show(title: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from avm_mcp import notice
 
-TITLE = "Your video is ready"
+TITLE, MESSAGE = "Your video is ready", "C:\\Films; calc $(calc) 'of' \"mine\"\\é.mp4"
 NASTY = "/films/$(touch x) `id`; it's \u2019quoted\u2019 --flag.mp4"
 
 
@@ -48,18 +49,21 @@ def test_where_no_notice_can_be_shown_the_film_is_none_the_worse(elsewhere: Path
     assert "desktop notice" in caplog.text
 
 
-def test_on_a_mac_both_are_arguments_of_the_script(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "darwin")
-    *script, title, message = notice.command(TITLE, NASTY)
-    assert (title, message) == (TITLE, NASTY)
-    assert NASTY not in " ".join(script)
+@pytest.fixture(params=["linux", "darwin", "win32"])
+def command(request, monkeypatch) -> list[str]:
+    monkeypatch.setattr(notice.sys, "platform", request.param)
+    monkeypatch.setattr(notice.shutil, "which", lambda name: f"/usr/bin/{name}")
+    return list(notice.command(TITLE, MESSAGE))
 
 
-def test_on_windows_both_are_strings_in_which_nothing_is_expanded(monkeypatch):
-    """PowerShell reads whatever follows -Command as script, so an argument of its own would be code."""
-    monkeypatch.setattr(sys, "platform", "win32")
-    *_, flag, encoded = notice.command(TITLE, NASTY)
-    script = base64.b64decode(encoded).decode("utf-16-le")
-    doubled = NASTY.replace("'", "''").replace("\u2019", "\u2019\u2019")
-    assert flag == "-EncodedCommand"
-    assert script.endswith(f" '{TITLE}' '{doubled}'")
+def test_a_file_name_is_never_a_part_of_a_script(command):
+    """PowerShell joins all that follows -Command into one script; the others hand arguments on as they are."""
+    if "-Command" not in command:
+        assert command[-2:] == [TITLE, MESSAGE]
+        assert not any(MESSAGE in word for word in command[:-1])
+        return
+    script = " ".join(command[command.index("-Command") + 1 :])
+    assert "calc" not in script
+    assert '"' not in script, "it would end the argument on some versions"
+    told = re.match(r"\$t,\$m='([A-Za-z0-9+/=]*)','([A-Za-z0-9+/=]*)'\|", script)
+    assert [base64.b64decode(word).decode() for word in told.groups()] == [TITLE, MESSAGE]
