@@ -64,6 +64,7 @@ async def run(runtime: Runtime, terminal: Terminal) -> int:
         try:
             checks = await unless_stopped(stop, lambda: examine(runtime))
         except Stopped:
+            terminal.interrupted()
             return exits.INTERRUPTED
         return told(checks, terminal)
 

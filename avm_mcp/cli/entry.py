@@ -38,6 +38,8 @@ def run(program: str, argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the one place where a program of ours ends
         return _failed(program, error, terminal)
     except (KeyboardInterrupt, BaseExceptionGroup):
+        if terminal.json:
+            terminal.interrupted()
         return exits.INTERRUPTED
 
 

@@ -33,6 +33,7 @@ async def run(args: argparse.Namespace, runtime: Runtime, terminal: Terminal) ->
             terminal.refuse(error)
             return exits.of_error(error)
         except Stopped:
+            terminal.interrupted()
             return exits.INTERRUPTED
 
 

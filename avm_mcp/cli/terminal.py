@@ -76,6 +76,14 @@ class Terminal:
         """Print beside the result: on stderr."""
         print(_harmless(text), file=self.err, flush=True)
 
+    def interrupted(self) -> None:
+        """Say that a signal ended it before anything came of it; a program that reads JSON is not left with nothing."""
+        if not self.json:
+            self.note("Interrupted.")
+            return
+        told = {"code": "INTERRUPTED", "message": "Interrupted; nothing was started.", "retryable": True}
+        self.fields({"error": {**told, "charged": "no", "next_step": "repeat the command if it is still wanted."}})
+
     def refuse(self, error: AvmError, text: str | None = None) -> None:
         """Print an error, in our words or the caller's: on stderr, or as the one JSON object."""
         if text is not None and not self.json:

@@ -79,7 +79,7 @@ class Session:
             return exits.of_error(error)
         except Stopped:
             if self._latest is None:
-                self._terminal.note("Interrupted.")
+                self._terminal.interrupted()
                 return exits.INTERRUPTED
             return self._told(self._latest, given)
 

@@ -15,6 +15,7 @@ from avm_mcp import arguments, errors
 from avm_mcp.cli import doctor, entry, exits, films, keepers, servers, verbs
 from avm_mcp.cli.doctor import examine
 from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
+from avm_mcp.cli.signals import Stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.cli.verbs import Session
 from avm_mcp.errors import AvmError
@@ -270,6 +271,40 @@ async def test_a_free_verb_can_be_interrupted_too(house):
     house.sandbox.change(answer_delay_seconds=20)
     told = await avm(house, "list", stop=stop)
     assert (told.code, told.out) == (exits.INTERRUPTED, "")
+
+
+@pytest.mark.parametrize("argv", [("list",), ("text-to-video", "a red kite"), ("cancel", "ck_nobody")])
+async def test_an_interruption_in_json_is_one_object_too(house, argv):
+    stop = anyio.Event()
+    stop.set()
+    house.sandbox.change(answer_delay_seconds=20)
+    told = await avm(house, *argv, "--json", stop=stop)
+    assert told.code == exits.INTERRUPTED
+    assert told.fields["error"]["code"] == "INTERRUPTED"
+    assert (told.fields["error"]["charged"], house.sandbox.posts) == ("no", 0)
+
+
+@pytest.mark.parametrize("module", ["films", "doctor"])
+async def test_the_other_verbs_say_so_too(house, module, monkeypatch):
+    async def stopped(*_args: object) -> None:
+        raise Stopped
+
+    args = build_parser("avm").parse_args(["open", "ck_nobody", "--json"])
+    terminal = Terminal(io.StringIO(), io.StringIO(), json=True)
+    program = {"films": films, "doctor": doctor}[module]
+    monkeypatch.setattr(program, "unless_stopped", stopped)
+    given = (args, house.runtime(), terminal) if module == "films" else (house.runtime(), terminal)
+    assert await program.run(*given) == exits.INTERRUPTED
+    assert json.loads(terminal.out.getvalue())["error"]["code"] == "INTERRUPTED"
+
+
+def test_an_interruption_while_a_verb_is_loaded_is_one_object_too(monkeypatch, capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "_settings", interrupted)
+    assert entry.run("avm", ["list", "--json"]) == exits.INTERRUPTED
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "INTERRUPTED"
 
 
 # --- refusals ---

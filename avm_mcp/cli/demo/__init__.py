@@ -73,6 +73,7 @@ async def _play(folder: Path, temporary: Path, terminal: Terminal) -> int:
         try:
             takes = await unless_stopped(stop, whole)
         except Stopped:
+            terminal.interrupted()
             return exits.INTERRUPTED
         except TimeoutError:
             raise DemoFailed(f"the demo did not end within {LONGEST:g} seconds") from None
