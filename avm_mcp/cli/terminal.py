@@ -29,7 +29,8 @@ class Terminal:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError, ValueError, OSError):
                 stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-        return cls(sys.stdout, sys.stderr, json, sys.stdin)
+        out, err = (stream or _nowhere() for stream in (sys.stdout, sys.stderr))  # None is one that was closed
+        return cls(out, err, json, sys.stdin)
 
     @property
     def drawn(self) -> bool:
@@ -100,6 +101,10 @@ class Terminal:
 def _harmless(text: str) -> str:
     """Return text without what a terminal would obey: prompts, titles and messages come from elsewhere."""
     return "".join(ch if ch == "\n" or ch.isprintable() else " " for ch in text)
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it lives as long as the process
 
 
 def abandon_stdout() -> None:

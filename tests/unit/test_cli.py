@@ -307,6 +307,17 @@ def test_an_interruption_while_a_verb_is_loaded_is_one_object_too(monkeypatch, c
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "INTERRUPTED"
 
 
+def test_a_stream_that_was_closed_is_no_end(monkeypatch, capsys):
+    """`2>&-`: Python has None there; a command that was about to ask about a dear film failed on it."""
+    monkeypatch.setattr(sys, "stderr", None)
+    terminal = Terminal.standard(json=False)
+    with terminal.err:
+        assert not terminal.asks
+        terminal.note("Interrupted.")
+    terminal.say("a result")
+    assert capsys.readouterr().out == "a result\n"
+
+
 # --- refusals ---
 
 
