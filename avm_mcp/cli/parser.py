@@ -6,7 +6,7 @@ understood, and refused, in the same words.
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -29,7 +29,7 @@ class Option:
     flag: str
     about: str
     default: Any = None
-    kind: type = str
+    kind: Callable[[str], Any] = str
     words: tuple[str, ...] = ()
     metavar: str | None = None
     may_lack: bool = False
@@ -52,6 +52,23 @@ class Verb:
     tool: str | None = None
     positionals: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
+
+
+def _port(text: str) -> int:
+    """Read a port; the system would take a larger number for another one."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; allowed: 0 to 65535")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no speed; allowed: a number above 0")
+    return speed
 
 
 _TASK = Option("task", "Its id, as another verb returned it.", metavar="TASK")
@@ -88,9 +105,9 @@ VERBS: Mapping[str, Verb] = {
             "run a local copy of the service",
             options=(
                 _HOST,
-                Option("--port", "Port; 0 takes a free one.", 0, int),
+                Option("--port", "Port; 0 takes a free one.", 0, _port),
                 Option("--profile", "Generation of the API that it copies.", "live", words=("live", "seed")),
-                Option("--speed", "How many times faster than the service.", 1.0, float),
+                Option("--speed", "How many times faster than the service.", 1.0, _speed),
                 Option("--seed", "Where its chance comes from.", 0, int),
                 Option("--balance", "Credits of each key.", 1000, int),
                 Option("--no-render", "Serve bundled clips instead of drawing films.", False, bool),
@@ -110,7 +127,7 @@ VERBS: Mapping[str, Verb] = {
         Verb(
             "serve",
             "serve MCP over HTTP",
-            options=(_HOST, Option("--port", "Port; 0 takes a free one.", 8765, int)),
+            options=(_HOST, Option("--port", "Port; 0 takes a free one.", 8765, _port)),
         ),
     )
 }

@@ -102,6 +102,22 @@ def test_what_cannot_be_read_is_one_line_and_exit_2(argv, capsys):
     assert "--help" in err
 
 
+@pytest.mark.parametrize("verb", ["serve", "sandbox"])
+@pytest.mark.parametrize("port", ["65536", "99999", "-1", "1e3", "x", "9" * 5000])
+def test_what_is_no_port_is_bad_usage_and_never_another_port(verb, port, monkeypatch, capsys):
+    """The system takes 99999 for 34463: the server would listen where nobody looks for it."""
+    monkeypatch.setattr(entry, "_PROGRAMS", {})
+    assert entry.run("avm", [verb, f"--port={port}"]) == exits.USAGE
+    assert "allowed: 0 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
+def test_what_is_no_speed_is_bad_usage(speed, monkeypatch, capsys):
+    monkeypatch.setattr(entry, "_PROGRAMS", {})
+    assert entry.run("avm", ["sandbox", f"--speed={speed}"]) == exits.USAGE
+    assert "a number above 0" in capsys.readouterr().err
+
+
 def test_usage_errors_are_json_too(capsys):
     assert entry.run("avm", ["get", "--json"]) == 2
     told = json.loads(capsys.readouterr().out)
