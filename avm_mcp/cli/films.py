@@ -27,7 +27,7 @@ async def run(args: argparse.Namespace, runtime: Runtime, terminal: Terminal) ->
     async with stopping(stop), runtime:
         try:
             if args.verb == "save":
-                return await unless_stopped(stop, lambda: save(args.task, _folder(args.to), runtime, terminal))
+                return await unless_stopped(stop, lambda: save(args.task, args.to, runtime, terminal))
             return await unless_stopped(stop, lambda: show(args.task, runtime, terminal))
         except AvmError as error:
             terminal.refuse(error)
@@ -73,7 +73,3 @@ def _start(command: Sequence[str]) -> None:
         return
     null = subprocess.DEVNULL
     subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)  # noqa: S603 - no shell
-
-
-def _folder(typed: str | None) -> Path | None:
-    return Path(typed).expanduser().absolute() if typed else None

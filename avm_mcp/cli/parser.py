@@ -8,6 +8,7 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from avm_mcp.arguments import PARAMETERS, Parameter
@@ -61,6 +62,17 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _folder(text: str) -> Path | None:
+    if not text:
+        return None  # as if it had been left out
+    try:
+        path = Path(text).expanduser().absolute()
+        str(path).encode()  # bytes that are no text could be told nowhere, nor kept in the journal
+    except (OSError, RuntimeError, ValueError):  # or there is nobody of that name, or no working folder
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder that can be named") from None
+    return path
+
+
 def _speed(text: str) -> float:
     try:
         speed = float(text)
@@ -88,7 +100,10 @@ VERBS: Mapping[str, Verb] = {
         Verb(
             "save",
             "save a finished film again, or somewhere else",
-            options=(_TASK, Option("--to", "Folder for it. Default: the output folder.", metavar="FOLDER")),
+            options=(
+                _TASK,
+                Option("--to", "Folder for it. Default: the output folder.", None, _folder, metavar="FOLDER"),
+            ),
         ),
         Verb("open", "show a finished film in this machine's player", options=(_TASK,)),
         Verb("doctor", "check key, service, folders and clock, and say what to do"),
@@ -96,7 +111,7 @@ VERBS: Mapping[str, Verb] = {
             "demo",
             "make three videos on a local sandbox; needs no key",
             options=(
-                Option("--out", "Folder for the films. Default: avm-demo, here.", metavar="FOLDER"),
+                Option("--out", "Folder for the films. Default: avm-demo, here.", None, _folder, metavar="FOLDER"),
                 Option("--keep", "Keep the demo's state and the server's log for a look afterwards.", False, bool),
             ),
         ),

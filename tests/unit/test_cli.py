@@ -111,6 +111,15 @@ def test_what_is_no_port_is_bad_usage_and_never_another_port(verb, port, monkeyp
     assert "allowed: 0 to 65535" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("argv", [("save", "ck_nobody", "--to"), ("demo", "--out")])
+@pytest.mark.parametrize("folder", ["~nobody-here/films", "/films/caf\udce9"])
+def test_what_is_no_folder_is_bad_usage_and_no_bug(argv, folder, monkeypatch, capsys):
+    monkeypatch.setattr(entry, "_PROGRAMS", {})
+    assert entry.run("avm", [*argv, folder]) == exits.USAGE
+    assert "no folder that can be named" in capsys.readouterr().err
+    assert read(build_parser("avm"), [*argv, "~/films"]) is not None
+
+
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
 def test_what_is_no_speed_is_bad_usage(speed, monkeypatch, capsys):
     monkeypatch.setattr(entry, "_PROGRAMS", {})

@@ -28,9 +28,9 @@ LONGEST = 180.0
 HEADS = ("tool", "task", "status", "credits", "seconds", "film")
 
 
-def run(out: str | None, *, keep: bool, terminal: Terminal) -> int:
+def run(out: Path | None, *, keep: bool, terminal: Terminal) -> int:
     """Play the demo and return the exit code."""
-    folder = Path(out or "avm-demo").expanduser().absolute()
+    folder = out or Path("avm-demo").absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
