@@ -24,6 +24,9 @@ DEFAULT_LIMIT = 20
 ENOUGH = 10**9
 """What a number without an upper bound is cut to: more means the same, and would not fit into the journal."""
 
+LONGEST_WORD = 100
+"""Characters of what may be one of a few words; a longer text is none, and is not looked at."""
+
 _NOTHING = frozenset({"", "null", "none", "undefined", "nil"})
 """Words that models send where they mean to leave something out."""
 
@@ -367,7 +370,7 @@ def _is_unicode(text: str) -> bool:
 
 def _word(parameter: Parameter, raw: object) -> str:
     name = parameter.name
-    if isinstance(raw, str):
+    if isinstance(raw, str) and len(raw) <= LONGEST_WORD:
         text = raw.strip()
         synonyms = _SYNONYMS.get(name, {})
         ratio = re.sub(r"\s*[x/]\s*", ":", text) if name == "aspect_ratio" else text.replace("-", "_").replace(" ", "_")

@@ -34,7 +34,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
 # Schemes that are meant even without "//"; any other "word:" may begin a file name.
 _BARE_SCHEMES = frozenset(["javascript", "vbscript", "mailto", "about", "content", "ftp", "ftps", "s3", "gs"])
 _BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "Qk0", "AAAA")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+(?:={1,2}\s*)?")
 
 
 @dataclass(frozen=True)

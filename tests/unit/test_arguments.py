@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from typing import Any
 
 import jsonschema
@@ -201,6 +203,31 @@ def test_every_default_and_every_word_is_legal_when_sent(tool: str) -> None:
         for seconds in model.durations:
             read = arguments.read(tool, {**required, "model": model.name, "duration": seconds})
             assert (read["model"], read["duration"]) == (model.name, seconds)
+
+
+@pytest.mark.parametrize(
+    "image_and_ratio",
+    [
+        ("x.png", "a" + " " * 400_000 + "b"),
+        ("/9j/" + " " * 400_000 + "!", "16:9"),
+        ('"' * 6_000_000, "16:9"),
+    ],
+    ids=["blanks in a word", "blanks in base64", "quotes"],
+)
+def test_no_text_stops_the_loop_for_more_than_its_length(image_and_ratio: tuple[str, str]) -> None:
+    """P4: all calls of a process wait meanwhile. Each of these took minutes; it takes milliseconds."""
+    script = (
+        "import sys; from avm_mcp import arguments, media, errors; image, ratio = sys.stdin.read().split('|')\n"
+        "try:\n"
+        "    given = arguments.read('image_to_video', {'image': image, 'aspect_ratio': ratio})\n"
+        "    media.read_picture(given['image'], folders=[], paths_allowed=False)\n"
+        "except errors.AvmError as error:\n"
+        "    print(error.code)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], input="|".join(image_and_ratio), capture_output=True, text=True, timeout=60
+    )
+    assert told.stdout.strip() in ("INVALID_INPUT", "FILE_REFUSED"), told.stderr
 
 
 def _some(name: str, tool: str) -> Any:
