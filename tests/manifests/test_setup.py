@@ -108,6 +108,36 @@ def test_a_free_try_needs_no_key_and_gives_way_to_a_real_one(host):
     assert '"sandbox"' not in path_of(host).read_text()
 
 
+@pytest.mark.parametrize("name", ["claude-desktop", "lm-studio"])
+def test_the_key_that_stands_in_the_file_is_the_one_that_is_told(name):
+    """A real key spends money: no word may call it the sandbox's, and a new one takes the old one's place."""
+    avm_setup(name, key=KEY)
+    said = avm_setup(name)
+    assert KEY in path_of(HOSTS[name]).read_text()
+    assert "films are real" in said
+    assert "placeholders" not in said
+    assert '"sandbox"' not in said
+    assert KEY not in said
+    assert "yours stands in that file" in avm_setup(name, key="ak_the_new_one")
+    assert '"ak_the_new_one"' in path_of(HOSTS[name]).read_text()
+    assert "ak_the_new_one" not in avm_setup(name)
+    assert "placeholders" in avm_setup(name, "--sandbox")
+
+
+@every_json
+def test_a_key_that_somebody_wrote_by_hand_is_said_to_stay(host):
+    avm_setup(host.name)
+    key = json.loads(path_of(host).read_text())
+    for name in (*host.place, "avm-mcp"):
+        key = key[name]
+    path = path_of(host)
+    path.write_text(path.read_text().replace(json.dumps(key["env"]["AVM_API_KEY"]), f'"{KEY}"'))
+    said = avm_setup(host.name)
+    assert KEY in path.read_text()
+    assert "The key that stood in that file stays" in said
+    assert KEY not in said
+
+
 @every
 def test_only_showing_changes_nothing(host, home, project):
     assert "avm-mcp" in avm_setup(host.name, "--print", "--sandbox")

@@ -121,8 +121,13 @@ def _row(host: Host, place: Place) -> dict[str, str]:
 
 def _add(host: Host, file: files.File, place: Place, terminal: Terminal, *, only_shown: bool, sandbox: bool) -> int:
     entry = _entry(host, place, sandbox)
-    text = files.added(host, file.text, entry, key_counts=sandbox)
+    # A key set in this terminal is meant to be used, be it the new one of somebody who has changed it.
+    mine = host.key is None and place.key not in (None, SANDBOX_KEY)
+    text = files.added(host, file.text, entry, key_counts=sandbox or mine)
     changed = text != file.text
+    key = files.key_of(host, text, entry)
+    if key is not None:
+        entry = {**entry, "env": {VARIABLE: key}}
     if changed and not only_shown:
         file.keep()
         file.write(text)
@@ -131,7 +136,7 @@ def _add(host: Host, file: files.File, place: Place, terminal: Terminal, *, only
     if changed and file.text is not None and not only_shown:
         lines.append(f"The file as it was before: {file.backup}")
     lines += _about_path(host, place)
-    lines += _about_key(host, place, sandbox)
+    lines += _about_key(host, place, key)
     lines.append(f"Next: {host.then} Then ask it for a video; avm setup {host.name} --remove takes this out again.")
     fields = {"host": host.name, "file": str(file.path), "changed": changed and not only_shown, "would_change": changed}
     terminal.result(lambda: "\n".join(lines), lambda: {**fields, "entry": _masked(host, entry), "notes": lines[2:]})
@@ -177,12 +182,16 @@ def _about_path(host: Host, place: Place) -> Sequence[str]:
     return [f"{SERVER} is not on your PATH, and this host finds it only there: add {program.parent} to PATH first."]
 
 
-def _about_key(host: Host, place: Place, sandbox: bool) -> Sequence[str]:
-    if sandbox or (host.key is None and place.key in (None, SANDBOX_KEY)):
+def _about_key(host: Host, place: Place, key: str | None) -> Sequence[str]:
+    """Say whose key it is that stands in the file now, or where the host takes it from."""
+    if key == SANDBOX_KEY:
         how = "with AVM_API_KEY set in this terminal" if host.key is None else "without --sandbox"
         return [f"The key is sandbox: free, films are placeholders. For real ones: avm setup {host.name} {how}."]
-    if host.key is None:
+    if host.key is None and key == place.key:
         return [f"{host.title} can neither ask for a key nor read {VARIABLE}, so yours stands in that file."]
+    if host.key is None or key not in (None, host.key):
+        free = f"for a free try: avm setup {host.name} --sandbox"
+        return [f"The key that stood in that file stays: films are real, and cost credits; {free}."]
     if INPUT_ID in host.key:
         return [f"No key is written: {host.title} asks for it and keeps it."]
     seen = (

@@ -149,6 +149,14 @@ def removed(host: Host, text: str, backup: str | None) -> str | None:
     return _unparsed(content, like=text)
 
 
+def key_of(host: Host, text: str, entry: Entry) -> str | None:
+    """Return the key that stands in a host's file after `added`: that of `entry`, unless another one stayed."""
+    if host.form == "json":
+        entry = _table(_parsed(text), host.place)[SERVER]
+    key: object = entry.get("env", {}).get(VARIABLE)
+    return key if isinstance(key, str) else None
+
+
 def listed(host: Host, text: str | None) -> bool:
     """Return whether a host's file has us."""
     if text is None:
