@@ -51,12 +51,13 @@ AUTH_PAUSE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a job stands, by the clock and by experience. Times in seconds."""
+    """Where a job stands, by the clock and by experience. Times in seconds; `elapsed` ends with the job, `age` not."""
 
     percent: float
     elapsed: float
     typical: float
     overdue: bool
+    age: float
 
 
 class Watcher:
@@ -153,9 +154,10 @@ class Watcher:
 
     async def progress(self, job: Job) -> Progress:
         durations = await self.durations(job.model, job.seconds)
-        elapsed = max(0.0, (job.completed_at or self._now()) - job.created_at)
+        age = max(0.0, self._now() - job.created_at)
+        elapsed = age if job.completed_at is None else max(0.0, job.completed_at - job.created_at)
         percent = 100.0 if job.final else durations.percent(elapsed)
-        return Progress(percent, elapsed, durations.typical, not job.final and durations.overdue(elapsed))
+        return Progress(percent, elapsed, durations.typical, not job.final and durations.overdue(elapsed), age)
 
     # --- the loop ---
 

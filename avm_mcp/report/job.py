@@ -139,7 +139,7 @@ class Report:
         }
         lines = situations.get(self.job.status, self._running)()
         if self.found.deduplicated:
-            ago = about(self.found.progress.elapsed)
+            ago = about(self.found.progress.age)
             if self.job.status in (SUBMITTING, UNKNOWN):  # what the first call cost is not known yet
                 return [f"This call sent nothing: the same request was made {ago} ago.", *lines]
             same = (

@@ -571,6 +571,18 @@ async def test_a_list_is_the_union_of_what_the_service_shows_and_what_is_known_h
         assert mine["task_id"] in [task["task_id"] for task in listed["tasks"]], "absence is not believed"
 
 
+async def test_a_film_that_was_asked_for_before_is_as_old_as_it_is(house):
+    """P1: who reads "5 minutes ago" under a film of an hour ago thinks of another film."""
+    async with house.client() as client:
+        await call(client, "text_to_video", {"prompt": "a kite", "wait_seconds": 900})
+        await anyio.sleep(1800)
+        again, _, said = await call(client, "text_to_video", {"prompt": "a kite"})
+    assert again["deduplicated"]
+    ago = int(said.split(" minutes ago.")[0].split()[-1])
+    assert ago >= 30
+    assert again["elapsed_seconds"] < 900
+
+
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
 async def test_a_list_is_read_page_by_page_and_nothing_is_missed_or_seen_twice(house):
     """DESIGN 3: cursor = (created_at, id), also when tasks are made meanwhile, or at one moment."""
