@@ -8,7 +8,7 @@ import anyio
 
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.models import Job
-from avm_mcp.report import WORDS, spoken
+from avm_mcp.report import standing
 from avm_mcp.service import Beat
 from avm_mcp.watcher import Progress
 
@@ -68,13 +68,5 @@ class Bar:
 
     async def __call__(self, job: Job, progress: Progress) -> None:
         self._percent = max(self._percent, progress.percent)  # more experience may say less; a bar never goes back
-        tail = f"{spoken(progress.elapsed)} of usually {spoken(progress.typical)}"
-        name = f"{job.public_id} {WORDS.get(job.status, 'being made')}"
-        self._bars.update(self._task, completed=self._percent, description=name, tail=tail)
-
-
-def standing(job: Job, progress: Progress) -> str:
-    """Return where a job stands, in one line."""
-    word = WORDS.get(job.status, "being made")
-    late = ", taking longer than usual" if progress.overdue else ""
-    return f"{word}, {spoken(progress.elapsed)} of usually {spoken(progress.typical)}{late}"
+        name, _, tail = standing(job, progress).partition(", ")
+        self._bars.update(self._task, completed=self._percent, description=f"{job.public_id} {name}", tail=tail)

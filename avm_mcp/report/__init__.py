@@ -14,7 +14,7 @@ from avm_mcp.report.faces import (
     spoken,
     stamp,
 )
-from avm_mcp.report.job import Report
+from avm_mcp.report.job import Report, standing
 from avm_mcp.report.pages import (
     NOT_LISTED,
     funds_fields,
@@ -51,4 +51,5 @@ __all__ = [
     "question_text",
     "spoken",
     "stamp",
+    "standing",
 ]

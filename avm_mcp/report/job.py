@@ -9,6 +9,7 @@ from avm_mcp.errors import AuthFailed, AvmError, ContentRejected, InsufficientCr
 from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN, Job
 from avm_mcp.report.faces import WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
 from avm_mcp.service import Found
+from avm_mcp.watcher import Progress
 
 STAYS_UNCLEAR = 1200.0
 """Seconds after which a lost answer that could not be settled is likely to stay so: the lists of ten minutes, which
@@ -19,6 +20,15 @@ FILMS: Mapping[str, str] = {"saved": "saved", "wanted": "pending", "lost": "lost
 
 LEAVES: Mapping[str, type[AvmError]] = {leaf.code: leaf for leaf in (AuthFailed, InsufficientCredits, ContentRejected)}
 """Refusals after which the same call would only be refused again."""
+
+
+def standing(job: Job, progress: Progress) -> str:
+    """Return where a job stands, in one line. The clock of one that has ended stopped before the last look at it."""
+    word, elapsed, typical = WORDS.get(job.status, "being made"), spoken(progress.elapsed), spoken(progress.typical)
+    if job.final:
+        return f"{word} after {elapsed}, usually {typical}"
+    late = ", taking longer than usual" if progress.overdue else ""
+    return f"{word}, {elapsed} of usually {typical}{late}"
 
 
 def film_word(job: Job) -> str | None:

@@ -136,8 +136,5 @@ class _Reporter:
         if percent <= self._last:
             return
         self._last = percent
-        elapsed, typical = report.spoken(progress.elapsed), report.spoken(progress.typical)
-        word = report.WORDS.get(job.status, "being made")
-        tail = ", taking longer than usual" if progress.overdue else ""
-        message = f"Task {job.public_id}: {word}, {elapsed} of usually {typical}{tail}"
+        message = f"Task {job.public_id}: {report.standing(job, progress)}"
         await self._context.report_progress(round(percent, 3), 100, message[:199])

@@ -430,6 +430,17 @@ def test_links_are_left_as_they_are(image):
     assert verbs._typed(image, [Path("/p")]) == (image, [Path("/p")])
 
 
+async def test_the_clock_of_a_film_that_is_ready_does_not_go_back(house):
+    """It ended before it was looked at: after "1 h of usually 5 min" no line may say "4 min of usually 5 min"."""
+    task = (await avm(house, "text-to-video", "a kite", "--wait", "0", "--json")).fields["task_id"]
+    await anyio.sleep(3600)
+    told = await avm(house, "get", task)
+    assert told.code == 0
+    *_, last = told.err.splitlines()
+    assert last.startswith(f"Task {task}: ready after ")
+    assert ", usually " in last
+
+
 # --- free verbs ---
 
 
