@@ -215,5 +215,6 @@ class Archive:
     def _later(self, job: Job, asked: float | None) -> None:
         tries = self._tries.get(job.id, 0) + 1
         self._tries[job.id] = tries
-        nominal = min(SLOWEST_RETRY, pacing.backoff(1, self._rng) * 2 ** min(tries, 10))
-        self._due[job.id] = anyio.current_time() + (asked if asked is not None else nominal)
+        # Never sooner than of our own accord, whatever is asked for, nor so late that the link may be dead.
+        nominal = max(asked or 0.0, pacing.backoff(1, self._rng) * 2 ** min(tries, 10))
+        self._due[job.id] = anyio.current_time() + min(SLOWEST_RETRY, nominal)

@@ -140,6 +140,22 @@ async def test_completed_without_a_link_is_asked_again_until_the_film_is_here(ho
     assert told["video_url"]
 
 
+@pytest.mark.parametrize("pause", ["0", "86400", "9" * 400], ids=["none", "a day", "for ever"])
+@pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
+async def test_a_file_host_that_asks_for_an_absurd_pause_is_asked_again_in_time(house, pause):
+    """P3: the link is dead after a day; and without a pause the loop would do nothing else."""
+    house.sandbox.faults.next("file", faults.rate_limited(pause), count=50)
+    async with house.client() as client:
+        made, *_ = await call(client, "text_to_video", {"prompt": "kite"})
+        await anyio.sleep(MADE_IN + 600)
+        asked = len([seen for seen in house.sandbox.requests if seen.endpoint == "file"])
+        assert 2 <= asked <= 15
+        house.sandbox.faults.clear()
+        await anyio.sleep(600)
+        told, *_ = await call(client, "get_task", {"task_id": made["task_id"]})
+        assert told["film"] == "saved"
+
+
 @pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
 async def test_a_film_whose_task_is_no_longer_shown_is_not_said_to_be_on_its_way_for_ever(house):
     """P3: COMPLETED without a link, then gone from the service: it is lost, and nobody asks for it any more."""
