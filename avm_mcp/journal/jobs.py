@@ -196,11 +196,14 @@ class Jobs:
         return str(found[0]["input"])
 
     async def resending(self, job_id: str, most: int, answer_by: float) -> bytes | None:
-        """Note that a lost request is sent again, and return its exact bytes; None where that may not be done."""
+        """Note that a lost request is sent again, and return its exact bytes; None where that may not be done.
+
+        What lists did not show before it proves nothing any more: the search begins anew.
+        """
         async with self._driver.writing() as tx:
             changed = await tx.run(
-                "UPDATE jobs SET resends = resends + 1, answer_by = ? WHERE id = ? AND status = ? AND resends < ?"
-                " AND task_id IS NULL AND body IS NOT NULL",
+                "UPDATE jobs SET resends = resends + 1, answer_by = ?, searches = 0, searched_since = NULL"
+                " WHERE id = ? AND status = ? AND resends < ? AND task_id IS NULL AND body IS NOT NULL",
                 *(answer_by, job_id, UNKNOWN, most),
             )
             if not changed:

@@ -206,6 +206,24 @@ async def test_it_is_sent_again_three_times_at_most_and_what_is_refused_then_pro
     assert len({seen.idempotency_key for seen in sent}) == 1
 
 
+async def test_what_lists_did_not_show_before_a_resend_is_no_proof_after_it(house):
+    """P1: ten minutes on, a resend is lost as well, but charged: the lists that are older than it say nothing of it."""
+    await house.grown_up()
+    house.sandbox.change(honours_idempotency=False)
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
+        await anyio.sleep(60)
+        house.sandbox.faults.next("generate", faults.drop())
+        told = fields(await client.call_tool("text_to_video", CALL))
+        await anyio.sleep(400)
+        house.sandbox.change(honours_idempotency=True)  # the first row that carries a key
+        await client.call_tool("text_to_video", {"prompt": "the one after", "wait_seconds": 0})
+        house.sandbox.faults.next("generate", faults.drop(after=True))
+        ends = ("NOT_CREATED", "SUBMITTED", "PROGRESS", "COMPLETED")
+        assert (await until(client, told["task_id"], *ends))["status"] != "NOT_CREATED"
+    assert len(house.sandbox.entries("charge")) == 3
+
+
 @pytest.mark.parametrize("seconds", [80, 400])
 async def test_a_request_is_not_sent_again_while_another_process_sends_it_again(house, seconds):
     """P1: what the service makes of two requests with one key at once is not known; one that hangs is given up."""
