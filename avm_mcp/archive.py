@@ -150,7 +150,7 @@ class Archive:
 
     def _last_chance(self, job: Job) -> bool:
         """Return whether a film that looks cut is taken as it is: it has had its time, or will soon be gone."""
-        now = self._now()
+        now = self._client.service_now()
         # By the job's own times, which outlive a process: where there is no keeper, none may live for so long.
         patient = now <= (job.completed_at or job.created_at) + CUT_PATIENCE
         return not patient or (job.expires_at is not None and now > job.expires_at - CUT_PATIENCE)
@@ -190,7 +190,7 @@ class Archive:
             if seen is not None and seen.video_url is not None:
                 self._changed(seen)
                 return
-        if self._now() > (job.completed_at or job.created_at) + URL_PATIENCE:
+        if self._client.service_now() > (job.completed_at or job.created_at) + URL_PATIENCE:
             await self._lose(job, "the service gave no link to the film")
         else:
             self._later(job, None)
@@ -200,7 +200,7 @@ class Archive:
         if error.retryable:
             self._denied.pop(job.id, None)
         denied = not error.retryable and now - self._denied.setdefault(job.id, now) > GONE_PATIENCE
-        if denied or (job.expires_at is not None and now > job.expires_at):
+        if denied or (job.expires_at is not None and self._client.service_now() > job.expires_at):
             await self._lose(job, error.message)
             return
         self._later(job, error.retry_after)

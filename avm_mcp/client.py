@@ -180,6 +180,10 @@ class AvmClient:
         self.answer_bytes: dict[Endpoint, int] = {}
         """How long the last good answer of an endpoint was: what is cheaper to ask is measured."""
 
+    def service_now(self) -> float:
+        """Return the time by the service's clock, as its dates are, or by ours before its first answer."""
+        return self._now() + (self.clock_skew or 0.0)
+
     # --- the seven endpoints ---
 
     async def account(self) -> Account | None:

@@ -297,10 +297,10 @@ class Service:
             said.append(f"The saved file was {job.film_error}: {job.film_path}")
         elif job.film == "saved" and job.film_path is not None and not film_whole(Path(job.film_path)):
             said.append("The saved file looks cut: the service sent no more of it.")
-        if job.video_url is not None and job.expires_at is not None and self._now() > job.expires_at:
+        watcher, now = self._upstream.watcher, self._upstream.client.service_now()
+        if job.video_url is not None and job.expires_at is not None and now > job.expires_at:
             job = replace(job, video_url=None)
             said.append("Its link is dead: the service keeps a finished video for 24 hours.")
-        watcher = self._upstream.watcher
         if not job.final and isinstance(watcher.trouble, AuthFailed):
             said.append(f"Its state cannot be read: {watcher.trouble.message}")
         progress = await watcher.progress(job)

@@ -40,6 +40,29 @@ async def test_half_a_film_in_a_flawless_answer_is_fetched_again_until_it_is_who
     assert house.sandbox.counts["file"] == count + 1
 
 
+async def test_a_clock_that_is_an_hour_ahead_takes_no_half_film_too_early(house):
+    """Its quarter of an hour is counted by the service's clock, which has dated its completion."""
+    house.sandbox.change(clock_skew_seconds=-3600)
+    house.sandbox.faults.next("file", faults.half(), count=4)
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", KITE))
+        told = await settled(client, told["task_id"], 300)
+    (film,) = films(house)
+    assert film_whole(film)
+
+
+async def test_a_clock_that_is_a_day_ahead_does_not_give_a_film_up_after_one_try(house):
+    """Nor is its link said to be dead, which lives a day by the service's clock."""
+    house.sandbox.change(clock_skew_seconds=-25 * 3600)
+    house.sandbox.faults.next("file", faults.http_error(503))
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", KITE))
+        assert told["video_url"]
+        told = await settled(client, told["task_id"], 300)
+    (film,) = films(house)
+    assert told["file"] == str(film)
+
+
 async def test_until_it_is_whole_the_caller_is_told_why_there_is_no_file(house):
     house.sandbox.faults.next("file", faults.half(), count=99)
     async with house.client() as client:
