@@ -57,8 +57,10 @@ class SqliteDriver:
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator["SqliteTransaction"]:
+        # Counted from here: in a crowd behind others' lock, each would otherwise begin its wait after all before it.
+        give_up = anyio.current_time() + PATIENCE
         async with self._writer:
-            await self._patiently("BEGIN IMMEDIATE")
+            await self._patiently("BEGIN IMMEDIATE", give_up=give_up)
             # From here on nothing waits, unless COMMIT must: a cancellation cannot fall between two statements.
             try:
                 yield SqliteTransaction(self._connection)
@@ -84,8 +86,8 @@ class SqliteDriver:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    async def _patiently(self, sql: str, *values: object) -> list[Row]:
-        give_up = anyio.current_time() + PATIENCE
+    async def _patiently(self, sql: str, *values: object, give_up: float | None = None) -> list[Row]:
+        give_up = give_up or anyio.current_time() + PATIENCE
         while True:
             try:
                 return self._translated(lambda: _fetched(self._connection, sql, values))

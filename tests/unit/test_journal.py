@@ -541,6 +541,27 @@ async def test_a_cancelled_wait_leaves_nothing_behind(tmp_path: Path, journal: J
     assert not (await reserve(journal, draft())).duplicate
 
 
+async def test_a_crowd_behind_a_lock_that_stays_is_told_together(tmp_path: Path, journal: Journal) -> None:
+    """P4: not one after the other, each after a patience of its own."""
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    start = anyio.current_time()
+    told: list[float] = []
+
+    async def one(number: int) -> None:
+        with pytest.raises(StateUnavailable, match="too long"):
+            await reserve(journal, draft(f"i{number}"))
+        told.append(anyio.current_time() - start)
+
+    async with anyio.create_task_group() as group:
+        for number in range(5):
+            group.start_soon(one, number)
+    assert PATIENCE <= min(told) <= max(told) < PATIENCE + 1
+    other.execute("ROLLBACK")
+    other.close()
+    assert not (await reserve(journal, draft())).duplicate
+
+
 async def test_an_exception_inside_a_transaction_takes_everything_back(journal: Journal) -> None:
     async def breaks() -> None:
         async with journal._driver.writing() as tx:
