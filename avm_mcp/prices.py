@@ -139,7 +139,7 @@ class Prices:
 
     async def _quote(self, model: str, seconds: int) -> Quote | None:
         cached = self._quotes.get((model, seconds))
-        if cached and self._now() - cached[0] < QUOTE_LIFE:
+        if cached and 0 <= self._now() - cached[0] < QUOTE_LIFE:  # below 0, the clock was put back since
             return cached[1]
         if self._client is None or anyio.current_time() < self._silent_until:
             return None

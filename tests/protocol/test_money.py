@@ -143,6 +143,20 @@ async def test_a_quote_that_fails_does_not_open_the_cap(house):
     assert house.sandbox.posts == 0
 
 
+async def test_a_quote_does_not_outlive_a_clock_that_was_put_back(house):
+    """P8: a cap would be measured by it for as long as the clock was ahead."""
+    await house.grown_up()
+    async with house.client() as client:
+        await call(client, "text_to_video", {**KITE, "max_credits": 15})
+        house.wall.skew -= 24 * 3600
+        await anyio.sleep(700)
+        dear = {"model": "t2v", "credits": 40, "usdPerCredit": 0.01, "currentBalance": 900, "affordable": True}
+        house.sandbox.faults.next("quote", faults.http_error(200, body=json.dumps(dear)))
+        told, _ = await refused(client, "text_to_video", {"prompt": "a heron", "max_credits": 15})
+        assert told["code"] == "BUDGET_EXCEEDED"
+    assert house.sandbox.posts == 1
+
+
 @pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="40")], indirect=True)
 async def test_the_cap_of_a_day_counts_what_was_spent_and_not_what_came_back(house):
     """P8: in UTC days; a failed film's credits are free again; a duplicate costs nothing."""
