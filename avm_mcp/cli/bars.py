@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from avm_mcp.cli.terminal import Terminal
+from avm_mcp.cli.terminal import Terminal, harmless
 from avm_mcp.models import Job
 from avm_mcp.report import standing
 from avm_mcp.service import Beat
@@ -69,4 +69,5 @@ class Bar:
     async def __call__(self, job: Job, progress: Progress) -> None:
         self._percent = max(self._percent, progress.percent)  # more experience may say less; a bar never goes back
         name, _, tail = standing(job, progress).partition(", ")
-        self._bars.update(self._task, completed=self._percent, description=f"{job.public_id} {name}", tail=tail)
+        name = f"{harmless(job.public_id)} {name}"
+        self._bars.update(self._task, completed=self._percent, description=name, tail=tail)

@@ -45,7 +45,7 @@ class Terminal:
     async def agreed(self, question: str) -> bool:
         """Ask on stderr and return whether the answer is yes; anything else, and no answer, is no."""
         assert self.inp is not None
-        print(f"{_harmless(question)} [y/N] ", end="", file=self.err, flush=True)
+        print(f"{harmless(question)} [y/N] ", end="", file=self.err, flush=True)
         if os.name == "posix":  # elsewhere the loop stands still meanwhile; nothing was sent yet that it would serve
             import anyio
 
@@ -67,15 +67,18 @@ class Terminal:
             self.say(text())
 
     def say(self, text: str) -> None:
-        print(_harmless(text), file=self.out, flush=True)
+        print(harmless(text), file=self.out, flush=True)
 
     def fields(self, values: Mapping[str, Any]) -> None:
         wide = (getattr(self.out, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
-        print(json.dumps(values, ensure_ascii=not wide), file=self.out, flush=True)
+        text = json.dumps(values, ensure_ascii=not wide)
+        # JSON itself escapes half of what a terminal obeys; escaped, the rest means the same and does nothing.
+        shown = "".join(ch if ch.isprintable() else json.dumps(ch)[1:-1] for ch in text)
+        print(shown, file=self.out, flush=True)
 
     def note(self, text: str) -> None:
         """Print beside the result: on stderr."""
-        print(_harmless(text), file=self.err, flush=True)
+        print(harmless(text), file=self.err, flush=True)
 
     def interrupted(self) -> None:
         """Say that a signal ended it before anything came of it; a program that reads JSON is not left with nothing."""
@@ -98,7 +101,7 @@ class Terminal:
             self.note(error_text(error, self.face))
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Return text without what a terminal would obey: prompts, titles and messages come from elsewhere."""
     return "".join(ch if ch == "\n" or ch.isprintable() else " " for ch in text)
 

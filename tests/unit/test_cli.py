@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
 from PIL import Image
 
 from avm_mcp import arguments, errors
-from avm_mcp.cli import doctor, entry, exits, films, keepers, servers, verbs
+from avm_mcp.cli import bars, doctor, entry, exits, films, keepers, servers, verbs
 from avm_mcp.cli.doctor import examine
 from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
 from avm_mcp.cli.signals import Stopped
@@ -21,6 +22,7 @@ from avm_mcp.cli.verbs import Session
 from avm_mcp.errors import AvmError
 from avm_mcp.report import SHELL_FACE, Place, Report
 from avm_mcp.sandbox import faults
+from avm_mcp.watcher import Progress
 
 
 class Told:
@@ -461,6 +463,34 @@ async def test_control_characters_from_elsewhere_never_reach_the_terminal(house)
     told = await avm(house, "list")
     assert "\x1b" not in told.out
     assert "\x07" not in told.out
+
+
+async def test_control_characters_in_an_id_never_reach_the_terminal_by_the_bar(monkeypatch):
+    """An id is what the service says it is; rich takes some control characters out, and leaves the escape."""
+
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal(io.StringIO(), Screen())
+    with bars.moving(terminal) as drawn:
+        job = SimpleNamespace(public_id="ck\x1b[2J\x1b]0;x\x07\x9b31m", status="PROGRESS")
+        await bars.Bar(drawn)(job, Progress(3.0, 9.0, 3.0, overdue=False))
+        drawn.refresh()
+    assert "[2J" in terminal.err.getvalue()
+    assert not [bad for bad in ("\x1b[2J", "\x1b]", "\x9b") if bad in terminal.err.getvalue()]
+
+
+def test_json_holds_nothing_that_a_terminal_obeys_and_means_the_same():
+    text = "a\x1b[2J\x9b31m\x7f\u202eb\u2066\u2028 – ü 滝"
+    terminal = Terminal(io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO(), json=True)
+    terminal.fields({"prompt": text})
+    terminal.out.seek(0)
+    told = terminal.out.read()
+    assert json.loads(told) == {"prompt": text}
+    assert told.rstrip("\n").isprintable()
+    assert "– ü 滝" in told
 
 
 def test_json_is_ascii_where_the_stream_is_not_utf8():
