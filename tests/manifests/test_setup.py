@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import tempfile
 import tomllib
 from io import StringIO
 from pathlib import Path
@@ -282,6 +283,28 @@ def test_a_link_stays_a_link_and_rights_stay(home):
     avm_setup("cursor", "--remove")
     assert path.is_symlink()
     assert real.read_text() == "{}"
+
+
+@pytest.mark.parametrize("argv", [(), ("--remove",)])
+@every
+def test_what_a_host_writes_meanwhile_is_not_written_over(host, argv, monkeypatch):
+    """A host that runs writes its own file; what it wrote between our reading and our writing was lost."""
+    path = filled(host, "{}" if host.form == "json" else "a: 1\n" if host.form == "yaml" else "a = 1\n")
+    if argv:
+        avm_setup(host.name)
+    theirs = path.read_text() + "\n"
+    make = tempfile.mkstemp
+
+    def meanwhile(**where: object) -> tuple[int, str]:
+        if ".before-avm" not in str(where["prefix"]):
+            path.write_text(theirs)
+        return make(**where)
+
+    monkeypatch.setattr("avm_mcp.cli.setup.files.tempfile.mkstemp", meanwhile)
+    with pytest.raises(AvmError, match="another program has just changed it"):
+        avm_setup(host.name, *argv)
+    assert path.read_text() == theirs
+    assert not [one for one in path.parent.iterdir() if one.name.startswith(f".{path.name}.")]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="making links takes rights elsewhere")

@@ -58,7 +58,11 @@ class File:
         return self.path.with_name(self.path.name + ".before-avm")
 
     def write(self, text: str) -> None:
-        """Replace it in one step; who may read it stays as it was, and a link stays a link."""
+        """Replace it in one step; who may read it stays as it was, and a link stays a link.
+
+        Raises:
+            Unreadable: It is no longer what was read: hosts write their files whenever they like.
+        """
         target = self.path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
@@ -69,8 +73,10 @@ class File:
                 stream.flush()
                 os.fsync(stream.fileno())
             Path(name).chmod(mode)
+            if File.read(self.path).text != self.text:
+                raise Unreadable("another program has just changed it; the same command again is safe")
             Path(name).replace(target)
-        except OSError:
+        except (OSError, Unreadable):
             with contextlib.suppress(OSError):
                 Path(name).unlink()
             raise
