@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -216,6 +217,9 @@ class Job:
 Credits = Annotated[int, Field(ge=0, le=10**12)]
 """No other number can be a price: it would count against a cap, or not fit into the journal."""
 
+Link = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]+$")]
+"""One line: a link is told as it is, so nothing else may come along in it."""
+
 LONGEST = 24 * 3600
 """Seconds; a film that is said to be longer counts as one of unknown length."""
 
@@ -258,7 +262,7 @@ class Accepted(_Wire):
 class Output(_Wire):
     """The `output` of a task, in any of the shapes that were seen or documented."""
 
-    url: str | None = Field(default=None, validation_alias=AliasChoices("url", "videoUrl", "video_url"))
+    url: Link | None = Field(default=None, validation_alias=AliasChoices("url", "videoUrl", "video_url"))
     error: str | None = None
     msg: str | None = None
 
