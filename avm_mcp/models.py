@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
@@ -224,6 +225,16 @@ LONGEST = 24 * 3600
 """Seconds; a film that is said to be longer counts as one of unknown length."""
 
 
+def _dated(value: datetime) -> datetime:
+    """Take a date without a zone for UTC; one that is far off is none, since it could not even be told."""
+    if not 2000 <= value.year < 2200:
+        raise ValueError(value.year)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+Date = Annotated[datetime, AfterValidator(_dated)]
+
+
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True)
 
@@ -278,8 +289,8 @@ class TaskSnapshot(_Wire):
     id: str = Field(min_length=1)
     status: str
     model: str = ""
-    created_at: datetime | None = Field(default=None, alias="createdAt")
-    completed_at: datetime | None = Field(default=None, alias="completedAt")
+    created_at: Date | None = Field(default=None, alias="createdAt")
+    completed_at: Date | None = Field(default=None, alias="completedAt")
     input: dict[str, Any] = Field(default_factory=dict[str, Any])
     output: Output | None = None
     credits_charged: Credits | None = Field(default=None, alias="creditsCharged")
@@ -291,11 +302,6 @@ class TaskSnapshot(_Wire):
     def _tolerate_odd_output(cls, value: object) -> object:
         """An output of no known shape must not hide the task itself."""
         return value if isinstance(value, str | dict) else None  # pyright: ignore[reportUnknownVariableType]
-
-    @field_validator("created_at", "completed_at")
-    @classmethod
-    def _utc(cls, value: datetime | None) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
     @property
     def video_url(self) -> str | None:

@@ -113,7 +113,7 @@ LONGER: Mapping[str, tuple[int, str]] = {
     "arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
     "client": (430, "seven endpoints and how each answer is read: one thing"),
     "journal/jobs": (400, "every statement that writes a job, side by side"),
-    "models": (370, "the nouns"),
+    "models": (380, "the nouns"),
     "recovery": (360, "one lost answer, from what is known of it to the end"),
     "service": (520, "the use cases"),
     "submission": (370, "one paid request from intent to answer"),

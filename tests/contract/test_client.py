@@ -260,7 +260,9 @@ async def test_every_shape_of_output_is_read(table: Any, output: object, url: st
 @pytest.mark.parametrize(
     "odd",
     [
-        {"createdAt": "yesterday"}, {"completedAt": 5e300}, {"input": None}, {"input": []}, {"model": None},
+        {"createdAt": "yesterday"}, {"completedAt": 5e300}, {"createdAt": "9999-12-31T23:59:59-12:00"},
+        {"completedAt": "9999-12-31T23:59:59Z"}, {"createdAt": "0001-01-01T00:00:00+14:00"},
+        {"input": None}, {"input": []}, {"model": None},
         {"creditsCharged": "many"}, {"creditsRefunded": 1.5}, {"idempotencyKey": 7}, {"brandNew": {"a": 1}},
     ],
     ids=str,

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from avm_mcp.sandbox import faults
-from tests.house import LEGACY, MODERN, error, text
+from tests.house import LEGACY, MODERN, error, fields, text
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import SLACK, Heard, call, made_in
 
@@ -330,3 +330,13 @@ async def test_an_odd_amount_in_the_answer_to_a_submit_loses_no_task(house, amou
         told, *_ = await call(client, "text_to_video", {"prompt": "a leaf", "wait_seconds": 0})
     assert told["task_id"] == "task-1"
     assert told["credits"]["quoted"] > 0
+
+
+@pytest.mark.parametrize("date", ["9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"])
+async def test_a_date_that_cannot_be_told_hides_no_list(house, date):
+    """P2: one odd row, and list_tasks, which is for ids that were lost, ended as a bug."""
+    row = {"id": "ck1", "model": "t2v", "status": "COMPLETED", "createdAt": date, "completedAt": date}
+    house.sandbox.faults.next("list", faults.http_error(200, body=json.dumps({"tasks": [row]})), count=9)
+    async with house.client() as client:
+        told = fields(await client.call_tool("list_tasks", {}))
+    assert [task["task_id"] for task in told["tasks"]] == ["ck1"]
