@@ -341,14 +341,19 @@ class Service:
     # --- list, cancel, account ---
 
     async def list(self, *, status: str | None, limit: int, cursor: str | None) -> Listing:
-        """Return the union of what the upstream lists and the journal holds, newest first."""
+        """Return the union of what the upstream lists and the journal holds, newest first.
+
+        Raises:
+            AvmError: The service could not be asked, and nothing is known here.
+        """
         after = _position(cursor) if cursor else None
         notes: list[str] = []
         upstream = self._upstream
+        trouble: AvmError | None = None
         try:
             listed = await _soon(upstream.watcher.listed())
         except AvmError as error:
-            listed = []
+            trouble, listed = error, []
             notes.append(f"The service could not be asked. {error.message} This is what is known here.")
         rows: dict[str, Job] = {}
         for seen in listed:
@@ -359,6 +364,8 @@ class Service:
         for job in await self._journal.newest(self.account, LISTED):
             if job.status != NOT_CREATED:
                 rows.setdefault(job.public_id, job)
+        if trouble is not None and not rows:
+            raise trouble  # to find nothing where nobody could be asked is no answer
         wanted = [job for job in rows.values() if _matches(job, status)]
         wanted.sort(key=_key, reverse=True)
         page = [job for job in wanted if after is None or _key(job) < after]

@@ -23,6 +23,7 @@ from avm_mcp.errors import AvmError
 from avm_mcp.report import SHELL_FACE, Place, Report
 from avm_mcp.sandbox import faults
 from avm_mcp.watcher import Progress
+from tests.house import KEY
 
 
 class Told:
@@ -455,6 +456,22 @@ async def test_quote_account_and_list_tell_text_and_fields(house):
     assert account["output_folder"] == str(house.films)
     assert "Balance: 1000 credits" in (await avm(house, "account")).out
     assert "No videos found." in (await avm(house, "list")).out
+
+
+async def test_a_list_that_nobody_could_be_asked_for_is_not_an_empty_one(house):
+    """Whose key is refused, or whose service is down, has not lost the videos that were paid for."""
+    house.sandbox.revoke(KEY)
+    told = await avm(house, "list")
+    assert told.code == 3
+    assert "No videos found" not in told.out + told.err
+    assert "Next: check AVM_API_KEY" in told.err
+    house.sandbox.revoke(KEY, revoked=False)
+    await avm(house, "text-to-video", "a kite", "--wait", "0")
+    house.sandbox.revoke(KEY)
+    told = await avm(house, "list")
+    assert told.code == 0
+    assert "This is what is known here." in told.out
+    assert '"a kite"' in told.out
 
 
 async def test_control_characters_from_elsewhere_never_reach_the_terminal(house):
