@@ -224,3 +224,14 @@ def quoted(text: object, limit: int = 300) -> str:
     line = " ".join("".join(ch if ch.isprintable() else " " for ch in str(text)).split())
     line = line.replace('"', "'")
     return f'"{line[:limit]}…"' if len(line) > limit else f'"{line}"'
+
+
+def capped(name: str, *, tomorrow: bool = False) -> str:
+    """Return the next step where the cap of this name is in the way; on another day it may leave enough."""
+    if tomorrow:
+        return (
+            "{model:tell the user; a new day starts at 00:00 UTC, and only the user can raise}"
+            f"{{person:wait for the new day at 00:00 UTC, or raise}} {name}."
+        )
+    dear = "{model:tell the user the price and the cap; only the user can raise}{person:make it cheaper, or raise}"
+    return f"{dear} {name}."

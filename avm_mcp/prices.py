@@ -8,7 +8,7 @@ import anyio
 from avm_mcp import catalog
 from avm_mcp.client import AvmClient
 from avm_mcp.config import Settings
-from avm_mcp.errors import AvmError, BudgetExceeded, StateUnavailable
+from avm_mcp.errors import AuthFailed, AvmError, BudgetExceeded, NotConfigured, StateUnavailable, capped
 from avm_mcp.journal import Journal
 from avm_mcp.models import ImageInput, Price, Quote, VideoRequest
 
@@ -50,6 +50,7 @@ class Prices:
         self._client = client
         self._account = account
         self._now = now
+        self._refused = False
         self._silent_until = float("-inf")
         self._quotes: dict[tuple[str, int], tuple[float, Quote]] = {}
 
@@ -58,6 +59,13 @@ class Prices:
         """Return the caps that are set, by what they count."""
         named = {"per_call": self._settings.AVM_MAX_CREDITS_PER_CALL, "per_day": self._settings.AVM_MAX_CREDITS_PER_DAY}
         return {name: cap for name, cap in named.items() if cap is not None}
+
+    @property
+    def lacks(self) -> type[AvmError] | None:
+        """Return what keeps this account from starting any film, as far as the last quote showed."""
+        if self._client is None:
+            return NotConfigured
+        return AuthFailed if self._refused else None
 
     async def left_today(self) -> int | None:
         """Return the credits that the daily cap still allows; None without one."""
@@ -101,8 +109,8 @@ class Prices:
         """
         cap = self.call_cap(max_credits)
         estimate = catalog.estimate(request.model, request.seconds)
-        capped = cap is not None or self._settings.AVM_MAX_CREDITS_PER_DAY is not None
-        if not capped and not self.needs_yes(estimate):
+        limited = cap is not None or self._settings.AVM_MAX_CREDITS_PER_DAY is not None
+        if not limited and not self.needs_yes(estimate):
             return Price(estimate, "estimate")
         price = await self.of(request.model, request.seconds)
         if cap is not None and price.credits > cap:
@@ -115,8 +123,7 @@ class Prices:
                 next_step="{model:tell the user the price; if they agree,}{person:if you agree,}"
                 f" repeat the {{call}} with {{max_credits:{price.credits}}}."
                 if named == "max_credits"
-                else "{model:tell the user the price and the cap; only the user can raise}"
-                "{person:make it cheaper, or raise} AVM_MAX_CREDITS_PER_CALL.",
+                else capped("AVM_MAX_CREDITS_PER_CALL"),
             )
         return price
 
@@ -147,7 +154,9 @@ class Prices:
         with anyio.move_on_after(QUOTE_PATIENCE) as patience:
             try:
                 quote = await self._client.quote(model, _sample(model, seconds).fields())
+                self._refused = False
             except AvmError as error:
+                self._refused = isinstance(error, AuthFailed)
                 logger.warning("no quote for %s: %s", model, error.message)
         if patience.cancelled_caught:
             self._silent_until = anyio.current_time() + QUOTE_PAUSE

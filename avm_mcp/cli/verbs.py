@@ -125,11 +125,13 @@ class Session:
     async def _quote(self, given: Arguments) -> int:
         model = given["model"]
         seconds = given["segments"] * 5 if model == "lv" else given["duration"]
-        service, prices = self._runtime.service, self._runtime.service.prices
+        prices = self._runtime.service.prices
         price = await self._unless_stopped(lambda: prices.of(model, seconds))
         left = await prices.left_today()
         self._terminal.result(
-            lambda: report.price_text(model, seconds, price, self._terminal.face, left, keyless=not service.configured),
+            lambda: report.price_text(
+                model, seconds, price, self._terminal.face, left, caps=prices.caps, lacks=prices.lacks
+            ),
             lambda: report.price_fields(model, seconds, price, left),
         )
         return exits.OK

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable
+from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable, capped
 from avm_mcp.journal.driver import Driver, Row, Transaction
 from avm_mcp.journal.spending import spending
 from avm_mcp.models import (
@@ -119,8 +119,7 @@ class Jobs:
                 f" credits, {spent} are spent today, and AVM_MAX_CREDITS_PER_DAY is {cap}.",
                 field="AVM_MAX_CREDITS_PER_DAY",
                 allowed=f"{max(0, cap - spent)} credits more today (UTC)",
-                next_step="{model:tell the user; }a new day starts at 00:00 UTC"
-                "{model:, and only the user can raise the cap}.",
+                next_step=capped("AVM_MAX_CREDITS_PER_DAY", tomorrow=price is None or price <= cap),
             )
 
     async def _insert(self, tx: Transaction, job: Job, *, live: int, body: bytes | None, input_json: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from avm_mcp import catalog
-from avm_mcp.errors import NotConfigured, quoted
+from avm_mcp.errors import AuthFailed, AvmError, NotConfigured, capped, quoted
 from avm_mcp.models import Job, Price, VideoRequest
 from avm_mcp.report.faces import WORDS, Face, Place, clipped, given, money, stamp
 from avm_mcp.report.job import Report, film_word
@@ -43,12 +43,30 @@ def _where(job: Job) -> str:
 
 
 def price_text(
-    model: str, seconds: int, price: Price, face: Face, cap_left: int | None = None, *, keyless: bool = False
+    model: str,
+    seconds: int,
+    price: Price,
+    face: Face,
+    cap_left: int | None = None,
+    *,
+    caps: Mapping[str, int],
+    lacks: type[AvmError] | None = None,
 ) -> str:
-    """Return a price as text; where there is no key, what it takes to start a film comes next."""
+    """Return a price as text; where no such film can be started, what it takes comes next.
+
+    Args:
+        model: Of the film.
+        seconds: Its length.
+        price: What it costs.
+        face: Who reads it.
+        cap_left: Credits that the daily cap still allows.
+        caps: The caps that are set, by what they count.
+        lacks: What keeps this account from starting any film.
+    """
     certain = price.basis == "quote"
     amount = money(price.credits, certain=certain, dollars=certain)
-    source = "the service's quote" if certain else "the highest price known; the service gives no quote"
+    silent = "refused the API key" if lacks is AuthFailed else "gives no quote"
+    source = "the service's quote" if certain else f"the highest price known; the service {silent}"
     balance = "" if price.balance is None else f" The balance is {price.balance}."
     short = price.balance is not None and price.balance < price.credits
     step = (
@@ -56,11 +74,16 @@ def price_text(
         if short
         else "{model:tell the user the price, and start the video if they agree}{person:start it, if that is fine}."
     )
-    if keyless:
-        step = NotConfigured.default_next_step
+    if caps.get("per_call", price.credits) < price.credits:
+        step = capped("AVM_MAX_CREDITS_PER_CALL")
+    elif cap_left is not None and cap_left < price.credits:
+        step = capped("AVM_MAX_CREDITS_PER_DAY", tomorrow=price.credits <= caps.get("per_day", 0))
+    if lacks is not None:
+        step = lacks.default_next_step
     parts = seconds // catalog.SEGMENT_SECONDS if model == "lv" else 0
     what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
     left = "" if cap_left is None else f" The daily cap leaves {cap_left} credits today."
+    left += f" A film may cost {caps['per_call']} credits at most." if "per_call" in caps else ""
     return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {face.say(step)}"
 
 

@@ -138,13 +138,13 @@ class Desk:
         return self._told(await self._backend.service.cancel(given["task_id"]), given)
 
     async def _quote_video(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
-        service = self._backend.service
+        prices = self._backend.service.prices
         seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
-        price = await service.prices.of(given["model"], seconds)
-        left = await service.prices.left_today()
+        price = await prices.of(given["model"], seconds)
+        left = await prices.left_today()
         shown = report.price_fields(given["model"], seconds, price, left)
-        keyless = not service.configured
-        return _said(report.price_text(given["model"], seconds, price, MODEL_FACE, left, keyless=keyless), shown)
+        text = report.price_text(given["model"], seconds, price, MODEL_FACE, left, caps=prices.caps, lacks=prices.lacks)
+        return _said(text, shown)
 
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         service, backend = self._backend.service, self._backend

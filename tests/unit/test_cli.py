@@ -458,6 +458,22 @@ async def test_quote_account_and_list_tell_text_and_fields(house):
     assert "No videos found." in (await avm(house, "list")).out
 
 
+async def test_a_price_that_may_not_be_spent_is_not_offered(house):
+    """What "Next:" says is done to the letter: a start that a cap or the key refuses is no next step."""
+    assert "Next: start it" in (await avm(house, "quote", "t2v")).out
+    told = await avm(house, "quote", "t2v", AVM_MAX_CREDITS_PER_CALL="10")
+    assert "Next: make it cheaper, or raise AVM_MAX_CREDITS_PER_CALL." in told.out
+    told = await avm(house, "quote", "t2v", AVM_MAX_CREDITS_PER_DAY="10")
+    assert "Next: make it cheaper, or raise AVM_MAX_CREDITS_PER_DAY." in told.out
+    await avm(house, "text-to-video", "a kite", "--wait", "0")
+    told = await avm(house, "quote", "t2v", AVM_MAX_CREDITS_PER_DAY="20")
+    assert "Next: wait for the new day at 00:00 UTC, or raise AVM_MAX_CREDITS_PER_DAY." in told.out
+    house.sandbox.revoke(KEY)
+    told = await avm(house, "quote", "t2v")
+    assert "the service refused the API key" in told.out
+    assert "Next: check AVM_API_KEY" in told.out
+
+
 async def test_a_list_that_nobody_could_be_asked_for_is_not_an_empty_one(house):
     """Whose key is refused, or whose service is down, has not lost the videos that were paid for."""
     house.sandbox.revoke(KEY)
