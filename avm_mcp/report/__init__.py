@@ -13,8 +13,9 @@ from avm_mcp.report.faces import (
     money,
     spoken,
     stamp,
+    standing,
 )
-from avm_mcp.report.job import Report, standing
+from avm_mcp.report.job import Report
 from avm_mcp.report.pages import (
     NOT_LISTED,
     funds_fields,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTED, SUBMITTING, UNKNOWN, Job
+from avm_mcp.watcher import Progress
 
 PROMPT_SHOWN = 200
 USD_PER_CREDIT = 0.01
@@ -204,3 +205,12 @@ def clipped(text: str, limit: int = PROMPT_SHOWN) -> str:
     """Return text as one line of at most `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def standing(job: Job, progress: Progress) -> str:
+    """Return where a job stands, in one line. The clock of one that has ended stopped before the last look at it."""
+    word, elapsed, typical = WORDS.get(job.status, "being made"), spoken(progress.elapsed), spoken(progress.typical)
+    if job.final:
+        return f"{word} after {elapsed}, usually {typical}"
+    late = ", taking longer than usual" if progress.overdue else ""
+    return f"{word}, {elapsed} of usually {typical}{late}"

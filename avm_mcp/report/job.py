@@ -9,7 +9,6 @@ from avm_mcp.errors import AuthFailed, AvmError, ContentRejected, InsufficientCr
 from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN, Job
 from avm_mcp.report.faces import WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
 from avm_mcp.service import Found
-from avm_mcp.watcher import Progress
 
 STAYS_UNCLEAR = 1200.0
 """Seconds after which a lost answer that could not be settled is likely to stay so: the lists of ten minutes, which
@@ -20,15 +19,6 @@ FILMS: Mapping[str, str] = {"saved": "saved", "wanted": "pending", "lost": "lost
 
 LEAVES: Mapping[str, type[AvmError]] = {leaf.code: leaf for leaf in (AuthFailed, InsufficientCredits, ContentRejected)}
 """Refusals after which the same call would only be refused again."""
-
-
-def standing(job: Job, progress: Progress) -> str:
-    """Return where a job stands, in one line. The clock of one that has ended stopped before the last look at it."""
-    word, elapsed, typical = WORDS.get(job.status, "being made"), spoken(progress.elapsed), spoken(progress.typical)
-    if job.final:
-        return f"{word} after {elapsed}, usually {typical}"
-    late = ", taking longer than usual" if progress.overdue else ""
-    return f"{word}, {elapsed} of usually {typical}{late}"
 
 
 def film_word(job: Job) -> str | None:
@@ -184,8 +174,10 @@ class Report:
         return f"It will be saved in {self._place.folder}{how}."
 
     def _being_sent(self) -> list[str]:
+        price = cost(self.job)
+        would = f" If it is accepted, it costs {price}." if price else ""
         return [
-            f"The request was sent and the service has not answered yet. Id {self.job.id}.",
+            f"The request was sent and the service has not answered yet.{would} Id {self.job.id}.",
             self._say("It goes on without this {call}."),
             self._say("{do} {get_task}.") + f" {self._never_again()}.",
         ]
@@ -195,7 +187,7 @@ class Report:
         paid = f" It may have cost {price}." if price else ""
         lines = [
             "Unclear whether the video was started: the service's answer was lost."
-            f"{paid} This server keeps looking and does not pay twice. Id {self.job.id}."
+            f"{paid} {self._looking()} Id {self.job.id}."
         ]
         if self.found.progress.elapsed < STAYS_UNCLEAR:
             return [*lines, self._say("{do} {get_task}.") + f" {self._never_again()}."]
@@ -208,6 +200,14 @@ class Report:
             )
             + f" {self._face.next_take.format(take=self.job.take + 1)}.",
         ]
+
+    def _looking(self) -> str:
+        """A command that ends looks for nothing any more; a server does, and so does a keeper."""
+        if self._face.hosted:
+            return "This server keeps looking and does not pay twice."
+        if self._place.goes_on:
+            return f"It is looked for{self._face.stays}, and not paid twice."
+        return self._say("{get_task} looks for it; nothing is paid twice.")
 
     def _started(self) -> list[str]:
         job = self.job
@@ -273,9 +273,16 @@ class Report:
                 else "{model:tell the user that }it is gone. "
             )
         elif self.job.film == "wanted" and not self._place.fleeting:
-            told = "{model:give the user the link exactly as written. }{person:{do} {get_task} to save it. }"
+            why = "{model:say why the file is not saved yet, and }" if self.job.film_error else ""
+            mend = (
+                "run avm save {id} --to FOLDER with one that can be written"
+                if self._place.trouble is not None
+                else "{do} {get_task} to save it"
+            )
+            told = f"{why}{{model:give the user the link exactly as written. }}{{person:{mend}. }}"
         else:
-            show = "{show}. " if self.file and not self._place.fleeting else ""
+            save = "run avm save {id} to have it on this disk. " if self.job.film == "off" and self.link else ""
+            show = "" if self._place.fleeting else "{show}. " if self.file else save
             told = f"{{model:give the user {both} exactly as written. }}{{person:{show}}}"
         return [*lines, f"{self._say(told)}{self._another()}."]
 

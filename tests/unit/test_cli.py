@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,8 @@ from avm_mcp.cli.signals import Stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.cli.verbs import Session
 from avm_mcp.errors import AvmError
-from avm_mcp.report import SHELL_FACE, Place, Report
+from avm_mcp.models import UNKNOWN
+from avm_mcp.report import MODEL_FACE, SHELL_FACE, Place, Report
 from avm_mcp.sandbox import faults
 from avm_mcp.watcher import Progress
 from tests.house import KEY
@@ -657,6 +659,43 @@ async def test_a_film_on_its_way_has_a_next_step_that_gets_it(house):
     house.sandbox.faults.next("file", faults.http_error(503), count=99)
     done = await avm(house, "text-to-video", "five")
     assert f"Next: run avm get {house.sandbox.tasks()[0].id} to save it. For another version" in done.out
+
+
+async def test_where_no_film_can_be_saved_the_next_step_saves_it_elsewhere(house):
+    """P3. Looking again does not help where the folder cannot be written."""
+    house.sandbox.faults.next("file", faults.http_error(503), count=99)
+    made = (await avm(house, "text-to-video", "a", "--json")).fields
+    async with house.runtime() as runtime:
+        found = await runtime.service.find(made["task_id"])
+        full = Place(house.films, trouble="it may not be written to")
+        shell, model = (Report(found, face, full).text() for face in (SHELL_FACE, MODEL_FACE))
+    assert f"Next: run avm save {made['task_id']} --to FOLDER with one that can be written." in shell
+    assert "Next: say why the file is not saved yet, and give the user the link exactly as written." in model
+
+
+async def test_a_film_that_is_not_saved_here_can_be(house):
+    """P3. It was made elsewhere, or AVM_SAVE is off: after a day its link is dead."""
+    made = (await avm(house, "text-to-video", "a", "--json", AVM_SAVE="off")).fields
+    assert "file" not in made
+    told = await avm(house, "get", made["task_id"])
+    assert f"Next: run avm save {made['task_id']} to have it on this disk. For another version" in told.out
+
+
+@pytest.mark.parametrize(
+    ("face", "goes_on", "said"),
+    [
+        (MODEL_FACE, False, "This server keeps looking and does not pay twice."),
+        (SHELL_FACE, True, "It is looked for by itself, in the background, and not paid twice."),
+        (SHELL_FACE, False, "looks for it; nothing is paid twice."),
+    ],
+)
+async def test_who_looks_for_a_lost_answer_is_said_truly(house, face, goes_on, said):
+    """P1. A command that has ended looks for nothing."""
+    made = (await avm(house, "text-to-video", "a", "--wait", "0", "--json")).fields
+    async with house.runtime() as runtime:
+        found = await runtime.service.find(made["task_id"])
+        lost = replace(found, job=replace(found.job, status=UNKNOWN))
+        assert said in Report(lost, face, Place(house.films, goes_on=goes_on)).text()
 
 
 async def test_what_has_ended_is_not_waited_for(house):
