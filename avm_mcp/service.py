@@ -448,9 +448,9 @@ class Service:
         if self._given is None:
             return Funds(None, today, known, ("There is no API key, so no video can be made.",), keyless=True)
         account = await _soon(self._given.client.account())
-        if account is None:
-            return Funds(None, today, known, ("The service does not tell the balance.",))
-        return Funds(account.balance, today, *_offered(account, known))
+        known, notes = _offered(account, known) if account else (known, ("The service does not tell the balance.",))
+        warned = (self._journal.warning,) if self._journal.warning else ()
+        return Funds(account.balance if account else None, today, known, (*notes, *warned))
 
     # --- after a restart ---
 

@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "journal.db"
 
 _IN_MEMORY = (
-    "Jobs are kept in memory only: if this process ends, a running video is found again only through list_tasks, and a"
-    " daily cap refuses every paid call."
+    "Jobs are kept in memory only: once this process has ended, a video is found again only in the account's list, the"
+    " same request makes and costs another one, and a daily cap refuses every paid call."
 )
 _FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
 
