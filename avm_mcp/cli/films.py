@@ -53,7 +53,8 @@ async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | No
         try:
             (start or _start)([*_player(), found.job.film_path])
         except OSError as error:
-            terminal.note(f"No player could be started ({error.strerror}); the file is {found.job.film_path}")
+            player = "".join(f"{name}: " for name in _player())
+            terminal.note(f"No player could be started ({player}{error.strerror}); the file is {found.job.film_path}")
     return code
 
 

@@ -161,6 +161,11 @@ _ABOUT: Mapping[str, str] = {
 }
 
 
+_ABOUT_OF: Mapping[tuple[str, str], str] = {
+    ("image-to-video", "aspect_ratio"): "Shape you want; refused, unpaid, if the picture differs.",
+}
+
+
 class Parser(argparse.ArgumentParser):
     """Raises where argparse exits, since `--json` answers in JSON even then."""
 
@@ -213,15 +218,17 @@ def _add_parameters(parser: argparse.ArgumentParser, verb: Verb, parameters: Seq
     for name in verb.positionals:
         parameter = by_name[name]
         several = {"array": "+"}.get(parameter.kind) or (None if parameter.required else "?")
-        parser.add_argument(name, metavar=_METAVARS.get(name, name.upper()), nargs=several, help=_help(parameter))
+        about = _help(parameter, verb)
+        parser.add_argument(name, metavar=_METAVARS.get(name, name.upper()), nargs=several, help=about)
     for name, parameter in by_name.items():
         if name not in verb.positionals:
             flag = _FLAGS.get(name) or "--" + name.replace("_", "-")
-            parser.add_argument(flag, dest=name, metavar=_METAVARS.get(name, name.upper()), help=_help(parameter))
+            about = _help(parameter, verb)
+            parser.add_argument(flag, dest=name, metavar=_METAVARS.get(name, name.upper()), help=about)
 
 
-def _help(parameter: Parameter) -> str:
-    about = _ABOUT.get(parameter.name, parameter.about)
+def _help(parameter: Parameter, verb: Verb) -> str:
+    about = _ABOUT_OF.get((verb.name, parameter.name)) or _ABOUT.get(parameter.name, parameter.about)
     allowed = ", ".join(map(str, parameter.words or parameter.numbers))
     default = "" if parameter.default is None else f" Default: {parameter.default}."
     return f"{about}{f' One of {allowed}.' if allowed else ''}{default}".replace("%", "%%")

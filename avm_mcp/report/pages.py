@@ -26,7 +26,8 @@ def listing_text(listing: Listing, face: Face, keeper: str | None = None) -> str
         about_it = f"{job.model}, {job.seconds} s" if job.seconds else job.model
         what = f"{about_it}, {stamp(job.created_at)}, {quoted(clipped(job.prompt, 60))}.{where}"
         lines.append(f"{job.public_id}: {word} ({job.status}), {what}")
-    more = f" More: cursor={listing.next_cursor}." if listing.next_cursor else ""
+    more = face.say(" More: the same {call} with {model:cursor=}{person:--cursor }")
+    more = f"{more}{listing.next_cursor}." if listing.next_cursor else ""
     first = listing.found[0].job.public_id
     return "\n".join([*lines, *tail, face.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
 

@@ -76,6 +76,11 @@ def test_every_parameter_of_every_tool_can_be_typed():
             assert all(str(word) in help_text for word in (*parameter.words, *parameter.numbers))
 
 
+def test_no_help_text_speaks_of_the_user_to_the_user():
+    for verb in build_parser("avm")._subparsers._group_actions[0].choices.values():
+        assert "the user" not in " ".join(verb.format_help().split())
+
+
 @pytest.mark.parametrize(
     ("argv", "wanted"),
     [
@@ -458,6 +463,23 @@ async def test_quote_account_and_list_tell_text_and_fields(house):
     assert account["output_folder"] == str(house.films)
     assert "Balance: 1000 credits" in (await avm(house, "account")).out
     assert "No videos found." in (await avm(house, "list")).out
+
+
+async def test_the_next_page_is_asked_for_as_the_reader_asks(house):
+    for number in range(2):
+        await avm(house, "text-to-video", f"kite {number}", "--wait", "0")
+    told = await avm(house, "list", "--limit", "1")
+    assert "More: the same command with --cursor " in told.out
+    cursor = told.out.split("--cursor ")[1].split(".")[0]
+    assert '"kite 0"' in (await avm(house, "list", "--limit", "1", "--cursor", cursor)).out
+
+
+async def test_an_account_whose_jobs_are_not_kept_says_so(house, tmp_path):
+    """P1, P2: a host shows nobody its server's stderr, and without the journal a request is paid again."""
+    (tmp_path / "file").write_text("")
+    told = await avm(house, "account", AVM_STATE_DIR=str(tmp_path / "file"))
+    assert "Jobs are kept in memory only" in told.out
+    assert "in memory" not in (await avm(house, "account")).out
 
 
 async def test_a_price_that_may_not_be_spent_is_not_offered(house):
