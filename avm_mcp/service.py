@@ -276,7 +276,8 @@ class Service:
         try:
             seen = await _soon(self._upstream.client.task(task_id))
         except TaskNotFound as error:
-            raise TaskNotFound(f"No task {task_id} under this key.", field="task_id", task_id=task_id) from error
+            gone = " A sandbox forgets its tasks when it ends; what was saved stays." if self.sandboxed else ""
+            raise TaskNotFound(f"No task {task_id} under this key.{gone}", field="task_id", task_id=task_id) from error
         mine = await self._journal.rebuilding(self.account, self._now())  # then all count as made here
         return await adopted(self._journal, seen, self.account, self._now(), mine=mine)
 
