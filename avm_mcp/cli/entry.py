@@ -75,8 +75,10 @@ def _run(program: str, argv: Sequence[str], terminal: Terminal) -> int:
     if args.version:
         from avm_mcp import __version__
 
-        terminal.say(f"avm-mcp {__version__}")
+        terminal.result(lambda: f"avm-mcp {__version__}", lambda: {"version": __version__})
         return exits.OK
+    if args.verb is None and terminal.json:
+        raise Usage("--json goes with a verb", program)
     if args.verb is None:
         terminal.say(parser.format_help().rstrip())
         return exits.OK

@@ -184,6 +184,8 @@ def build_parser(program: str) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
+    # What `--help` of a verb lists is understood before the verb too; who reads it is `Terminal`.
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=Parser)
     for verb in VERBS.values():
         sentence = verb.about[0].upper() + verb.about[1:] + "."

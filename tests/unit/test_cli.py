@@ -145,6 +145,16 @@ def test_usage_errors_are_json_too(capsys):
         build_parser("avm").parse_args(["get"])
 
 
+def test_json_may_stand_before_the_verb(capsys, monkeypatch):
+    monkeypatch.setenv("AVM_API_KEY", "")
+    assert entry.run("avm", ["--json", "quote", "t2v"]) == 0
+    assert json.loads(capsys.readouterr().out)["credits"] == 15
+    assert entry.run("avm", ["--version", "--json"]) == 0
+    assert "version" in json.loads(capsys.readouterr().out)
+    assert entry.run("avm", ["--json"]) == 2
+    assert "goes with a verb" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
 def test_bare_avm_prints_help_with_every_exit_code(capsys):
     assert entry.run("avm", []) == 0
     out = capsys.readouterr().out
@@ -463,6 +473,12 @@ async def test_quote_account_and_list_tell_text_and_fields(house):
     assert account["output_folder"] == str(house.films)
     assert "Balance: 1000 credits" in (await avm(house, "account")).out
     assert "No videos found." in (await avm(house, "list")).out
+
+
+async def test_a_task_of_a_sandbox_that_ended_is_said_to_be_forgotten(house):
+    told = await avm(house, "get", "ckgone")
+    assert told.code == 7
+    assert "A sandbox forgets its tasks when it ends" in told.err
 
 
 async def test_the_next_page_is_asked_for_as_the_reader_asks(house):
