@@ -12,8 +12,10 @@ __all__ = ["main", "server_main"]
 
 def main() -> int:
     """Run `avm`."""
-    from avm_mcp.cli import entry
-
+    try:
+        from avm_mcp.cli import entry
+    except KeyboardInterrupt:
+        return 130  # as entry says of an interrupt; what it imports takes a while
     return entry.main()
 
 
@@ -29,5 +31,5 @@ def server_main() -> int:
             front.start()
         from avm_mcp.cli import entry
     except KeyboardInterrupt:
-        return 130  # as entry says of an interrupt; what it imports takes a while
+        return 130
     return entry.server_main()

@@ -13,7 +13,7 @@ import anyio
 import pytest
 from PIL import Image
 
-from avm_mcp import arguments, errors
+from avm_mcp import arguments, cli, errors
 from avm_mcp.cli import bars, doctor, entry, exits, films, keepers, servers, verbs
 from avm_mcp.cli.doctor import examine
 from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
@@ -143,6 +143,20 @@ def test_usage_errors_are_json_too(capsys):
     assert told["error"]["code"] == "INVALID_INPUT"
     with pytest.raises(Usage):
         build_parser("avm").parse_args(["get"])
+
+
+@pytest.mark.parametrize("program", [cli.main, cli.server_main])
+def test_an_interrupt_while_modules_load_is_no_traceback(program, monkeypatch):
+    class Interrupted:
+        def find_spec(self, name, *_given):
+            if name == "avm_mcp.cli.entry":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["avm", "--version"])
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "avm_mcp.cli.entry")
+    monkeypatch.delattr(cli, "entry")
+    assert program() == 130
 
 
 def test_json_may_stand_before_the_verb(capsys, monkeypatch):
