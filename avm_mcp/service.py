@@ -4,17 +4,15 @@ A call is a window on a job, not the job: what pays, watches and saves runs in t
 caller that hangs up takes nothing with it.
 """
 
-import base64
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
-from avm_mcp import catalog
+from avm_mcp import catalog, cursors
 from avm_mcp.adoption import Adoption, adopted, job_of
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
@@ -347,7 +345,7 @@ class Service:
         Raises:
             AvmError: The service could not be asked, and nothing is known here.
         """
-        after = _position(cursor) if cursor else None
+        after = cursors.read(cursor) if cursor else None
         notes: list[str] = []
         upstream = self._upstream
         trouble: AvmError | None = None
@@ -368,11 +366,11 @@ class Service:
         if trouble is not None and not rows:
             raise trouble  # to find nothing where nobody could be asked is no answer
         wanted = [job for job in rows.values() if _matches(job, status)]
-        wanted.sort(key=_key, reverse=True)
-        page = [job for job in wanted if after is None or _key(job) < after]
+        wanted.sort(key=cursors.place, reverse=True)
+        page = [job for job in wanted if after is None or cursors.place(job) < after]
         shown = page[:limit]
         found = tuple([await self._found(await self._noticed(job)) for job in shown])
-        return Listing(found, _cursor(shown[-1]) if len(page) > limit else None, tuple(notes))
+        return Listing(found, cursors.after(shown[-1]) if len(page) > limit else None, tuple(notes))
 
     async def cancel(self, given: str) -> Found:
         """Cancel a task that is still SUBMITTED; one that is cancelled already is a success too.
@@ -500,25 +498,6 @@ def _about(error: AvmError, job: Job) -> AvmError:
 
 def _matches(job: Job, status: str | None) -> bool:
     return status is None or job.status == status or (status == "ACTIVE" and not job.final)
-
-
-def _key(job: Job) -> tuple[float, str]:
-    return (round(job.created_at, 3), job.public_id)
-
-
-def _cursor(job: Job) -> str:
-    return base64.urlsafe_b64encode(json.dumps(_key(job)).encode()).decode().rstrip("=")
-
-
-def _position(cursor: str) -> tuple[float, str]:
-    try:
-        raw: Any = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        created, task_id = raw
-        return (float(created), str(task_id))
-    except (ValueError, TypeError):
-        raise InvalidInput(
-            "cursor is not one of ours.", field="cursor", allowed="next_cursor of the previous page, or nothing"
-        ) from None
 
 
 def _why_not(job: Job) -> str:

@@ -20,7 +20,7 @@ PACKAGE = Path(avm_mcp.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
     ("errors", "models"),
-    ("catalog", "pacing", "config", "hosts"),
+    ("catalog", "pacing", "config", "hosts", "cursors"),
     ("experience", "arguments"),
     ("cadence",),
     ("client", "journal", "media"),

@@ -562,8 +562,8 @@ async def test_control_characters_in_an_id_never_reach_the_terminal_by_the_bar(m
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal(io.StringIO(), Screen())
     with bars.moving(terminal) as drawn:
-        job = SimpleNamespace(public_id="ck\x1b[2J\x1b]0;x\x07\x9b31m", status="PROGRESS")
-        await bars.Bar(drawn)(job, Progress(3.0, 9.0, 3.0, overdue=False))
+        job = SimpleNamespace(public_id="ck\x1b[2J\x1b]0;x\x07\x9b31m", status="PROGRESS", final=False)
+        await bars.Bar(drawn)(job, Progress(3.0, 9.0, 3.0, overdue=False, age=9.0))
         drawn.refresh()
     assert "[2J" in terminal.err.getvalue()
     assert not [bad for bad in ("\x1b[2J", "\x1b]", "\x9b") if bad in terminal.err.getvalue()]
