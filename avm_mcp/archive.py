@@ -31,6 +31,9 @@ REST_GAP = 30.0
 FAILED_PAUSE = 5.0
 """Seconds before the journal is read again where that failed."""
 
+LONGEST_TRY = 900.0
+"""Seconds that one try may take before it lets others go first; the next one goes on where it was."""
+
 GONE_PATIENCE = 900.0
 """Seconds during which a file host must say nothing else than that there is no film, before it is believed: it may
 not have it yet, or a network's login page may answer in its place."""
@@ -139,12 +142,17 @@ class Archive:
         if job.video_url is None:
             await self._find_url(job)
             return
+        path: Path | None = None
         try:
-            path = await self.fetch(job, self.folder, take_cut=self._last_chance(job))
+            with anyio.move_on_after(LONGEST_TRY):
+                path = await self.fetch(job, self.folder, take_cut=self._last_chance(job))
         except FilmError as error:
             await self._failed(job, error)
             return
-        self._due.pop(job.id, None)
+        if path is None:
+            self._later(job, None)
+            return
+        self._forget(job)
         if self._notice is not None:
             self._notice("Your video is ready", str(path))
 
@@ -204,13 +212,18 @@ class Archive:
             await self._lose(job, error.message)
             return
         self._later(job, error.retry_after)
-        logger.warning("film of %s: %s; it is tried again", job.public_id, error.message.rstrip("."))
+        if error.message != job.film_error:  # said once, not at each try
+            logger.warning("film of %s: %s; it is tried again", job.public_id, error.message.rstrip("."))
         self._changed(await self._journal.film(job, "wanted", path=None, size=None, error=error.message))
 
     async def _lose(self, job: Job, why: str) -> None:
-        self._due.pop(job.id, None)
+        self._forget(job)
         logger.error("film of %s is lost: %s", job.public_id, why)
         self._changed(await self._journal.film(job, "lost", path=None, size=None, error=why))
+
+    def _forget(self, job: Job) -> None:
+        for known in (self._due, self._tries, self._denied):
+            known.pop(job.id, None)
 
     def _later(self, job: Job, asked: float | None) -> None:
         tries = self._tries.get(job.id, 0) + 1

@@ -164,7 +164,8 @@ def _is_gone(holder: str) -> bool:
         os.waitpid(int(pid), os.WNOHANG)  # our own child that has ended is still there until it was waited for
     try:
         os.kill(int(pid), 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"  # nor was somebody else's
+        # Nor was somebody else's. The name in it is whatever bytes that process gave itself.
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
     except ProcessLookupError:
         return True
     except OSError:

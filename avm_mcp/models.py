@@ -234,6 +234,11 @@ def _dated(value: datetime) -> datetime:
 
 Date = Annotated[datetime, AfterValidator(_dated)]
 
+Status = Annotated[
+    str, AfterValidator(lambda word: word.lower() if word in (SUBMITTING, UNKNOWN, NOT_CREATED) else word)
+]
+"""The API's word. Ours are about requests without a task; one of a task would be read so, should it ever say it."""
+
 
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True)
@@ -265,7 +270,7 @@ class Accepted(_Wire):
     """The answer to `generate`: the task exists. Only the live API says what it charged."""
 
     task_id: str = Field(alias="taskId", min_length=1)
-    status: str = SUBMITTED
+    status: Status = SUBMITTED
     credits_charged: Credits | None = Field(default=None, alias="creditsCharged")
     replayed: bool = Field(default=False, alias="idempotentReplay")
 
@@ -287,7 +292,7 @@ class TaskSnapshot(_Wire):
     """One task as the upstream shows it, in its list or alone."""
 
     id: str = Field(min_length=1)
-    status: str
+    status: Status
     model: str = ""
     created_at: Date | None = Field(default=None, alias="createdAt")
     completed_at: Date | None = Field(default=None, alias="completedAt")
@@ -336,7 +341,7 @@ class TaskList(list[TaskSnapshot]):
 class TaskStatus(_Wire):
     """The bare answer of `GET /tasks/{id}/status`."""
 
-    status: str
+    status: Status
 
 
 class Account(_Wire):

@@ -22,7 +22,7 @@ from avm_mcp import __version__, keeper, notice
 from avm_mcp.adoption import Adoption
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
-from avm_mcp.config import LOOPBACK, Settings
+from avm_mcp.config import LOOPBACK, SANDBOX_KEY, Settings
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
 from avm_mcp.media import Resolver, default_input_folders, look_up, unwritable
@@ -147,7 +147,8 @@ class Runtime:
 
     async def _client(self, key: str, base_url: str, account: str, journal: Journal) -> AvmClient:
         settings = self.settings
-        egress = settings.AVM_EGRESS_ID
+        # Each service has its own limit: a sandbox takes nothing from the real one's allowance, and never waits for it.
+        egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {base_url}"
         http = await self._stack.enter_async_context(_pool(self._transport, base_url))
 
         # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.

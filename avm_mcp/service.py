@@ -290,6 +290,8 @@ class Service:
         quoted, charged = job.credits_quoted, job.credits_charged
         if job.credits_basis == "quote" and quoted is not None and charged is not None and charged > quoted:
             said.append(f"The service charged {charged} credits although it quoted {quoted}.")
+        if not (self._journal.durable or job.final):
+            said.append("This task is kept in memory only: note its id; a process that comes later does not know it.")
         if self.sandboxed:
             said.append("This is the sandbox: no money is spent, and the film is a placeholder.")
         if job.film_error is not None and job.film == "saved":
@@ -399,7 +401,7 @@ class Service:
             try:
                 if job.final:
                     raise NotCancellable("It has ended.")
-                await self._ask_to_cancel(job.task_id)
+                await self._ask_to_cancel(job)
             except (NotCancellable, TaskNotFound):
                 await self._look_now(job)
                 job = await self._current(job)
@@ -408,10 +410,7 @@ class Service:
                     raise NotCancellable(
                         _why_not(job), task_id=job.public_id, charged=job.charged, next_step=step
                     ) from None
-            except AvmError as error:
-                raise _about(error, job) from None
-            else:
-                return await self._cancelled(job)
+            return await self._cancelled(job)
         return await self._found(await self._current(job))
 
     async def _cancelled(self, job: Job) -> Found:
@@ -423,11 +422,17 @@ class Service:
             return await self._found(replace(job, status=CANCEL), notes=(note,))
         return await self._found(await self._current(job))
 
-    async def _ask_to_cancel(self, task_id: str) -> None:
+    async def _ask_to_cancel(self, job: Job) -> None:
+        assert job.task_id is not None
         try:
-            await _soon(self._upstream.client.cancel(task_id))
-        except UpstreamUnavailable as error:
-            error.next_step = "{do} {get_task} to see whether it was cancelled; if not, cancel it again."
+            await _soon(self._upstream.client.cancel(job.task_id))
+        except (NotCancellable, TaskNotFound):
+            raise
+        except AvmError as error:
+            _about(error, job)
+            if isinstance(error, UpstreamUnavailable):  # it may have been heard
+                error.charged = "unknown"
+                error.next_step = "{do} {get_task} to see whether it was cancelled; if not, cancel it again."
             raise
 
     async def _look_now(self, job: Job) -> None:

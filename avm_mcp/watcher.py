@@ -33,6 +33,9 @@ IDLE_GAP = 5.0
 REST_GAP = 30.0
 """Seconds between two readings of the journal by a process with nothing to watch: one that watched may have died."""
 
+LIFE = 2 * 24 * 3600.0
+"""Seconds after which a task that never ended is looked at only when somebody asks: the service has lost it."""
+
 BOARD = 1000
 """Jobs that are kept on the board, unless more are unfinished."""
 
@@ -196,12 +199,13 @@ class Watcher:
             for job in jobs:
                 self.publish(job)
             await self._follow({job.id for job in jobs})
+            jobs = [job for job in jobs if self._now() - job.created_at < LIFE or self._cadence.wanted(job.id)]
         else:  # what somebody asks for here is looked at from here, unless it just was
             await self._follow()
             jobs = [job for job in jobs if self._cadence.wanted(job.id)]
-            if not jobs:
-                await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
-                return
+        if not jobs:
+            await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
+            return
         films = [
             Film(job.id, await self.durations(job.model, job.seconds), max(0.0, self._now() - job.created_at))
             for job in jobs

@@ -34,8 +34,8 @@ def llms() -> str:
 
 > {facts.SENTENCE} An MCP server (`avm-mcp`), a command line (`avm`) and a local sandbox of the API, in Python.
 
-Install: `uv tool install .` in a checkout, then `avm setup HOST` (`avm setup` lists the hosts). `AVM_API_KEY` is a key
-from {facts.SITE}; the word `sandbox` in its place is free and makes placeholder videos.
+Install: `uv tool install '.[sandbox]'` in a checkout, then `avm setup HOST` (`avm setup` lists the hosts).
+`AVM_API_KEY` is a key from {facts.SITE}; the word `sandbox` in its place is free and makes placeholder videos.
 A paid call returns a task at once; `get_task` waits for it. Never repeat a paid call to check on it.
 
 ## Tools

@@ -3,6 +3,9 @@
 from avm_mcp.journal.driver import Driver
 from avm_mcp.models import Job
 
+KEPT = 24 * 3600.0
+"""Seconds; far longer than any of them can be answered."""
+
 
 class Questions:
     """The table of questions. Every method raises `StateUnavailable` where the state cannot be read or written."""
@@ -12,6 +15,7 @@ class Questions:
     async def ask(self, draft: Job) -> None:
         """Note that exactly this request was refused at its price, for want of a yes."""
         async with self._driver.writing() as tx:
+            await tx.run("DELETE FROM questions WHERE asked_at < ?", draft.created_at - KEPT)
             await tx.run(
                 "INSERT INTO questions (account, caller, identity, credits, asked_at) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (account, caller, identity) DO UPDATE SET credits = excluded.credits,"

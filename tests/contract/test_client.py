@@ -300,6 +300,18 @@ async def test_a_status_nobody_knows_is_handed_on_as_it_is(table: Any) -> None:
         assert (await t.client.tasks())[0].status == "RENDERING_V9"
 
 
+@pytest.mark.parametrize("word", ["UNKNOWN", "NOT_CREATED", "SUBMITTING"])
+async def test_a_word_of_ours_from_the_service_is_not_taken_for_ours(table: Any, word: str) -> None:
+    """P2: of a task that exists it would be told that it was never created."""
+    async with table() as t:
+        accepted = await t.submit()
+        for endpoint in ("status", "task", "list"):
+            t.sandbox.faults.next(endpoint, faults.unknown_status(word))
+        assert await t.client.status(accepted.task_id) == word.lower()
+        assert (await t.client.task(accepted.task_id)).status == word.lower()
+        assert (await t.client.tasks())[0].status == word.lower()
+
+
 async def test_rows_that_are_no_tasks_do_not_hide_the_others(table: Any) -> None:
     async with table() as t:
         t.sandbox.faults.next("list", _answer({"tasks": [None, 7, {"id": ""}, {"id": "ck1", "status": "PROGRESS"}]}))

@@ -5,6 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from avm_mcp import archive
 from avm_mcp.media import film_whole
 from avm_mcp.sandbox import faults
 from tests.house import fields, text
@@ -111,3 +112,27 @@ async def test_what_looks_cut_is_kept_when_its_link_is_about_to_die(house):
         told = await settled(client, told["task_id"], 90)
     assert len(films(house)) == 1
     assert "looks cut" in str(told["notes"])
+
+
+async def test_films_that_come_slowly_do_not_hold_up_the_others(house, monkeypatch, caplog):
+    """P3: three are fetched side by side; what drips for longer than a try lets the next one go first."""
+    monkeypatch.setattr(archive, "LONGEST_TRY", 5)
+    house.sandbox.faults.next("file", faults.hang(25), count=9)
+    async with house.client() as client:
+        for number in range(4):
+            await client.call_tool("text_to_video", {"prompt": f"kite {number}", "wait_seconds": 0})
+        await anyio.sleep(900)
+    assert len(films(house)) == 4
+    assert "lost" not in caplog.text
+
+
+async def test_what_keeps_a_film_from_being_saved_is_logged_once(house, caplog):
+    """A folder that is missing for an hour is one line, not a hundred."""
+    house.films.write_text("a file where the folder should be")
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {"prompt": "a red kite", "wait_seconds": 0})
+        await anyio.sleep(3600)
+        assert caplog.text.count("it is tried again") == 1
+        house.films.unlink()
+        await anyio.sleep(600)
+    assert len(films(house)) == 1

@@ -340,3 +340,16 @@ async def test_a_date_that_cannot_be_told_hides_no_list(house, date):
     async with house.client() as client:
         told = fields(await client.call_tool("list_tasks", {}))
     assert [task["task_id"] for task in told["tasks"]] == ["ck1"]
+
+
+async def test_a_task_that_has_vanished_is_asked_for_by_people_only(house):
+    """P6: in the end; a server that lives for months must not ask for ever about what the service has lost."""
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", {"prompt": "a red kite", "wait_seconds": 0}))
+        house.sandbox.forget(told["task_id"])
+        await anyio.sleep(2 * 24 * 3600 + 60)
+        before = len(house.sandbox.requests)
+        await anyio.sleep(3600)
+        assert len(house.sandbox.requests) == before
+        await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 10})
+        assert len(house.sandbox.requests) > before

@@ -6,7 +6,9 @@ import anyio
 import pytest
 
 from avm_mcp.pacing import Want
+from avm_mcp.sandbox import faults
 from avm_mcp.sandbox.faults import QUERIES
+from tests.house import BASE
 from tests.protocol.test_waiting import KITE, call, made_in
 from tests.transport import Link
 
@@ -108,7 +110,7 @@ async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(
         task_id = (await call(client, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
         await anyio.sleep(100)
         before = await quiet(house)
-        egress = runtime.settings.AVM_EGRESS_ID
+        egress = f"{runtime.settings.AVM_EGRESS_ID} {BASE}"
         looks = Want("another account", urgent=False)
         while not await runtime.journal.take_token(egress, house.wall(), looks):
             pass
@@ -119,11 +121,11 @@ async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(
 async def test_a_crowd_that_asks_at_one_instant_is_served_as_fast_as_the_allowance_is(house):
     """P6: who waits sees the same order as all others; when each let the other go first, nobody was served any more."""
     crowd, refill, capacity = 40, 0.75, 10
-    async with house.client() as first, house.client() as second:
+    async with house.runtime() as first, house.runtime() as second:
         began, served = anyio.current_time(), list[float]()
 
-        async def ask(client):
-            await call(client, "list_tasks", {})
+        async def ask(runtime):
+            await runtime.client.tasks()
             served.append(anyio.current_time() - began)
 
         async with anyio.create_task_group() as group:
@@ -156,3 +158,13 @@ async def test_a_crowd_that_waits_for_the_allowance_leaves_the_process_free(hous
                     crowd.start_soon(ask_again_and_again)
     assert len(queries(house)) > 25
     assert asked < 150
+
+
+async def test_a_pause_that_one_service_asks_for_holds_up_no_other(house):
+    """P6: the limit is one service's for one address; a free try on a sandbox is not the real one's."""
+    async with house.client() as one, house.client(AVM_BASE_URL="http://127.0.0.1:8") as other:
+        house.sandbox.faults.next("account", faults.rate_limited(120))
+        assert (await one.call_tool("get_account", {})).is_error
+        _, took, _ = await call(other, "get_account", {})
+        assert took < 1
+        assert (await one.call_tool("get_account", {})).is_error, "nor does the other end the pause"

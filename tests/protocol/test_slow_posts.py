@@ -335,6 +335,7 @@ async def test_what_is_asked_during_a_pause_is_answered_before_hosts_give_up(hou
             assert "asked everybody for a pause" in told["message"]
         assert told["task_id"] == made["task_id"]
         assert "to see whether it was cancelled" in told["next_step"]
+        assert told["charged"] == "unknown"
         listed, took, _ = await call(client, "list_tasks", {})
         assert took <= ASK_PATIENCE + SLACK
         assert [row["task_id"] for row in listed["tasks"]] == [made["task_id"]]
