@@ -25,7 +25,7 @@ from avm_mcp.client import AvmClient
 from avm_mcp.config import LOOPBACK, SANDBOX_KEY, Settings
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
-from avm_mcp.media import Resolver, default_input_folders, look_up, unwritable
+from avm_mcp.media import Resolver, default_input_folders, look_up, look_up_unless_proxied, unwritable
 from avm_mcp.pacing import MAX_RETRY_AFTER, Want
 from avm_mcp.prices import Prices
 from avm_mcp.recovery import Recovery
@@ -55,7 +55,7 @@ class Runtime:
         now: Callable[[], float] = time.time,
         transport: httpx2.AsyncBaseTransport | None = None,
         film_transport: httpx2.AsyncBaseTransport | None = None,
-        resolver: Resolver = look_up,
+        resolver: Resolver | None = None,
         paths_allowed: bool = True,
     ) -> None:
         self.settings = settings
@@ -204,7 +204,7 @@ class Runtime:
             account=account,
             now=self._now,
             changed=watcher.publish,
-            resolver=self._resolver,
+            resolver=self._resolver or (look_up if _is_local(base_url) else look_up_unless_proxied),
             notice=notice.show if settings.AVM_NOTIFY == "on" else None,
         )
         recovery = Recovery(journal, client, watcher, account=account, holder=holder, now=self._now)
@@ -229,9 +229,13 @@ def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.
     return httpx2.AsyncClient(
         transport=transport,
         follow_redirects=False,
-        trust_env=urlsplit(base_url).hostname not in LOOPBACK,
+        trust_env=not _is_local(base_url),
         limits=httpx2.Limits(max_connections=20),
     )
+
+
+def _is_local(base_url: str) -> bool:
+    return urlsplit(base_url).hostname in LOOPBACK
 
 
 @asynccontextmanager

@@ -66,7 +66,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "httpx2": ("client", "media", "runtime", "archive"),
     "httpx": (),
     "requests": (),
-    "urllib.request": (),
+    "urllib.request": ("media/proxies",),  # only to read which proxies there are
     "aiohttp": (),
     "sqlite3": ("journal/sqlite",),
     "psycopg": ("journal",),

@@ -59,7 +59,7 @@ async def save_film(
     max_bytes: int = MAX_FILM_BYTES,
     take_cut: bool = False,
     on_bytes: Callable[[int, int | None], None] | None = None,
-    resolver: Resolver | None = look_up,
+    resolver: Resolver = look_up,
 ) -> SavedFilm:
     """Download a film into a folder, continuing what an earlier call or process left.
 
@@ -75,7 +75,7 @@ async def save_film(
         max_bytes: Larger films are refused.
         take_cut: A film that looks cut is saved too, if it comes twice the same or no more; else it is `FilmCut`.
         on_bytes: Told the bytes so far, and the total where it is known, after every piece.
-        resolver: Looks names up; None where a proxy does.
+        resolver: Looks names up.
 
     Raises:
         FilmError: One of its four kinds.

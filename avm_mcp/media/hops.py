@@ -6,7 +6,7 @@ goes to the host of a film (P5).
 Every hop must be http(s) on a public address; only the origin of the API itself is exempt, because the sandbox lives
 on this machine. The address that was checked is the address that is connected to (with the host's name in the request
 and in TLS), so a name that changes its answer in between gains nothing.
-Through a proxy it is the proxy that looks names up: then the resolver is None, and names and literal addresses are
+Through a proxy it is the proxy that looks names up: then the resolver answers None, and names and literal addresses are
 judged as written.
 """
 
@@ -20,12 +20,13 @@ import httpx2
 
 from avm_mcp.media.failures import FilmGone, FilmRefused, FilmUnavailable
 from avm_mcp.media.links import NotPublic, check_public_host, literal_address, public_addresses
+from avm_mcp.media.proxies import proxied
 
 MAX_REDIRECTS = 5
 MAX_ADDRESSES = 4
 
-Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Looks a host and port up, and returns its addresses."""
+Resolver = Callable[[str, int], Awaitable[Sequence[str] | None]]
+"""Looks a host and port up, and returns its addresses; None where a proxy looks it up."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({403, 404, 410, 451})
@@ -38,16 +39,21 @@ async def look_up(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(entry[4][0] for entry in found))
 
 
+async def look_up_unless_proxied(host: str, port: int) -> list[str] | None:
+    """Resolve a name with the system's resolver, unless the environment has a proxy for it."""
+    return None if proxied(host, port) else await look_up(host, port)
+
+
 class Web:
     """Asks for films.
 
     Args:
         http: Lends its connections and time-outs; HTTP/1.1.
         base_url: The API's address; its origin alone may be a private one.
-        resolver: Looks names up; None where a proxy does.
+        resolver: Looks names up.
     """
 
-    def __init__(self, http: httpx2.AsyncClient, base_url: str, resolver: Resolver | None) -> None:
+    def __init__(self, http: httpx2.AsyncClient, base_url: str, resolver: Resolver) -> None:
         self._http = http
         self._exempt = _origin(_parsed(base_url))
         self._resolver = resolver
@@ -98,10 +104,10 @@ class Web:
             return [None]
         try:
             check_public_host(_host(url))
-            if self._resolver is None or literal_address(_host(url)) is not None:
+            if literal_address(_host(url)) is not None:
                 return [None]
             found = await self._resolver(_host(url), url.port or _PORTS[url.scheme])
-            return public_addresses(found)[:MAX_ADDRESSES]
+            return [None] if found is None else public_addresses(found)[:MAX_ADDRESSES]
         except NotPublic as error:
             raise FilmRefused(f"The film's link leads to {url.host}: {error}.") from None
         except (OSError, UnicodeError) as error:

@@ -1,5 +1,6 @@
 """Films out: whole, once, in place, and nothing of ours at the host they come from."""
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -191,12 +192,75 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(tmp_path: Path
     assert tried == ["2606:2800:220:1::1", "93.184.216.34"]
 
 
-async def test_without_a_resolver_names_are_judged_as_written(tmp_path: Path) -> None:
+async def by_proxy(_host: str, _port: int) -> None:
+    """A proxy looks names up."""
+
+
+async def test_where_a_proxy_looks_names_up_they_are_judged_as_written(tmp_path: Path) -> None:
     host = Host()
-    await save(host, tmp_path, resolver=None)
+    await save(host, tmp_path, resolver=by_proxy)
     assert host.asked[0].url.host == "static.example.com"
-    with pytest.raises(FilmRefused):
-        await save(host, tmp_path, "https://10.0.0.1/a.mp4", resolver=None)
+    for private in ("https://10.0.0.1/a.mp4", "https://localhost/a.mp4", "https://metadata.internal/a.mp4"):
+        with pytest.raises(FilmRefused):
+            await save(host, tmp_path, private, resolver=by_proxy)
+
+
+@pytest.mark.process
+async def test_behind_a_proxy_a_film_of_a_name_that_only_the_proxy_knows_is_saved(tmp_path, monkeypatch) -> None:
+    """P3: as in many offices and clouds; by the real pool, and a real proxy that reads the name."""
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        while await reader.readline() != b"\r\n":
+            pass
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(FILM)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + FILM)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        url = "http://films.no-such-name.example.com/a.mp4"
+        async with httpx2.AsyncClient() as http:
+            resolver = hops.look_up_unless_proxied
+            saved = await save_film(url, folder=tmp_path, name=NAME, http=http, base_url=API, resolver=resolver)
+    assert saved.path.read_bytes() == FILM
+    assert asked == [f"GET {url} HTTP/1.1\r\n".encode()]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "host", "port", "through"),
+    [
+        ({}, "films.example.com", 443, False),
+        ({"https": "http://p:1"}, "films.example.com", 443, True),
+        ({"https": "http://p:1"}, "films.example.com", 80, False),
+        ({"https": "http://p:1"}, "films.example.com", 8443, False),
+        ({"https": "http://p:1", "http": "http://p:1"}, "films.example.com", 8443, True),
+        ({"all": "socks5://p:1"}, "films.example.com", 443, True),
+        ({"https": "http://p:1", "no": "localhost, 127.0.0.1"}, "films.example.com", 443, True),
+        ({"https": "http://p:1", "no": "example.com"}, "films.example.com", 443, False),
+        ({"https": "http://p:1", "no": ".Example.com"}, "FILMS.example.com", 443, False),
+        ({"https": "http://p:1", "no": "https://*.example.com:443"}, "films.example.com", 443, False),
+        ({"https": "http://p:1", "no": "le.com"}, "films.example.com", 443, False),  # some libraries read it so
+        ({"https": "http://p:1", "no": "*"}, "films.example.com", 443, False),
+    ],
+)
+def test_what_goes_through_a_proxy_is_read_from_the_environment_and_in_doubt_does_not(
+    proxies: dict[str, str], host: str, port: int, through: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P5: what is connected to directly is always judged by its address."""
+    for name in ("http", "https", "all", "no"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
+    for name, value in proxies.items():
+        monkeypatch.setenv(f"{name}_proxy", value)
+    assert hops.proxied(host, port) is through
 
 
 async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +308,7 @@ async def test_a_link_or_redirect_into_a_private_network_is_refused(tmp_path: Pa
 
 
 async def test_the_origin_of_the_api_alone_may_be_private(tmp_path: Path) -> None:
-    saved = await save(Host(), tmp_path, f"{API}/files/a.mp4", resolver=None)
+    saved = await save(Host(), tmp_path, f"{API}/files/a.mp4")
     assert saved.size == len(FILM)
 
 
