@@ -53,6 +53,7 @@ class Prices:
         self._refused = False
         self._silent_until = float("-inf")
         self._quotes: dict[tuple[str, int], tuple[float, Quote]] = {}
+        self._charged: dict[tuple[str, int], int] = {}
 
     @property
     def caps(self) -> dict[str, int]:
@@ -136,12 +137,17 @@ class Prices:
         quote = await self._quote(model, seconds)
         if quote is None:
             return Price(catalog.estimate(model, seconds), "estimate")
+        if (charged := self._charged.get((model, seconds), 0)) > quote.credits:
+            return Price(charged, "estimate", quote.usd_per_credit, quote.balance)
         return Price(quote.credits, "quote", quote.usd_per_credit, quote.balance)
 
     def charged(self, model: str, seconds: int, amount: int | None) -> None:
-        """Forget a quote that a charge has shown to be too low: caps are not measured by it again."""
-        _, quote = self._quotes.get((model, seconds), (0.0, None))
-        if quote is not None and amount is not None and amount > quote.credits:
+        """Remember a charge, and ask anew for a quote that it has shown to be too low; the higher of both counts."""
+        if amount is None:
+            return
+        self._charged[model, seconds] = amount
+        cached = self._quotes.get((model, seconds))
+        if cached is not None and amount > cached[1].credits:
             del self._quotes[model, seconds]
 
     async def _quote(self, model: str, seconds: int) -> Quote | None:

@@ -262,7 +262,9 @@ class Recovery:
             if any(other.job.id != job.id and other.is_row(row) for other in lost):
                 continue  # what another request of this journal is looking for
             if sent.may_be_row(row.model_copy(update={"idempotency_key": None})):
-                return await self._adopt(job, row)
+                found = await self._adopt(job, row)
+                if found.task_id == row.id:  # unless another request has just claimed it
+                    return found
         return None
 
     # --- one lost answer ---

@@ -1,5 +1,6 @@
 """The entry points: read the command line, set up logging, run one verb, turn what happened into an exit code."""
 
+import contextlib
 import logging
 import sys
 from argparse import Namespace
@@ -36,7 +37,13 @@ def run(program: str, argv: Sequence[str]) -> int:
     try:
         return _run(program, argv, terminal)
     except Exception as error:  # noqa: BLE001 - the one place where a program of ours ends
-        return _failed(program, error, terminal)
+        try:
+            return _failed(program, error, terminal)
+        except OSError as unwritten:  # stdout is a full disk, or nobody's any more
+            abandon_stdout()
+            with contextlib.suppress(OSError):
+                terminal.note(f"{program}: the result could not be written ({unwritten.strerror}).")
+            return exits.INTERNAL
     except (KeyboardInterrupt, BaseExceptionGroup):
         if terminal.json:
             terminal.interrupted()

@@ -219,6 +219,19 @@ def test_the_http_server_tells_its_address_and_ends_cleanly(tmp_path, number):
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+@pytest.mark.parametrize("argv", [["account"], ["account", "--json"], ["--version", "--json"]], ids=" ".join)
+def test_a_result_that_cannot_be_written_is_one_line_and_no_success(tmp_path, argv):
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(
+            command(*argv), env=environ(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert told.returncode == 1
+    assert "No space left" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert "Exception ignored" not in told.stderr
+
+
 def test_a_port_that_is_taken_and_a_host_of_others_are_one_line(url, tmp_path):
     port = url.rsplit(":", 1)[-1]
     for argv in (["serve", "--port", port], ["sandbox", "--port", port], ["serve", "--host", "0.0.0.0"]):

@@ -210,6 +210,21 @@ async def test_a_charge_above_the_quote_is_reported_and_counts(house):
         assert quoted["credits"] == 15, "a quote that was too low is asked for anew"
 
 
+@pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="28")], indirect=True)
+async def test_a_quote_that_a_charge_has_passed_once_is_not_believed_again(house):
+    """P8: the charge is the price that is known, whatever the service goes on to quote."""
+    cheap = json.dumps({"model": "t2v", "credits": 10, "usdPerCredit": 0.01})
+    house.sandbox.faults.next("quote", faults.Fault(kind="answer", body=cheap), count=99)
+    async with house.client() as client:
+        await call(client, "text_to_video", KITE)
+        told, said = await refused(client, "text_to_video", {"prompt": "another"})
+        assert told["code"] == "BUDGET_EXCEEDED"
+        assert "costs up to 15 credits, 15 are spent" in said
+        quoted, *_ = await call(client, "quote_video", {"model": "t2v"})
+        assert (quoted["credits"], quoted["basis"]) == (15, "estimate")
+    assert house.sandbox.posts == 1
+
+
 @pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="40")], indirect=True)
 async def test_the_cap_of_a_day_is_one_for_all_processes_however_many_ask_at_once(house):
     """P8: reserved in the transaction of the intent."""
