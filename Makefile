@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# A file stays on one core: its stories share a service, and are begun together. More than four would only crowd those
+# that run in real time.
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: coverage docs manifests bundle validate wheels picture snapshot all demo test test-fast hosts frameworks check fix bench campaign clean
 all: check test
 
@@ -16,8 +20,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)        ## the main job, with no key: three films from the sandbox
 	$(BIN)/avm demo
 
-test: $(STAMP)        ## every test
-	@$(BIN)/pytest
+test: $(STAMP)        ## every test, on up to four cores
+	@$(BIN)/pytest $(SPREAD)
 
 coverage: $(STAMP)    ## every test, slower, with branch coverage of the package in .coverage.txt
 	@rm -f .coverage .coverage.*
@@ -25,7 +29,7 @@ coverage: $(STAMP)    ## every test, slower, with branch coverage of the package
 	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report > .coverage.txt; exit $$code
 
 test-fast: $(STAMP)   ## only the tests in virtual time
-	$(BIN)/pytest -m 'not process'
+	$(BIN)/pytest $(SPREAD) -m 'not process'
 
 hosts: $(STAMP)       ## real MCP hosts against the real server; installs them under .hosts/
 	$(PYTHON) tests/hosts/install.py hosts
