@@ -25,7 +25,7 @@ from avm_mcp.client import AvmClient
 from avm_mcp.config import LOOPBACK, SANDBOX_KEY, Settings
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
-from avm_mcp.media import Resolver, default_input_folders, look_up, look_up_unless_proxied, unwritable
+from avm_mcp.media import Resolver, default_input_folders, look_up, unwritable
 from avm_mcp.pacing import MAX_RETRY_AFTER, Want
 from avm_mcp.prices import Prices
 from avm_mcp.recovery import Recovery
@@ -55,7 +55,7 @@ class Runtime:
         now: Callable[[], float] = time.time,
         transport: httpx2.AsyncBaseTransport | None = None,
         film_transport: httpx2.AsyncBaseTransport | None = None,
-        resolver: Resolver | None = None,
+        resolver: Resolver = look_up,
         paths_allowed: bool = True,
     ) -> None:
         self.settings = settings
@@ -148,7 +148,7 @@ class Runtime:
     async def _client(self, key: str, base_url: str, account: str, journal: Journal) -> AvmClient:
         settings = self.settings
         # Each service has its own limit: a sandbox takes nothing from the real one's allowance, and never waits for it.
-        egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {base_url}"
+        egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {_service(base_url)}"
         http = await self._stack.enter_async_context(_pool(self._transport, base_url))
 
         # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.
@@ -204,7 +204,7 @@ class Runtime:
             account=account,
             now=self._now,
             changed=watcher.publish,
-            resolver=self._resolver or (look_up if _is_local(base_url) else look_up_unless_proxied),
+            resolver=self._resolver,
             notice=notice.show if settings.AVM_NOTIFY == "on" else None,
         )
         recovery = Recovery(journal, client, watcher, account=account, holder=holder, now=self._now)
@@ -221,6 +221,12 @@ def fingerprint(key: str, base_url: str) -> str:
     return hmac.new(key.encode(), base_url.encode(), hashlib.sha256).hexdigest()[:16]
 
 
+def _service(base_url: str) -> str:
+    """Return which service this is, however its address is spelled: a port of its own is another one."""
+    parts = urlsplit(base_url)
+    return f"{parts.hostname}:{parts.port}" if parts.port not in (None, 80, 443) else str(parts.hostname)
+
+
 def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.AsyncClient:
     """Return a connection pool. Redirects are never followed by it: the key, and private hosts, are at stake.
 
@@ -229,13 +235,9 @@ def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.
     return httpx2.AsyncClient(
         transport=transport,
         follow_redirects=False,
-        trust_env=not _is_local(base_url),
+        trust_env=urlsplit(base_url).hostname not in LOOPBACK,
         limits=httpx2.Limits(max_connections=20),
     )
-
-
-def _is_local(base_url: str) -> bool:
-    return urlsplit(base_url).hostname in LOOPBACK
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from avm_mcp.media.boxes import film_whole
 from avm_mcp.media.defaults import default_input_folders
 from avm_mcp.media.failures import FilmCut, FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
 from avm_mcp.media.films import MAX_FILM_BYTES, SavedFilm, save_film
-from avm_mcp.media.hops import Resolver, look_up, look_up_unless_proxied
+from avm_mcp.media.hops import Resolver, look_up
 from avm_mcp.media.names import film_name
 from avm_mcp.media.partials import film_present
 from avm_mcp.media.pictures import MAX_PICTURE_BYTES, Picture, Ratio, matches_shape, read_picture
@@ -30,7 +30,6 @@ __all__ = [
     "film_present",
     "film_whole",
     "look_up",
-    "look_up_unless_proxied",
     "matches_shape",
     "read_picture",
     "save_film",

@@ -6,8 +6,7 @@ goes to the host of a film (P5).
 Every hop must be http(s) on a public address; only the origin of the API itself is exempt, because the sandbox lives
 on this machine. The address that was checked is the address that is connected to (with the host's name in the request
 and in TLS), so a name that changes its answer in between gains nothing.
-Through a proxy it is the proxy that looks names up: then the resolver answers None, and names and literal addresses are
-judged as written.
+Through a proxy it is the proxy that looks names up: then names and literal addresses are judged as written.
 """
 
 import contextlib
@@ -25,8 +24,8 @@ from avm_mcp.media.proxies import proxied
 MAX_REDIRECTS = 5
 MAX_ADDRESSES = 4
 
-Resolver = Callable[[str, int], Awaitable[Sequence[str] | None]]
-"""Looks a host and port up, and returns its addresses; None where a proxy looks it up."""
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Looks a host and port up, and returns its addresses."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({403, 404, 410, 451})
@@ -37,11 +36,6 @@ async def look_up(host: str, port: int) -> list[str]:
     """Resolve a name with the system's resolver."""
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(entry[4][0] for entry in found))
-
-
-async def look_up_unless_proxied(host: str, port: int) -> list[str] | None:
-    """Resolve a name with the system's resolver, unless the environment has a proxy for it."""
-    return None if proxied(host, port) else await look_up(host, port)
 
 
 class Web:
@@ -104,14 +98,17 @@ class Web:
             return [None]
         try:
             check_public_host(_host(url))
-            if literal_address(_host(url)) is not None:
+            if literal_address(_host(url)) is not None or self._by_proxy(url):
                 return [None]
             found = await self._resolver(_host(url), url.port or _PORTS[url.scheme])
-            return [None] if found is None else public_addresses(found)[:MAX_ADDRESSES]
+            return public_addresses(found)[:MAX_ADDRESSES]
         except NotPublic as error:
             raise FilmRefused(f"The film's link leads to {url.host}: {error}.") from None
         except (OSError, UnicodeError) as error:
             raise FilmUnavailable(f"The name {url.host} is not found.") from error
+
+    def _by_proxy(self, url: httpx2.URL) -> bool:
+        return self._http.trust_env and proxied(url.scheme, _host(url))
 
 
 def _parsed(url: str) -> httpx2.URL:

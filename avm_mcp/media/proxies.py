@@ -3,21 +3,17 @@
 Who sits behind a proxy often cannot look up names of the world outside, and some proxies refuse bare addresses.
 """
 
-from collections.abc import Mapping, Sequence
 from urllib.request import getproxies
 
-_SCHEMES: Mapping[int, Sequence[str]] = {80: ("http",), 443: ("https",)}
 
-
-def proxied(host: str, port: int) -> bool:
+def proxied(scheme: str, host: str) -> bool:
     """Return whether a pool that trusts the environment reaches this host through a proxy.
 
     In doubt it does not: then the name is looked up and judged here. So an exception in `NO_PROXY` is read as widely as
-    any library reads it, and where the port does not tell the scheme, both must have a proxy.
+    any library reads it.
     """
     proxies = getproxies()  # where the pool has its own from
-    schemes = _SCHEMES.get(port, ("http", "https"))
-    if not all(proxies.get(scheme) or proxies.get("all") for scheme in schemes):
+    if not (proxies.get(scheme) or proxies.get("all")):
         return False
     return not any(_excepts(entry.strip().lower(), host) for entry in proxies.get("no", "").split(",") if entry.strip())
 

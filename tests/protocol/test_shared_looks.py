@@ -110,7 +110,7 @@ async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(
         task_id = (await call(client, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
         await anyio.sleep(100)
         before = await quiet(house)
-        egress = f"{runtime.settings.AVM_EGRESS_ID} {BASE}"
+        egress = f"{runtime.settings.AVM_EGRESS_ID} {BASE.removeprefix('http://')}"
         looks = Want("another account", urgent=False)
         while not await runtime.journal.take_token(egress, house.wall(), looks):
             pass
@@ -168,3 +168,15 @@ async def test_a_pause_that_one_service_asks_for_holds_up_no_other(house):
         _, took, _ = await call(other, "get_account", {})
         assert took < 1
         assert (await one.call_tool("get_account", {})).is_error, "nor does the other end the pause"
+
+
+async def test_one_service_has_one_allowance_however_its_address_is_spelled(house):
+    """P6: the limit is the service's for one address, and a capital or a port that goes without saying is no other."""
+    async with house.client(AVM_BASE_URL="https://films.example.com") as one:
+        house.sandbox.faults.next("account", faults.rate_limited(120))
+        assert (await one.call_tool("get_account", {})).is_error
+        before = len(house.sandbox.requests)
+        for same in ("https://Films.example.com:443", "https://films.example.com/"):
+            async with house.client(AVM_BASE_URL=same) as other:
+                assert (await other.call_tool("get_account", {})).is_error
+        assert len(house.sandbox.requests) == before

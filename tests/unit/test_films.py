@@ -192,17 +192,34 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(tmp_path: Path
     assert tried == ["2606:2800:220:1::1", "93.184.216.34"]
 
 
-async def by_proxy(_host: str, _port: int) -> None:
-    """A proxy looks names up."""
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pools of these tests trust the environment, as the real one does."""
+    for name in ("http", "https", "all", "no"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
 
 
-async def test_where_a_proxy_looks_names_up_they_are_judged_as_written(tmp_path: Path) -> None:
+async def test_where_a_proxy_looks_names_up_they_are_judged_as_written(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     host = Host()
-    await save(host, tmp_path, resolver=by_proxy)
+    await save(host, tmp_path)
     assert host.asked[0].url.host == "static.example.com"
     for private in ("https://10.0.0.1/a.mp4", "https://localhost/a.mp4", "https://metadata.internal/a.mp4"):
         with pytest.raises(FilmRefused):
-            await save(host, tmp_path, private, resolver=by_proxy)
+            await save(host, tmp_path, private)
+
+
+@pytest.mark.parametrize("url", ["http://static.example.com/a.mp4", "http://static.example.com:443/a.mp4"])
+async def test_what_no_proxy_stands_before_is_judged_by_its_address(tmp_path: Path, monkeypatch, url: str) -> None:
+    """P5: by the scheme, as the pool decides it; a port says nothing about it."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+    async def private(_host: str, _port: int) -> list[str]:
+        return ["10.0.0.1"]
+
+    with pytest.raises(FilmRefused):
+        await save(Host(), tmp_path, url, resolver=private)
 
 
 @pytest.mark.process
@@ -222,45 +239,37 @@ async def test_behind_a_proxy_a_film_of_a_name_that_only_the_proxy_knows_is_save
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        for name in ("http_proxy", "HTTP_PROXY"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
         url = "http://films.no-such-name.example.com/a.mp4"
         async with httpx2.AsyncClient() as http:
-            resolver = hops.look_up_unless_proxied
-            saved = await save_film(url, folder=tmp_path, name=NAME, http=http, base_url=API, resolver=resolver)
+            saved = await save_film(url, folder=tmp_path, name=NAME, http=http, base_url=API)
     assert saved.path.read_bytes() == FILM
     assert asked == [f"GET {url} HTTP/1.1\r\n".encode()]
 
 
 @pytest.mark.parametrize(
-    ("proxies", "host", "port", "through"),
+    ("proxies", "scheme", "through"),
     [
-        ({}, "films.example.com", 443, False),
-        ({"https": "http://p:1"}, "films.example.com", 443, True),
-        ({"https": "http://p:1"}, "films.example.com", 80, False),
-        ({"https": "http://p:1"}, "films.example.com", 8443, False),
-        ({"https": "http://p:1", "http": "http://p:1"}, "films.example.com", 8443, True),
-        ({"all": "socks5://p:1"}, "films.example.com", 443, True),
-        ({"https": "http://p:1", "no": "localhost, 127.0.0.1"}, "films.example.com", 443, True),
-        ({"https": "http://p:1", "no": "example.com"}, "films.example.com", 443, False),
-        ({"https": "http://p:1", "no": ".Example.com"}, "FILMS.example.com", 443, False),
-        ({"https": "http://p:1", "no": "https://*.example.com:443"}, "films.example.com", 443, False),
-        ({"https": "http://p:1", "no": "le.com"}, "films.example.com", 443, False),  # some libraries read it so
-        ({"https": "http://p:1", "no": "*"}, "films.example.com", 443, False),
+        ({}, "https", False),
+        ({"https": "http://p:1"}, "https", True),
+        ({"https": "http://p:1"}, "http", False),
+        ({"http": "http://p:1"}, "https", False),
+        ({"all": "socks5://p:1"}, "https", True),
+        ({"https": "http://p:1", "no": "localhost, 127.0.0.1"}, "https", True),
+        ({"https": "http://p:1", "no": "example.com"}, "https", False),
+        ({"https": "http://p:1", "no": ".Example.com"}, "https", False),
+        ({"https": "http://p:1", "no": "https://*.example.com:443"}, "https", False),
+        ({"https": "http://p:1", "no": "le.com"}, "https", False),  # some libraries read it so
+        ({"https": "http://p:1", "no": "*"}, "https", False),
     ],
 )
 def test_what_goes_through_a_proxy_is_read_from_the_environment_and_in_doubt_does_not(
-    proxies: dict[str, str], host: str, port: int, through: bool, monkeypatch: pytest.MonkeyPatch
+    proxies: dict[str, str], scheme: str, through: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P5: what is connected to directly is always judged by its address."""
-    for name in ("http", "https", "all", "no"):
-        monkeypatch.delenv(f"{name}_proxy", raising=False)
-        monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
     for name, value in proxies.items():
         monkeypatch.setenv(f"{name}_proxy", value)
-    assert hops.proxied(host, port) is through
+    assert hops.proxied(scheme, "FILMS.example.com") is through
 
 
 async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
