@@ -17,6 +17,7 @@ from avm_mcp.runtime import Runtime
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.server import build_server
 from tests.clock import VirtualWall
+from tests.names import Names
 from tests.transport import Link, StreamingASGITransport
 
 KEY = "ak_0123456789abcdef"
@@ -55,6 +56,7 @@ class House:
         self.app = build_sandbox(self.options, now=self.wall)
         self.sandbox: Any = self.app.sandbox
         self.link = Link()
+        self.names = Names()
         self.state = self.folder / "state"
         self.films = self.folder / "films"
         self.pictures = self.folder / "pictures"
@@ -80,6 +82,7 @@ class House:
             now=self.wall,
             transport=StreamingASGITransport(self.app, link=link),
             film_transport=StreamingASGITransport(self.app, link=link),
+            resolver=self.names,
             paths_allowed=paths_allowed,
         )
 

@@ -74,6 +74,7 @@ class _Exchange:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         self._seen: Seen | None = None
+        self._fault: Fault | None = None
 
     async def run(self) -> None:
         if self._path.startswith("/_control/") and self._sandbox.options.control:
@@ -129,8 +130,10 @@ class _Exchange:
         if fault and fault.kind == "hang" and not fault.after:
             await anyio.sleep(fault.seconds)
         name = self._path.removeprefix("/files/")
-        given = await self._films.serve(name, self._headers, self._sandbox.tick())
-        return await self._finish(given, fault)
+        query = self._scope.get("query_string", b"").decode("latin-1")
+        await anyio.sleep(self._sandbox.options.file_first_byte_seconds)
+        given = await self._films.serve(name, query, self._headers, self._sandbox.tick())
+        return await self._finish(given, fault, self._sandbox.options.file_rate)
 
     # Faults
 
@@ -145,10 +148,12 @@ class _Exchange:
             await self._answer(_answer_of(fault))
         return True
 
-    async def _finish(self, given: Answer, fault: Fault | None) -> None:
-        """Send the answer, spoiled by the fault if there is one."""
+    async def _finish(self, given: Answer, fault: Fault | None, rate: float | None = None) -> None:
+        """Send the answer, spoiled by the fault if there is one, at so many bytes a second."""
         if fault is None or not fault.after:
-            return await self._answer(spoiled(given, fault))
+            return await self._answer(spoiled(given, fault), rate)
+        if fault.kind == "trickle":
+            return await self._answer(given, fault.size / fault.seconds, fault.size)
         if fault.kind in _CUTS:
             return await self._cut(given, fault)
         await anyio.sleep(fault.seconds)
@@ -179,7 +184,7 @@ class _Exchange:
 
     def _arrived(self, endpoint: str, at: float, client: str, body: bytes) -> Fault | None:
         sandbox, headers = self._sandbox, self._headers
-        fault = sandbox.faults.take(endpoint)
+        self._fault = fault = sandbox.faults.take(endpoint)
         self._seen = Seen(
             endpoint=endpoint,
             method=self._method,
@@ -217,6 +222,8 @@ class _Exchange:
         if self._seen:
             self._seen.status = given.status
         now = self._sandbox.tick() + self._sandbox.options.clock_skew_seconds
+        if self._fault and self._fault.kind == "date":
+            now += self._fault.seconds
         headers = {
             "date": http_date(now),
             "content-type": given.content_type,
@@ -227,12 +234,16 @@ class _Exchange:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": given.status, "headers": raw})
 
-    async def _answer(self, given: Answer) -> None:
+    async def _answer(self, given: Answer, rate: float | None = None, piece: int | None = None) -> None:
+        """Send it; at `rate` bytes a second where one is given, `piece` bytes at a time."""
         await self._head(given)
         body = b"" if self._method == "HEAD" else given.body
-        for start in range(0, len(body), CHUNK):
-            more = start + CHUNK < len(body)
-            part = body[start : start + CHUNK]
+        chunk = CHUNK if rate is None else piece or max(1, min(CHUNK, int(rate)))
+        for start in range(0, len(body), chunk):
+            more = start + chunk < len(body)
+            part = body[start : start + chunk]
+            if rate is not None:
+                await anyio.sleep(len(part) / rate)
             await self._send({"type": "http.response.body", "body": part, "more_body": more})
         if not body:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})

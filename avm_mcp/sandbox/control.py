@@ -3,7 +3,7 @@
 GET  ledger              balances and entries
 GET  requests            everything seen
 GET  tasks               id, model, status, key
-POST faults              {"match": "generate", "kind": "drop", "after": true, "count": 1, "skip": 0}
+POST faults              {"match": "generate", "kind": "drop", "after": true, "count": 1, "skip": 0, "lasts": null}
 POST options             {"query_limit": null, "speed": 60}
 POST tasks               {"id": "ck...", "action": "finish" | "fail" | "forget", "text": "..."}
 POST keys                {"key": "...", "revoked": true} or {"key": "...", "top_up": -50}
@@ -82,7 +82,7 @@ class Control:
         }
 
     def _fault(self, given: dict[str, Any]) -> object:
-        queue = {name: given.pop(name) for name in ("count", "skip") if name in given}
+        queue = {name: given.pop(name) for name in ("count", "skip", "lasts") if name in given}
         self._sandbox.faults.next(given.pop("match"), Fault(**given), **queue)
         return {"queued": len(self._sandbox.faults)}
 

@@ -252,7 +252,7 @@ class Endpoints:
             return None
         if task.without_url or (call.fault and call.fault.kind == "no_url"):
             return {"msg": KEPT_MESSAGE}
-        url = f"{call.base_url}/files/{task.file}"
+        url = self._sandbox.link_of(task, call.base_url, at)
         shapes: dict[str, object] = {
             "url": {"url": url, "msg": KEPT_MESSAGE},  # measured
             "error_null": {"url": url, "msg": KEPT_MESSAGE, "error": None},  # claimed

@@ -6,10 +6,11 @@ A fault is data. Most have a side: before the sandbox acts (nothing was charged)
     sandbox.faults.next("generate", faults.drop(after=True))
     sandbox.faults.next("status", faults.http_error(503), count=3)
     sandbox.faults.next("file", faults.truncated(), skip=1)
+    sandbox.faults.next("file", faults.html(200), lasts=3 * 3600)
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -22,6 +23,8 @@ Kind = Literal[
     "cut_json",  # half of the body as a complete answer
     "truncated",  # alias of `cut` that reads well on a film; the length in the head is the whole film's
     "half",  # half of the body, and the head says so: only the content tells
+    "trickle",  # the head, then `size` bytes of the body each `seconds`
+    "date",  # the `Date` of this answer is `seconds` ahead
     "stall",  # half of the body, `seconds` of silence, then the connection dies
     "status",  # `text` in place of the status, in this answer only
     "no_url",  # COMPLETED, without an address, in this answer only
@@ -63,6 +66,7 @@ class Fault:
     location: str | None = None
     text: str = ""
     reset: bool = False
+    size: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -75,19 +79,37 @@ class _Queued:
     fault: Fault
     count: int
     skip: int
+    until: float | None = None
 
 
 class Faults:
-    """The queue; the first entry that matches a request is spent on it."""
+    """The queue; the first entry that matches a request is spent on it.
 
-    def __init__(self) -> None:
+    Args:
+        now: The wall clock, for faults that last a time.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._queue: list[_Queued] = []
 
-    def next(self, match: Endpoint | Literal["*"], fault: Fault, *, count: int = 1, skip: int = 0) -> None:
-        """Spoil the next `count` requests to an endpoint, or to any (`*`), after letting `skip` of them pass."""
+    def next(
+        self,
+        match: Endpoint | Literal["*"],
+        fault: Fault,
+        *,
+        count: int = 1,
+        skip: int = 0,
+        lasts: float | None = None,
+    ) -> None:
+        """Spoil the next `count` requests to an endpoint, or to any (`*`), after letting `skip` of them pass.
+
+        With `lasts` it is every such request of the next so many seconds instead, whatever `count` says.
+        """
         if match != "*" and match not in ENDPOINTS:
             raise ValueError(f"no endpoint is called {match!r}; there are {', '.join(ENDPOINTS)} and *")
-        self._queue.append(_Queued(match, fault, count, skip))
+        until = None if lasts is None else self._now() + lasts
+        self._queue.append(_Queued(match, fault, count, skip, until))
 
     def extend(self, match: Endpoint | Literal["*"], faults: Iterable[Fault]) -> None:
         """Queue several, one request each."""
@@ -103,12 +125,17 @@ class Faults:
 
     def take(self, endpoint: str) -> Fault | None:
         """The fault for this request, if there is one."""
+        at = self._now()
+        self._queue = [queued for queued in self._queue if queued.until is None or at < queued.until]
         for queued in self._queue:
             if queued.match not in ("*", endpoint):
                 continue
             if queued.skip > 0:
                 queued.skip -= 1
                 continue
+            if queued.until is not None:
+                queued.count = 0  # it has been met; it goes on
+                return queued.fault
             queued.count -= 1
             if queued.count <= 0:
                 self._queue.remove(queued)
@@ -199,6 +226,16 @@ def half() -> Fault:
 def stall(seconds: float = 120) -> Fault:
     """Half of the body, then silence, then the end of the connection."""
     return Fault(kind="stall", after=True, seconds=seconds)
+
+
+def trickle(gap: float = 10, size: int = 1) -> Fault:
+    """The head at once, then `size` bytes of the body each `gap` seconds, to its end; the work is done."""
+    return Fault(kind="trickle", after=True, seconds=gap, size=size)
+
+
+def wrong_date(seconds: float) -> Fault:
+    """One answer whose `Date` is so many seconds ahead; all else in it is right."""
+    return Fault(kind="date", seconds=seconds)
 
 
 def unknown_status(text: str = "QUEUED_AGAIN") -> Fault:

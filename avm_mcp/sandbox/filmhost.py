@@ -1,4 +1,4 @@
-"""The place films are fetched from: no key, no signature, gone 24 hours after `completedAt`.
+"""The place films are fetched from: no key, gone 24 hours after `completedAt`; a signature only where links are signed.
 
 With the extra `sandbox` a film is drawn at its first request, in a worker thread, and kept by the hash of its
 order. Without it, or with `render=False`, one of three bundled clips of five seconds is served, whatever length
@@ -18,11 +18,13 @@ import anyio.to_thread
 
 from avm_mcp.sandbox.answers import Answer, http_date, not_found
 from avm_mcp.sandbox.ledger import Task
+from avm_mcp.sandbox.options import SandboxOptions
 from avm_mcp.sandbox.orders import FilmOrder, order_of
 from avm_mcp.sandbox.state import Sandbox
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _KEPT_FILMS = 32
+_EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"  # as of S3
 
 
 @functools.cache
@@ -45,12 +47,15 @@ class FilmHost:
         self._films: OrderedDict[str, bytes] = OrderedDict()
         self._drawing = anyio.Lock()
 
-    async def serve(self, name: str, headers: Mapping[str, str], at: float) -> Answer:
-        """The film, a part of it, or 404 before it is made and after it has died."""
+    async def serve(self, name: str, query: str, headers: Mapping[str, str], at: float) -> Answer:
+        """The film, a part of it, 404 before it is made and after it has died, 403 where its link has run out."""
         task = self._sandbox.files.get(name)
         if task is None or task.status(at) != "COMPLETED" or at >= task.ends_at + self._sandbox.options.file_seconds:
             return not_found()
-        return _part(_filled(await self.film(task), self._sandbox.options.film_bytes), headers, task)
+        if not self._sandbox.signed(name, query, at):
+            return Answer(403, _EXPIRED, content_type="application/xml")
+        options = self._sandbox.options
+        return _part(_filled(await self.film(task), options.film_bytes), headers, task, options)
 
     async def film(self, task: Task) -> bytes:
         """The bytes of a task's film."""
@@ -79,14 +84,13 @@ def _render(order: FilmOrder) -> bytes:
     return render(order)
 
 
-def _part(film: bytes, headers: Mapping[str, str], task: Task) -> Answer:
-    common = {
-        "accept-ranges": "bytes",
-        "etag": f'"{hashlib.sha256(film).hexdigest()[:32]}"',
-        "last-modified": http_date(task.ends_at),
-    }
-    asked = _RANGE.fullmatch(headers.get("range", "").strip())
-    if asked is None or asked.group(0) == "bytes=-" or headers.get("if-range", common["etag"]) != common["etag"]:
+def _part(film: bytes, headers: Mapping[str, str], task: Task, options: SandboxOptions) -> Answer:
+    etag = f'"{hashlib.sha256(film).hexdigest()[:32]}"'
+    common = {"accept-ranges": "bytes"} if options.file_ranges else {}
+    if options.file_validators:
+        common |= {"etag": etag, "last-modified": http_date(task.ends_at)}
+    asked = _RANGE.fullmatch(headers.get("range", "").strip()) if options.file_ranges else None
+    if asked is None or asked.group(0) == "bytes=-" or headers.get("if-range", etag) != etag:
         return Answer(200, film, common, "video/mp4")
     first, last = asked.groups()
     start = int(first) if first else max(0, len(film) - int(last))

@@ -49,6 +49,13 @@ class SandboxOptions:
         user_agent_required: Refuse requests without a `Mozilla/5.0` in their user agent, as one page says.
         file_hours: Hours a finished film can be fetched (measured message: 24).
         scale_expiry: Divide those hours by `speed` too.
+        link_seconds: A film's link is signed and lives so long; each answer carries a fresh one. Afterwards the
+            file host answers 403. None leaves links unsigned (measured).
+        file_base: Origin of the links to films, such as `https://films.example.com`; empty is the API's own.
+        file_validators: Whether the file host sends `ETag` and `Last-Modified`.
+        file_ranges: Whether the file host continues where `Range` asks it to; without, it sends all again.
+        file_rate: Bytes a second that the file host sends; None is all at once.
+        file_first_byte_seconds: Seconds that the file host takes to its first byte.
         render: Draw real films where PyAV and Pillow are installed; False serves the bundled clips. Drawing
             uses a worker thread, which virtual time does not know: tests say False.
         film_scale: Share of the measured width and height that is drawn.
@@ -84,6 +91,12 @@ class SandboxOptions:
     user_agent_required: bool = False
     file_hours: float = 24
     scale_expiry: bool = False
+    link_seconds: float | None = None
+    file_base: str = ""
+    file_validators: bool = True
+    file_ranges: bool = True
+    file_rate: float | None = None
+    file_first_byte_seconds: float = 0
     render: bool = True
     film_scale: float = 0.5
     film_bytes: int = 0

@@ -1,10 +1,12 @@
 """One sandbox: its options, its clock, its ledger, its queue of faults, and what it has seen."""
 
 import dataclasses
+import hashlib
 import heapq
 import itertools
 import math
 import random
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -82,12 +84,12 @@ class Sandbox:
 
     def __init__(self, options: SandboxOptions, now: Callable[[], float] | None = None) -> None:
         self.options = options
-        self.faults = Faults()
         self.ledger = Ledger(options.balance)
         self.requests: list[Seen] = []
         self.counts: Counter[str] = Counter()
         self.files: dict[str, Task] = {}
         self._now = now or time.time
+        self.faults = Faults(self._now)
         self._created = 0
         self._order = itertools.count()
         self._windows: dict[tuple[str, str], Window] = {}
@@ -127,6 +129,25 @@ class Sandbox:
     def models(self) -> tuple[str, ...]:
         """The models served."""
         return models_of(self.options.profile, lv=self.options.lv)
+
+    def link_of(self, task: Task, base_url: str, at: float) -> str:
+        """Where a task's film is; signed anew at each question where links are signed."""
+        options = self.options
+        link = f"{options.file_base or base_url}/files/{task.file}"
+        if options.link_seconds is None:
+            return link
+        expires = math.ceil(at + options.link_seconds)
+        return f"{link}?expires={expires}&signature={self._signature(task.file, expires)}"
+
+    def signed(self, file: str, query: str, at: float) -> bool:
+        """Whether a film may be fetched with this query of its link."""
+        if self.options.link_seconds is None:
+            return True
+        given = re.fullmatch(r"expires=(\d{1,12})&signature=([0-9a-f]{32})", query)
+        return given is not None and at < int(given[1]) and given[2] == self._signature(file, int(given[1]))
+
+    def _signature(self, file: str, expires: int) -> str:
+        return hashlib.sha256(f"{self.options.seed}/{file}/{expires}".encode()).hexdigest()[:32]
 
     def wait_for(self, limit: int | None, at: float, *whose: str) -> int:
         """Take a place in the window of this IP or key; else the seconds until there is one."""

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from avm_mcp.sandbox import DroppedConnection, SandboxApp, SandboxOptions, build_sandbox, faults
+from avm_mcp.sandbox.answers import http_date
 from tests.clock import VirtualWall
 from tests.transport import StreamingASGITransport
 
@@ -243,6 +244,60 @@ async def test_faults_wait_for_their_endpoint_let_some_pass_and_are_counted(box:
         app.sandbox.faults.next("*", faults.empty())
         app.sandbox.faults.clear()
         assert (await client.get("/api/v1/account")).json()["ok"] is True
+
+
+async def test_a_fault_can_last_a_time_however_many_requests_meet_it(box: Box) -> None:
+    async with box() as (client, app):
+        app.sandbox.faults.next("account", faults.html(403), lasts=100)
+        assert len(app.sandbox.faults) == 1
+        for _ in range(3):
+            assert (await client.get("/api/v1/account")).status_code == 403
+        assert len(app.sandbox.faults) == 0
+        await anyio.sleep(100)
+        assert (await client.get("/api/v1/account")).status_code == 200
+
+
+async def test_an_answer_can_trickle_to_its_end(box: Box) -> None:
+    async with box() as (client, app):
+        app.sandbox.faults.next("account", faults.trickle(10, 4))
+        began = anyio.current_time()
+        answer = await client.get("/api/v1/account")
+        assert answer.json()["ok"]
+        assert anyio.current_time() - began == pytest.approx(10 * len(answer.content) / 4)
+
+
+async def test_one_answer_can_carry_a_wrong_date(box: Box, wall: VirtualWall) -> None:
+    async with box() as (client, app):
+        app.sandbox.faults.next("account", faults.wrong_date(2 * 86400))
+        dates = [(await client.get("/api/v1/account")).headers["date"] for _ in range(2)]
+    assert dates == [http_date(wall() + 2 * 86400), http_date(wall())]
+
+
+async def test_links_can_be_signed_for_a_time_and_are_signed_anew_at_each_question(box: Box) -> None:
+    async with box(link_seconds=60, file_base="http://films.test") as (client, app):
+        first = await finished(client, app)
+        assert first.startswith("http://films.test/files/")
+        assert (await client.get(first)).status_code == 200
+        assert (await client.get(first.replace("signature=", "signature=0"))).status_code == 403
+        await anyio.sleep(61)
+        assert (await client.get(first)).status_code == 403
+        (task,) = app.sandbox.tasks()
+        again = (await client.get(f"/api/v1/tasks/{task.id}")).json()["output"]["url"]
+        assert (await client.get(again)).status_code == 200
+
+
+async def test_a_file_host_can_be_plain_and_slow(box: Box) -> None:
+    async with box(file_validators=False, file_rate=1000, file_first_byte_seconds=6) as (client, app):
+        url = await finished(client, app)
+        began = anyio.current_time()
+        whole = await client.get(url)
+        assert anyio.current_time() - began == pytest.approx(6 + len(whole.content) / 1000)
+        assert {"etag", "last-modified"}.isdisjoint(whole.headers)
+        part = await client.get(url, headers={"Range": "bytes=10000-"})
+        assert (part.status_code, part.content) == (206, whole.content[10000:])
+        app.sandbox.change(file_ranges=False)
+        part = await client.get(url, headers={"Range": "bytes=10000-"})
+        assert (part.status_code, part.content) == (200, whole.content)
 
 
 def test_a_fault_or_endpoint_that_does_not_exist_is_refused() -> None:
