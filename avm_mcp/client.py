@@ -12,41 +12,43 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote as percent_encode
 
 import anyio
 import httpx2
 
 from avm_mcp import pacing
+from avm_mcp.answers import PAGE_READ, PROXY_STEP, Answer, Endpoint, error_of, saying, unexpected
 from avm_mcp.errors import (
     AuthFailed,
     AvmError,
-    BudgetExceeded,
-    ContentRejected,
-    InsufficientCredits,
-    InvalidInput,
+    BlockedOnTheWay,
     NotCancellable,
     RateLimited,
     SubmissionUnknown,
     TaskNotFound,
     UpstreamUnavailable,
-    UpstreamUnexpected,
-    quoted,
 )
-from avm_mcp.models import Accepted, Account, ErrorEnvelope, Quote, TaskList, TaskSnapshot, TaskStatus
+from avm_mcp.models import Accepted, Account, Quote, TaskList, TaskSnapshot, TaskStatus
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Endpoint = Literal["account", "quote", "generate", "list", "task", "status", "cancel"]
-
 QUESTIONS: frozenset[Endpoint] = frozenset({"account", "list", "task", "status"})
 """The endpoints that share the allowance of 60 a minute and IP address."""
 
-NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+YOUNG: frozenset[Endpoint] = frozenset({"account", "quote"})
+"""Endpoints that an older generation of the API lacks; what its 404 looks like is not documented."""
+
+NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,  # httpcore raises it where CONNECT or SOCKS is refused, before the request itself
+    httpx2.UnsupportedProtocol,
+)
 """After these no byte of the request can have reached the API, so even a paid one may be sent again."""
 
 MAX_ANSWER_BYTES = 64_000_000
@@ -59,70 +61,6 @@ SANDBOX_HEADER = "X-AVM-Sandbox-Speed"
 """Our sandbox says in this header how many times faster than the real API it runs; the real API has no such header."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-
-# How an error is recognised: by `errorCode`, then by HTTP status, then by the words of the seed page.
-BY_CODE: Mapping[str, type[AvmError]] = {
-    "AUTH_FAILED": AuthFailed,
-    "INSUFFICIENT_CREDITS": InsufficientCredits,
-    "BUDGET_EXCEEDED": BudgetExceeded,
-    "INVALID_MODEL": InvalidInput,
-    "INVALID_PAYLOAD": InvalidInput,
-    "RATE_LIMITED": RateLimited,
-    "TASK_NOT_FOUND": TaskNotFound,
-    "IDEMPOTENCY_CONFLICT": SubmissionUnknown,
-}
-BY_STATUS: Mapping[int, type[AvmError]] = {
-    400: InvalidInput,
-    401: AuthFailed,
-    402: InsufficientCredits,
-    403: AuthFailed,
-    404: TaskNotFound,
-    409: SubmissionUnknown,
-    422: ContentRejected,
-    429: RateLimited,
-}
-BY_WORDS: Mapping[str, type[AvmError]] = {
-    "insufficient credits": InsufficientCredits,
-    "invalid api key": AuthFailed,
-    "too many requests": RateLimited,
-    "rate limit": RateLimited,
-}
-
-_SAYS: Mapping[type[AvmError], str] = {
-    AuthFailed: "The service refused the API key",
-    InsufficientCredits: "The account has too few credits for this",
-    BudgetExceeded: "The service says that this costs more than max_credits allows",
-    InvalidInput: "The service refused the request",
-    ContentRejected: "The service rejected the prompt or the picture",
-    RateLimited: "The service asks for a pause: too many requests",
-    TaskNotFound: "The service does not know this task under this key",
-    SubmissionUnknown: "The service holds another request under the same key",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer, read whole, and its bytes. `data` is None where the body is not JSON."""
-
-    status: int
-    headers: httpx2.Headers
-    data: Any
-    size: int = 0
-
-    @property
-    def fields(self) -> Mapping[str, Any]:
-        """Return the body's fields; none where it is not a JSON object."""
-        body: object = self.data
-        return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
-
-    @property
-    def envelope(self) -> ErrorEnvelope | None:
-        """Return the API's refusal, which may come with HTTP 200; a task's own FAILED is not one: it has an id."""
-        if "id" in self.fields or "taskId" in self.fields:
-            return None
-        if self.status < 300 and set(self.fields) == {"status"}:
-            return None  # the bare answer of the status endpoint
-        return ErrorEnvelope.read(self.data)
 
 
 class _Again(Exception):
@@ -188,17 +126,15 @@ class AvmClient:
 
     async def account(self) -> Account | None:
         """Return balance and supported models; None where this generation of the API has no such endpoint."""
-        try:
-            answer = await self._ask("account", "GET", "/account")
-        except TaskNotFound:
+        answer = await self._ask("account", "GET", "/account")
+        if answer.status == 404:
             return None
         return self._expect(Account.read(answer.data), "account", answer)
 
     async def quote(self, model: str, fields: Mapping[str, Any]) -> Quote | None:
         """Return the price of a request; None where this generation of the API has no such endpoint. Starts nothing."""
-        try:
-            answer = await self._ask("quote", "POST", f"/quote/{_segment(model)}", _json(fields))
-        except TaskNotFound:
+        answer = await self._ask("quote", "POST", f"/quote/{_segment(model)}", _json(fields))
+        if answer.status == 404:
             return None
         return self._expect(Quote.read(answer.data), "quote", answer)
 
@@ -229,6 +165,8 @@ class AvmClient:
     async def _generate_once(self, path: str, body: bytes, headers: Mapping[str, str]) -> Accepted:
         try:
             answer = await self._send("POST", path, body, headers, self._submit_timeout)
+        except httpx2.ProxyError as error:
+            raise _Again(_refused_by_proxy(error)) from error
         except NEVER_SENT as error:
             unreached = f"The service could not be reached ({_kind(error)}); nothing was started."
             raise _Again(UpstreamUnavailable(unreached)) from error
@@ -240,11 +178,12 @@ class AvmClient:
             if accepted is None:
                 raise SubmissionUnknown("The service's answer could not be read.")
             return accepted
+        refusal = error_of("generate", answer, self._now(), picture=b'"data:' in body)
         if answer.status == 429:
-            raise _Again(self._error("generate", answer))
+            raise _Again(refusal)
         refused_in_200 = answer.status < 300  # an envelope without a task id: a refusal, as on the seed page
         if refused_in_200 or pacing.nothing_happened(answer.status, envelope is not None):
-            raise self._error("generate", answer)
+            raise refusal
         raise SubmissionUnknown(f"The service answered HTTP {answer.status} to the paid request.")
 
     async def tasks(self, *, urgent: bool = True) -> TaskList:
@@ -256,7 +195,7 @@ class AvmClient:
         answer = await self._ask("list", "GET", "/tasks", urgent=urgent)
         rows = answer.fields.get("tasks")
         if not isinstance(rows, list):
-            raise self._unexpected("list", answer)
+            raise unexpected("list", answer)
         found = [TaskSnapshot.read(row) for row in cast("list[Any]", rows)]
         return TaskList((row for row in found if row is not None), whole=None not in found)
 
@@ -284,8 +223,9 @@ class AvmClient:
         answer = await self._retried("cancel", "PUT", f"/tasks/{_segment(task_id)}/cancel", None)
         if answer.status < 300 and answer.fields.get("status") == "CANCEL":
             return
-        if answer.status in (401, 403, 404, 429):
-            raise self._error("cancel", answer)
+        error = self._error("cancel", answer)
+        if isinstance(error, AuthFailed | BlockedOnTheWay | RateLimited | TaskNotFound):
+            raise error
         raise NotCancellable(f"The service did not cancel task {task_id} (HTTP {answer.status}).", task_id=task_id)
 
     # --- how a request is sent, repeated and read ---
@@ -293,12 +233,14 @@ class AvmClient:
     async def _ask(
         self, endpoint: Endpoint, method: str, path: str, body: bytes | None = None, *, urgent: bool = True
     ) -> Answer:
-        """Ask something that may be asked again, and return its 2xx answer."""
+        """Ask something that may be asked again, and return its 2xx answer, or a 404 to what not every API has."""
         answer = await self._retried(endpoint, method, path, body, urgent=urgent)
+        if answer.status == 404 and endpoint in YOUNG:
+            return answer
         if answer.status >= 300 or answer.envelope is not None:
             raise self._error(endpoint, answer)
         if answer.data is None:
-            raise self._unexpected(endpoint, answer)
+            raise unexpected(endpoint, answer)
         self.answer_bytes[endpoint] = answer.size
         return answer
 
@@ -313,6 +255,8 @@ class AvmClient:
                 await self._allowance(urgent)
             try:
                 answer = await self._send(method, path, body, headers, self._read_timeout)
+            except httpx2.ProxyError as failure:
+                error = _refused_by_proxy(failure)
             except httpx2.HTTPError as failure:
                 error = UpstreamUnavailable(f"The service could not be reached ({_kind(failure)}).")
             else:
@@ -321,7 +265,7 @@ class AvmClient:
                     if endpoint in QUESTIONS:
                         await self._closed(min(error.retry_after or 5.0, pacing.MAX_RETRY_AFTER))
                 elif answer.status >= 500 or (answer.status < 300 and answer.data is None):
-                    error = self._unexpected(endpoint, answer) if answer.status < 300 else self._error(endpoint, answer)
+                    error = self._error(endpoint, answer)
                 else:
                     return answer
             pause = self._pause(attempt, error)
@@ -363,34 +307,16 @@ class AvmClient:
             self.sandbox_speed = _positive(speed)
         if (date := pacing.http_date(response.headers.get("Date"))) is not None:
             self.clock_skew = date - self._now()
-        return Answer(response.status_code, response.headers, _parsed(bytes(parts)), len(parts))
+        data = _parsed(bytes(parts))
+        text = bytes(parts[:PAGE_READ]).decode("utf-8", "replace") if data is None else ""
+        return Answer(response.status_code, response.headers, data, len(parts), text)
 
     def _error(self, endpoint: Endpoint, answer: Answer) -> AvmError:
-        """Turn a refusal into its leaf of the tree: by code, then HTTP status, then words."""
-        envelope = answer.envelope or ErrorEnvelope(status="FAILED")
-        said = envelope.message or envelope.error or ""
-        leaf = BY_CODE.get(envelope.error_code or "") or BY_STATUS.get(answer.status)
-        if leaf is None or (answer.status == 400 and not envelope.error_code):
-            leaf = next((found for words, found in BY_WORDS.items() if words in said.lower()), leaf)
-        if leaf is TaskNotFound and endpoint in ("generate", "list"):
-            leaf = None  # no task was named, so this 404 is about the address
-        if leaf is None and answer.status >= 500:
-            return UpstreamUnavailable(f"The service answered HTTP {answer.status}{_saying(said)}.")
-        if leaf is None:
-            code = f" ({envelope.error_code})" if envelope.error_code else ""
-            return UpstreamUnexpected(f"The service answered HTTP {answer.status}{code}{_saying(said)}.")
-        wait = pacing.retry_after(answer.headers.get("Retry-After"), self._now()) if leaf is RateLimited else None
-        return leaf(f"{_SAYS[leaf]}{_saying(said)}.", retry_after=wait)
-
-    def _unexpected(self, endpoint: Endpoint, answer: Answer) -> UpstreamUnexpected:
-        kind = answer.headers.get("Content-Type", "no type").split(";")[0]
-        return UpstreamUnexpected(
-            f"The service's answer ({endpoint}, HTTP {answer.status}, {quoted(kind, 60)}) is not what it documents."
-        )
+        return error_of(endpoint, answer, self._now())
 
     def _expect(self, value: T | None, endpoint: Endpoint, answer: Answer) -> T:
         if value is None:
-            raise self._unexpected(endpoint, answer)
+            raise unexpected(endpoint, answer)
         return value
 
 
@@ -422,8 +348,9 @@ def _positive(text: str) -> float | None:
     return value if 0 < value < 1e9 else None
 
 
-def _saying(said: str) -> str:
-    return f"; it said {quoted(said)}" if said else ""
+def _refused_by_proxy(error: httpx2.ProxyError) -> BlockedOnTheWay:
+    said = f"A proxy on the way to the service refused the connection{saying(str(error))}; the key was not judged."
+    return BlockedOnTheWay(said, next_step=PROXY_STEP)
 
 
 def _kind(error: Exception) -> str:

@@ -15,6 +15,7 @@
     |- ContentRejected          CONTENT_REJECTED         no         no        change prompt or picture
     |- RateLimited              RATE_LIMITED             yes        no        wait retry_after seconds
     |- UpstreamUnavailable      UPSTREAM_UNAVAILABLE     yes        no        try again later
+    |- BlockedOnTheWay          UPSTREAM_UNAVAILABLE     yes        no        mend the network, try again
     |- UpstreamUnexpected       UPSTREAM_UNEXPECTED      no         no        report it
     |- SubmissionUnknown        SUBMISSION_UNKNOWN       no         unknown   look at the id that is named, never repeat
     `- Internal                 INTERNAL                 no         -         report it
@@ -189,6 +190,17 @@ class UpstreamUnavailable(AvmError):
     code = "UPSTREAM_UNAVAILABLE"
     retryable = True
     default_next_step = "try again in a minute."
+
+
+class BlockedOnTheWay(AvmError):
+    """A firewall, proxy or login page answered in the API's place; neither key nor request was judged."""
+
+    code = "UPSTREAM_UNAVAILABLE"
+    retryable = True
+    default_next_step = (
+        "{model:tell the user to }try another network, or without a VPN or proxy (HTTPS_PROXY), and then again;"
+        " AVM_USER_AGENT sets what a firewall is told that this program is."
+    )
 
 
 class UpstreamUnexpected(AvmError):

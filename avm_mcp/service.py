@@ -19,6 +19,7 @@ from avm_mcp.client import AvmClient
 from avm_mcp.errors import (
     AuthFailed,
     AvmError,
+    BlockedOnTheWay,
     InvalidInput,
     NotCancellable,
     NotConfigured,
@@ -302,7 +303,7 @@ class Service:
         if job.video_url is not None and job.expires_at is not None and now > job.expires_at:
             job = replace(job, video_url=None)
             said.append("Its link is dead: the service keeps a finished video for 24 hours.")
-        if not job.final and isinstance(watcher.trouble, AuthFailed):
+        if not job.final and isinstance(watcher.trouble, AuthFailed | BlockedOnTheWay):
             said.append(f"Its state cannot be read: {watcher.trouble.message}")
         progress = await watcher.progress(job)
         same = deduplicated or self._upstream.submission.known(job.id)

@@ -19,7 +19,7 @@ from avm_mcp.cli import exits, keepers
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.config import Settings
-from avm_mcp.errors import AuthFailed, AvmError, quoted
+from avm_mcp.errors import AuthFailed, AvmError, BlockedOnTheWay, quoted
 from avm_mcp.report import SHELL_FACE, money, spoken
 from avm_mcp.runtime import Runtime
 
@@ -53,6 +53,8 @@ class Check:
     todo: str = ""
     code: int = exits.OK
 
+
+NO_WAY = "check the network, a proxy (HTTPS_PROXY), and AVM_BASE_URL; then try again."
 
 Knock = Callable[[str], Awaitable[str | None]]
 
@@ -141,7 +143,8 @@ async def _service(runtime: Runtime, knock: Knock) -> list[Check]:
         return [refused, _reached(settings, None), *_clock(runtime)]
     except AvmError as error:
         unknown = Check("API key", "warn", f"{_named(runtime)}: it could not be tried")
-        return [unknown, _reached(settings, error.message), *_clock(runtime)]
+        step = SHELL_FACE.say(error.next_step) if isinstance(error, BlockedOnTheWay) else NO_WAY
+        return [unknown, _reached(settings, error.message, step=step), *_clock(runtime)]
     took = f" in {anyio.current_time() - begun:.1f} s"
     checks = [Check("API key", "ok", f"{_named(runtime)}: accepted"), _reached(settings, None, took)]
     return [*checks, _balance(account.balance if account else None), *_clock(runtime)]
@@ -152,11 +155,10 @@ def _named(runtime: Runtime) -> str:
     return f"fingerprint {runtime.service.account}{sandbox}"
 
 
-def _reached(settings: Settings, failure: str | None, took: str = "") -> Check:
+def _reached(settings: Settings, failure: str | None, took: str = "", step: str = NO_WAY) -> Check:
     where = "the embedded sandbox" if settings.sandboxed else settings.AVM_BASE_URL
     if failure is None:
         return Check("service", "ok", f"{where} answers{took}")
-    step = "check the network, a proxy (HTTPS_PROXY), and AVM_BASE_URL; then try again."
     return Check("service", "FAIL", f"{where}: {failure}", step, exits.SERVICE)
 
 

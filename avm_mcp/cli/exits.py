@@ -43,6 +43,7 @@ BY_ERROR: Mapping[type[errors.AvmError], int] = {
     errors.ContentRejected: NO_FILM,
     errors.RateLimited: SERVICE,
     errors.UpstreamUnavailable: SERVICE,
+    errors.BlockedOnTheWay: SERVICE,
     errors.UpstreamUnexpected: SERVICE,
     errors.SubmissionUnknown: UNFINISHED,
     errors.Internal: INTERNAL,

@@ -18,6 +18,7 @@ from avm_mcp.client import NEVER_SENT, AvmClient
 from avm_mcp.errors import (
     AuthFailed,
     AvmError,
+    BlockedOnTheWay,
     BudgetExceeded,
     ContentRejected,
     InsufficientCredits,
@@ -473,11 +474,11 @@ async def test_a_lost_answer_is_never_asked_for_again(table: Any, profile: str, 
 
 REFUSED = [
     ("the error envelope in 200", faults.envelope("Generation failed"), UpstreamUnexpected),
-    ("401 in HTML", faults.html(401), AuthFailed),
-    ("302", faults.redirect("http://elsewhere.test/x", 302), UpstreamUnexpected),
-    ("307", faults.redirect("http://elsewhere.test/x", 307), UpstreamUnexpected),
-    ("308", faults.redirect("http://elsewhere.test/x", 308), UpstreamUnexpected),
-    ("413", faults.empty(413), UpstreamUnexpected),
+    ("401 in HTML", faults.html(401), BlockedOnTheWay),
+    ("302", faults.redirect("http://elsewhere.test/x", 302), BlockedOnTheWay),
+    ("307", faults.redirect("http://elsewhere.test/x", 307), BlockedOnTheWay),
+    ("308", faults.redirect("http://elsewhere.test/x", 308), BlockedOnTheWay),
+    ("413", faults.empty(413), InvalidInput),
     ("422 with an envelope", faults.refuse(422, None, "no"), ContentRejected),
 ]
 
@@ -574,11 +575,12 @@ async def test_every_error_of_the_http_library_becomes_one_of_ours(wall: Virtual
         with pytest.raises(AvmError) as caught:
             await client.generate("t2v", b"{}", idempotency_key="idem-0001")
         sure = issubclass(failure, NEVER_SENT)
-        assert type(caught.value) is (UpstreamUnavailable if sure else SubmissionUnknown)
+        unreached = BlockedOnTheWay if failure is httpx2.ProxyError else UpstreamUnavailable
+        assert type(caught.value) is (unreached if sure else SubmissionUnknown)
         assert len(transport.requests) == (pacing.RETRIES if sure else 1)
         for ask in (client.status, client.task, client.cancel):
             transport.requests.clear()
-            with pytest.raises(UpstreamUnavailable):
+            with pytest.raises(unreached):
                 await ask("ck1")
             assert len(transport.requests) == pacing.RETRIES
 
@@ -602,7 +604,7 @@ async def test_a_broken_wire(table: Any, failure: str, when: Any) -> None:
 
 TROUBLE = [
     ("5xx", faults.http_error(503), UpstreamUnavailable),
-    ("HTML with 200", faults.html(200), UpstreamUnexpected),
+    ("HTML with 200", faults.html(200), BlockedOnTheWay),
     ("HTML with 502", faults.html(502), UpstreamUnavailable),
     ("nothing", faults.empty(200), UpstreamUnexpected),
     ("half of the JSON", faults.cut_json(), UpstreamUnexpected),
@@ -758,9 +760,9 @@ async def test_no_redirect_is_followed_with_the_key(table: Any, follow: bool, st
     async with table(follow=follow) as t:
         t.sandbox.faults.next("*", faults.redirect("http://elsewhere.test/api/v1/tasks", status), count=6)
         for _, ask in ASKS:
-            with pytest.raises(UpstreamUnexpected):
+            with pytest.raises(BlockedOnTheWay):
                 await ask(t, "ck1")
-        with pytest.raises((UpstreamUnexpected, SubmissionUnknown)):
+        with pytest.raises((BlockedOnTheWay, SubmissionUnknown)):
             await t.submit()
         assert t.elsewhere.requests == []
 
