@@ -26,8 +26,8 @@ tell its user, and a person at a terminal a shell command.
 Text that came from the upstream is data: `quoted()` caps and cleans it, and it never enters a `next_step`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, Literal, cast
 
 Charged = Literal["no", "yes", "unknown"]
 
@@ -232,10 +232,50 @@ class Internal(AvmError):
 
 
 def quoted(text: object, limit: int = 300) -> str:
-    """Return upstream text as harmless data: one line, no control characters, at most `limit` characters."""
-    line = " ".join("".join(ch if ch.isprintable() else " " for ch in str(text)).split())
+    """Return upstream text as harmless data: one line, no control characters, at most `limit` characters.
+
+    Only so much of it is looked at as can be shown, however long it is.
+    """
+    given = text if isinstance(text, str) else _written(text, 8 * limit)
+    head = given[: 8 * limit]  # blanks may fold into one
+    line = " ".join("".join(ch if ch.isprintable() else " " for ch in head).split())
     line = line.replace('"', "'")
-    return f'"{line[:limit]}…"' if len(line) > limit else f'"{line}"'
+    return f'"{line[:limit]}…"' if len(line) > limit or len(given) > len(head) else f'"{line}"'
+
+
+def _written(value: object, limit: int) -> str:
+    """Return the beginning of `str(value)`, of which the rest may be many megabytes."""
+    text = ""
+    for piece in _pieces(value, 0):
+        text += piece
+        if len(text) > limit:
+            break
+    return text
+
+
+def _pieces(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield repr(value[:1000]) if depth else value[:100_000]
+    elif isinstance(value, int) and value.bit_length() > 4000:
+        yield "a number of more than a thousand digits"
+    elif isinstance(value, dict | list | tuple) and depth > 20:
+        yield "…"
+    elif isinstance(value, dict):
+        yield "{"
+        for place, (name, item) in enumerate(cast("dict[object, object]", value).items()):
+            yield ", " if place else ""
+            yield from _pieces(name, depth + 1)
+            yield ": "
+            yield from _pieces(item, depth + 1)
+        yield "}"
+    elif isinstance(value, list | tuple):
+        yield "["
+        for place, item in enumerate(cast("Sequence[object]", value)):
+            yield ", " if place else ""
+            yield from _pieces(item, depth + 1)
+        yield "]"
+    else:
+        yield str(value)
 
 
 def capped(name: str, *, tomorrow: bool = False) -> str:

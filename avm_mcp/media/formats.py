@@ -1,8 +1,11 @@
-"""What bytes are: the three picture formats the API takes, measured by hand, and names for what it does not take.
+"""The three picture formats the API takes: what bytes are, how large they are shown, and whether they are whole.
 
-Only headers are read. Everything a damaged or hostile file can do here is raise `Damaged`.
+A picture is walked from part to part to its end, since half of one costs a whole video. Pixels are not decoded. The
+work is bounded: the parts are counted, and what lies between them is passed over without a step for each byte.
+Everything that a damaged or hostile file can do here is raise `Damaged`.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +15,19 @@ Mime = Literal["image/png", "image/jpeg", "image/webp"]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FORMATS = "PNG, JPEG or WebP"
+
+MAX_PARTS = 20_000
+"""Segments or chunks of one file. Programs write at most a few thousand into 10 MB: a PNG's pixels come in chunks of
+8 kB and more, a JPEG's in one to ten scans."""
+
+SHORTEST_SIDE, LONGEST_SIDE, MOST_PIXELS = 16, 20_000, 150_000_000
+"""The sizes that are taken, in pixels. The service publishes none; these are far beyond what a video is made from."""
+
+MAX_TAGS = 500
+"""Entries of an EXIF directory that are looked at; cameras write some dozens."""
+
+_CUT = "it is cut off"
+_CROWDED = f"it has more than {MAX_PARTS:,} parts, which no camera or program writes"
 
 
 class Damaged(ValueError):
@@ -26,19 +42,31 @@ class Header:
     width: int
     height: int
 
+    @property
+    def fits(self) -> bool:
+        """Return whether its size is one that is taken."""
+        sides = sorted((self.width, self.height))
+        return sides[0] >= SHORTEST_SIDE and sides[1] <= LONGEST_SIDE and sides[0] * sides[1] <= MOST_PIXELS
+
 
 def read_header(data: bytes) -> Header | None:
-    """Measure a PNG, JPEG or WebP; None if the bytes are none of these, `Damaged` if they only begin like one."""
+    """Measure a whole PNG, JPEG or WebP; None if the bytes are none of these.
+
+    Bytes behind the end of the picture do not matter: cameras put a second picture or a video there.
+
+    Raises:
+        Damaged: It is cut off anywhere before its end, or its parts contradict each other.
+    """
     mime = mime_of(data)
     if mime is None:
         return None
     try:
-        width, height, orientation = _MEASURES[mime](data)
+        width, height, exif = _WALKS[mime](data)
     except (struct.error, IndexError) as error:
-        raise Damaged("its header is cut off") from error
+        raise Damaged(_CUT) from error
     if width < 1 or height < 1:
         raise Damaged("its header gives no size")
-    if orientation in (5, 6, 7, 8):  # a quarter turn: what the file calls width is shown as height
+    if _orientation(exif) in (5, 6, 7, 8):  # a quarter turn: what the file calls width is shown as height
         width, height = height, width
     return Header(mime, width, height)
 
@@ -54,87 +82,130 @@ def mime_of(data: bytes) -> Mime | None:
     return None
 
 
-Measure = tuple[int, int, int]  # width, height, EXIF orientation
+Measure = tuple[int, int, bytes]  # width, height, the first EXIF block
 
 
 def _png(data: bytes) -> Measure:
-    if data[12:16] != b"IHDR":
+    if data[12:16] not in (b"IHDR", b"IHDR"[: max(0, len(data) - 12)]):
         raise Damaged("its header is not that of a PNG")
     width, height = struct.unpack_from(">II", data, 16)
-    orientation, place = 1, len(PNG)
-    while True:
+    exif, pixels, place = b"", False, len(PNG)
+    for _ in range(MAX_PARTS):
         length, kind = struct.unpack_from(">I4s", data, place)
-        if kind == b"IEND":
-            return width, height, orientation
-        if place + 12 + length > len(data):
-            raise Damaged("it is cut off")
-        if kind == b"eXIf":
-            orientation = _orientation(data[place + 8 : place + 8 + length])
         place += 12 + length
+        if place > len(data):
+            raise Damaged(_CUT)
+        if kind == b"IEND":
+            if not pixels:
+                raise Damaged("it holds no pixels")
+            return width, height, exif
+        if kind == b"IDAT":
+            pixels = True
+        elif kind == b"eXIf" and not exif:
+            exif = data[place - 4 - length : place - 4]
+    raise Damaged(_CROWDED)
 
 
+# The next marker. A byte 0xFF of the pixels is followed by 0; markers D0 to D7 stand between pixels, 01 anywhere. What
+# else stands between two markers (pixels, fill bytes, stray bytes) is passed over, as decoders do.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; the three are tables
-_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
-_SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
+_START, _END, _SCAN, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 
 
 def _jpeg(data: bytes) -> Measure:
-    orientation, place = 1, 2
-    while True:
-        if data[place] != 0xFF:
-            raise Damaged("its header is not that of a JPEG")
-        marker = data[place + 1]
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
-        place += 2
-        if marker in _BARE:
-            continue
-        if marker in (_SCAN, _END):
-            raise Damaged("its header gives no size")
+    size, scans, exif = (0, 0), False, b""
+    for marker, body, end in _segments(data):
+        if marker in _SIZES and size == (0, 0):
+            size = struct.unpack_from(">HH", data, body + 1)
+        elif marker == _SCAN:
+            if 0 in size:
+                raise Damaged("its header gives no size")
+            scans = True
+        elif marker == _APP1 and not exif and data[body : body + 6] == b"Exif\0\0":
+            exif = data[body + 6 : end]
+    if not scans:
+        raise Damaged("its header gives no size" if size == (0, 0) else "it holds no pixels")
+    return size[1], size[0], exif
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the segments up to the end marker: marker, place of the content, and its end."""
+    place = 2
+    for _ in range(MAX_PARTS):
+        found = _MARKER.search(data, place)
+        if found is None:
+            raise Damaged(_CUT)
+        marker, place = data[found.end() - 1], found.end()
+        if marker == _END:
+            return
         (length,) = struct.unpack_from(">H", data, place)
-        if marker in _SIZES:
-            height, width = struct.unpack_from(">HH", data, place + 3)
-            return width, height, orientation
-        if marker == _APP1 and data[place + 2 : place + 8] == b"Exif\0\0":
-            orientation = _orientation(data[place + 8 : place + length])
-        place += max(length, 2)
+        if marker == _START or marker < 0xC0 or length < 2:
+            raise Damaged("its parts contradict each other")
+        if place + length > len(data):
+            raise Damaged(_CUT)
+        yield marker, place + 2, place + length
+        place += length
+    raise Damaged(_CROWDED)
 
 
 def _webp(data: bytes) -> Measure:
     (riff,) = struct.unpack_from("<I", data, 4)
-    if riff + 8 > len(data):
-        raise Damaged("it is cut off")
-    kind, body = data[12:16], 20
-    if kind == b"VP8 ":
-        if data[body + 3 : body + 6] != b"\x9d\x01\x2a":
+    end = riff + 8
+    if end > len(data):
+        raise Damaged(_CUT)
+    size, exif, pixels = (0, 0), b"", False
+    for kind, body, length in _riff_chunks(data, end):
+        if kind in (b"VP8 ", b"VP8L"):
+            own = _vp8(data, body) if kind == b"VP8 " else _vp8l(data, body)
+            size, pixels = size if 0 not in size else own, True
+        elif kind == b"VP8X" and body == 20:
+            size = _int24(data, body + 4) + 1, _int24(data, body + 7) + 1
+        elif kind == b"ANMF":
+            pixels = True
+        elif kind == b"EXIF" and not exif:
+            exif = data[body : body + length].removeprefix(b"Exif\0\0")
+        elif body == 20:
             raise Damaged("its header is not that of a WebP")
-        width, height = struct.unpack_from("<HH", data, body + 6)
-        return width & 0x3FFF, height & 0x3FFF, 1
-    if kind == b"VP8L":
-        mark, bits = struct.unpack_from("<BI", data, body)
-        if mark != 0x2F:
-            raise Damaged("its header is not that of a WebP")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 1
-    if kind == b"VP8X":
-        if len(data) < body + 10:
-            raise Damaged("its header is cut off")
-        width = int.from_bytes(data[body + 4 : body + 7], "little") + 1
-        height = int.from_bytes(data[body + 7 : body + 10], "little") + 1
-        exif = next((chunk for name, chunk in _riff_chunks(data) if name == b"EXIF"), b"")
-        return width, height, _orientation(exif.removeprefix(b"Exif\0\0"))
-    raise Damaged("its header is not that of a WebP")
+    if not pixels:
+        raise Damaged("it holds no pixels")
+    return *size, exif
 
 
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _riff_chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the chunks: name, place of the content, and its length."""
     place = 12
-    while place + 8 <= len(data):
-        (length,) = struct.unpack_from("<I", data, place + 4)
-        yield data[place : place + 4], data[place + 8 : place + 8 + length]
+    for _ in range(MAX_PARTS):
+        if place + 8 > end:
+            return
+        kind, length = struct.unpack_from("<4sI", data, place)
+        if place + 8 + length > end:
+            raise Damaged(_CUT)
+        yield kind, place + 8, length
         place += 8 + length + (length & 1)
+    raise Damaged(_CROWDED)
 
 
-_MEASURES = {"image/png": _png, "image/jpeg": _jpeg, "image/webp": _webp}
+def _int24(data: bytes, place: int) -> int:
+    low, high = struct.unpack_from("<HB", data, place)
+    return low | high << 16
+
+
+def _vp8(data: bytes, body: int) -> tuple[int, int]:
+    if data[body + 3 : body + 6] != b"\x9d\x01\x2a":
+        raise Damaged("its header is not that of a WebP")
+    width, height = struct.unpack_from("<HH", data, body + 6)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _vp8l(data: bytes, body: int) -> tuple[int, int]:
+    mark, bits = struct.unpack_from("<BI", data, body)
+    if mark != 0x2F:
+        raise Damaged("its header is not that of a WebP")
+    return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+
+
+_WALKS = {"image/png": _png, "image/jpeg": _jpeg, "image/webp": _webp}
 
 
 def _orientation(exif: bytes) -> int:
@@ -145,66 +216,10 @@ def _orientation(exif: bytes) -> int:
     try:
         (directory,) = struct.unpack_from(order + "I", exif, 4)
         (entries,) = struct.unpack_from(order + "H", exif, directory)
-        for entry in range(entries):
+        for entry in range(min(entries, MAX_TAGS)):
             tag, kind, _count, value = struct.unpack_from(order + "HHIH", exif, directory + 2 + 12 * entry)
             if tag == 0x0112:
                 return int(value) if kind == 3 else 1
     except struct.error:
         pass
     return 1
-
-
-_TO_JPEG = "convert it to JPEG: on macOS `sips -s format jpeg {stem}{end} --out {stem}.jpg`, elsewhere open it and "
-_CONVERT = _TO_JPEG + "export it as JPEG"
-_EXPORT = "open it in an image program and export it as PNG or JPEG"
-_FRAME = "save one frame of it as PNG or JPEG"
-_AGAIN = "save the picture itself, not the page around it"
-
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-
-# What a file begins with -> what it is, and how to make a picture of it that the API takes.
-_FOREIGN: tuple[tuple[bytes, str, str], ...] = (
-    (b"GIF8", "a GIF picture", _FRAME),
-    (b"BM", "a BMP picture", _CONVERT),
-    (b"II*\0", "a TIFF picture", _CONVERT),
-    (b"MM\0*", "a TIFF picture", _CONVERT),
-    (b"\xff\x0a", "a JPEG XL picture", _EXPORT),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL picture", _EXPORT),
-    (b"\0\0\x01\0", "an icon file", _EXPORT),
-    (b"8BPS", "a Photoshop file", _EXPORT),
-    (b"%PDF", "a PDF document", "save the page as PNG or JPEG"),
-    (b"\x1aE\xdf\xa3", "a WebM or Matroska video", _FRAME),
-    (b"PK\x03\x04", "a ZIP archive or office document", "unpack it and give the picture inside"),
-)
-
-
-def foreign_kind(data: bytes, file_name: str = "") -> tuple[str, str | None]:
-    """Name bytes that are no accepted picture, and how to convert them where that is known."""
-    stem, dot, end = file_name.rpartition(".")
-    plain = bool(stem) and all(ch.isascii() and (ch.isalnum() or ch in "._-") for ch in file_name)
-    kind, advice = _foreign(data)
-    if advice is None:
-        return kind, None
-    # A name that a shell would read differently is not pasted into a command.
-    return kind, advice.format(stem=stem if plain else "picture", end=dot + end if plain else ".heic")
-
-
-def _foreign(data: bytes) -> tuple[str, str | None]:
-    if data[4:8] == b"ftyp":
-        brand = data[8:12]
-        if brand in _HEIC:
-            return "a HEIC picture", _CONVERT
-        if brand in (b"avif", b"avis"):
-            return "an AVIF picture", _EXPORT
-        return "a video (MP4 or MOV)", _FRAME
-    for magic, kind, advice in _FOREIGN:
-        if data.startswith(magic):
-            return kind, advice
-    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if b"<svg" in start:
-        return "an SVG drawing", _EXPORT
-    if start.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "a web page", _AGAIN
-    if start and b"\0" not in start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start):
-        return "a text file", None
-    return "not a picture this server knows", None

@@ -9,7 +9,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MAX_LINK_CHARACTERS = 2000
+MAX_LINK_CHARACTERS = 8000
+"""This server's own limit; links that are signed for a time have up to a few thousand."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -41,6 +42,10 @@ class NotPublic(ValueError):
     """The address cannot be reached from the internet; the reason is the text."""
 
 
+class Unsent(NotPublic):
+    """The text is no link that this server sends on, wherever it leads."""
+
+
 @dataclass(frozen=True)
 class Link:
     """The parts of an http(s) address that decide where it leads."""
@@ -56,15 +61,15 @@ def parse_link(text: str) -> Link:
     interpreted, because another program, at the service, will parse the same text again.
     """
     if len(text) > MAX_LINK_CHARACTERS:
-        raise NotPublic(f"it has {len(text):,} characters, at most {MAX_LINK_CHARACTERS:,} are taken")
+        raise Unsent(f"it has {len(text):,} characters; this server takes {MAX_LINK_CHARACTERS:,} at most")
     if any(ch.isspace() or not ch.isprintable() or ch in '\\"<>`' for ch in text):
-        raise NotPublic("it contains a character that no link may contain")
+        raise Unsent("it contains a character that no link may contain")
     match = re.fullmatch(r"(https?)://([^/?#]*)(?:[/?#].*)?", text, re.IGNORECASE)
     if match is None:
-        raise NotPublic("it does not start with https:// and a host")
+        raise Unsent("it does not start with https:// and a host")
     authority = match[2]
     if "@" in authority:
-        raise NotPublic("it contains a user name or password")
+        raise Unsent("it contains a user name or password")
     host_port = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(\d{0,5}))?", authority)
     if host_port is None or int(host_port[2] or 1) not in range(1, 65536):
         raise NotPublic("its host or port is not valid")

@@ -5,7 +5,6 @@ as it was given. Every refusal names the thing, what is allowed, and the nearest
 """
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Sequence
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from avm_mcp.errors import InvalidInput, quoted
-from avm_mcp.media import refusals
+from avm_mcp.media import datauris, refusals
 from avm_mcp.media.folders import Elsewhere, Hidden, Irregular, Missing, Place, locate, namesakes, read_place
-from avm_mcp.media.formats import FORMATS, Damaged, Header, foreign_kind, mime_of, read_header
-from avm_mcp.media.links import NotPublic, check_public_link
+from avm_mcp.media.foreign import foreign_kind
+from avm_mcp.media.formats import Damaged, Header, mime_of, read_header
+from avm_mcp.media.links import MAX_LINK_CHARACTERS, NotPublic, Unsent, check_public_link
 from avm_mcp.media.spellings import Machine, Unreadable, path_spellings, strip_quotes
 
 MAX_PICTURE_BYTES = 10 * 1000 * 1000
@@ -30,10 +30,12 @@ _LIKENESSES: dict[str, float] = {
     "2:1": 2.0, "1:2": 0.5,
 }  # fmt: skip
 
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]{1,40}):", re.IGNORECASE)
 # Schemes that are meant even without "//"; any other "word:" may begin a file name.
 _BARE_SCHEMES = frozenset(["javascript", "vbscript", "mailto", "about", "content", "ftp", "ftps", "s3", "gs"])
 _BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "Qk0", "AAAA")
+_ESCAPED = re.compile(r"&(?:amp|#38|#x26);", re.IGNORECASE)
+"""An ampersand in a link that was copied out of a page's source."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+(?:={1,2}\s*)?")
 
 
@@ -121,34 +123,33 @@ def read_picture(
         raise desk.refused(f"{quoted(text, 120)} is a link that the service cannot read.", allowed="https links")
     if _is_base64(text):
         raise desk.bare_base64()
+    if len(text) > MAX_LINK_CHARACTERS:
+        raise desk.too_long("That text", len(text), MAX_LINK_CHARACTERS)
     if not paths_allowed:
         raise desk.only_in_chat() if refusals.is_chat_path(text) else desk.no_paths()
     return _from_path(text, desk, machine or Machine.here())
 
 
 def _from_link(text: str, desk: refusals.Desk) -> Picture:
+    link = _ESCAPED.sub("&", text) if len(text) <= 2 * MAX_LINK_CHARACTERS else text
     try:
-        check_public_link(text)
+        check_public_link(link)
+    except Unsent as error:
+        raise desk.unsent_link(quoted(text, 200), str(error)) from None
     except NotPublic as error:
         raise desk.closed_link(quoted(text, 200), str(error)) from None
-    return Picture("url", text, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), None, None, text)
+    return Picture("url", link, hashlib.sha256(link.encode("utf-8", "surrogatepass")).hexdigest(), None, None, link)
 
 
 def _from_data(text: str, desk: refusals.Desk) -> Picture:
-    head, comma, body = text.partition(",")
-    declared, _, encoding = head[5:].partition(";")
-    shown = f"data:{declared[:60]}"
-    if not comma or encoding.strip().lower() != "base64":
-        raise desk.refused(f"{quoted(shown)} is not base64: it must read data:image/png;base64,…")
-    if declared.strip().lower() not in ("image/png", "image/jpeg", "image/jpg", "image/webp"):
-        raise desk.refused(f"{quoted(shown)} is not {FORMATS}.", allowed=FORMATS)
-    body = "".join(body.split())
-    if len(body) > MAX_PICTURE_BYTES * 4 // 3 + 4:
-        raise desk.too_large("The data URI", len(body) * 3 // 4, MAX_PICTURE_BYTES)
+    if len(text) > datauris.longest(MAX_PICTURE_BYTES):
+        raise desk.too_long("The data URI", len(text), datauris.longest(MAX_PICTURE_BYTES))
     try:
-        data = base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        raise desk.refused("The data URI's base64 is damaged, probably cut short.") from None
+        data = datauris.read_data_uri(text, MAX_PICTURE_BYTES)
+    except datauris.BadUri as error:
+        raise desk.refused(f"The data URI {error}: it reads data:image/png;base64,…") from None
+    except datauris.TooLarge as error:
+        raise desk.too_large("The data URI", error.size, MAX_PICTURE_BYTES) from None
     header = _measured(data, "The data URI", "", desk)
     return _from_bytes("data", data, header, f"data:{header.mime} ({refusals.size_text(len(data))})")
 
@@ -201,6 +202,8 @@ def _measured(data: bytes, name: str, file_name: str, desk: refusals.Desk) -> He
         raise desk.refused(f"{name} is damaged: {error}.") from None
     if header is None:
         raise desk.foreign(name, *foreign_kind(data, file_name))
+    if not header.fits:
+        raise desk.odd_size(name, header.width, header.height)
     return header
 
 
@@ -212,4 +215,4 @@ def _from_bytes(source: Literal["path", "data"], data: bytes, header: Header, sh
 def _is_base64(text: str) -> bool:
     """Tell base64 without its "data:" from a path: by how pictures begin, or by being far too long for a path."""
     likely = (text.startswith(_BASE64_STARTS) and len(text) >= 80) or len(text) > 1000
-    return likely and _BASE64.fullmatch(text) is not None
+    return likely and _BASE64.fullmatch(text[:MAX_LINK_CHARACTERS]) is not None

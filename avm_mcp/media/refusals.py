@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avm_mcp.errors import FileRefused, quoted
-from avm_mcp.media.formats import FORMATS
+from avm_mcp.media.formats import FORMATS, LONGEST_SIDE, MOST_PIXELS, SHORTEST_SIDE
+from avm_mcp.media.links import MAX_LINK_CHARACTERS
 
 # Addresses and places that exist in a chat's own sandbox, not on the user's machine.
 CHAT_SCHEMES = frozenset({"sandbox", "attachment", "cid", "blob", "upload", "uploads"})
@@ -94,20 +95,44 @@ class Desk:
 
     def closed_link(self, name: str, reason: str) -> FileRefused:
         """For links the service cannot fetch."""
+        return self._no_link(f"{name} was refused: the service could not reach it: {reason}.")
+
+    def unsent_link(self, name: str, reason: str) -> FileRefused:
+        """For texts that are no link, or none that this server sends."""
+        return self._no_link(f"{name} was not sent: {reason}.")
+
+    def _no_link(self, message: str) -> FileRefused:
         return self.refused(
-            f"{name} was refused: the service could not reach it: {reason}.",
-            allowed="public http(s) links of at most 2,000 characters, without user name or password",
+            message,
+            allowed=f"public http(s) links of at most {MAX_LINK_CHARACTERS:,} characters,"
+            " without user name or password",
             next_step="{model:ask the user for}{person:give} a public https link, or a file path."
             if self.paths_allowed
             else self.elsewhere,
         )
 
+    def too_long(self, name: str, size: int, limit: int) -> FileRefused:
+        """For texts above the limit of what they are."""
+        return self.refused(
+            f"{name} has {size:,} characters; this server takes {limit:,} at most.", next_step=self.elsewhere
+        )
+
     def too_large(self, name: str, size: int, limit: int) -> FileRefused:
         """For pictures above the limit."""
         return self.refused(
-            f"{name} has {size_text(size)}; at most {size_text(limit)} are taken.",
+            f"{name} has {size_text(size)}; at most {size_text(limit)} are taken by this server.",
             allowed=f"{FORMATS}, at most {size_text(limit)}",
             next_step="{model:ask the user for}{person:give} a smaller version; saved as JPEG it is usually far below.",
+        )
+
+    def odd_size(self, name: str, width: int, height: int) -> FileRefused:
+        """For pictures of a size that no video is made from."""
+        taken = f"{SHORTEST_SIDE} to {LONGEST_SIDE:,} pixels a side and {MOST_PIXELS // 1_000_000} megapixels at most"
+        return self.refused(
+            f"{name} is {width} x {height} pixels; this server takes {taken} (the service publishes no limit).",
+            allowed=f"{FORMATS}, {taken}",
+            next_step="{model:ask the user for}{person:give} the picture itself, in its usual size;"
+            " nothing was started.",
         )
 
     def foreign(self, name: str, kind: str, advice: str | None) -> FileRefused:

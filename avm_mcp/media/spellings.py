@@ -14,6 +14,9 @@ from urllib.parse import unquote_to_bytes
 
 MAX_PATH_CHARACTERS = 4096
 
+MAX_QUOTES = 10
+"""Pairs of quotes around a path; each is a copy of the text."""
+
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "<": ">"}
 _DRIVE = re.compile(r"([A-Za-z]):[\\/](.*)", re.DOTALL)
 _WSL_SHARE = re.compile(r"[\\/]{2}wsl(?:\$|\.localhost)[\\/][^\\/]+([\\/].*)", re.DOTALL | re.IGNORECASE)
@@ -47,18 +50,13 @@ class Machine:
 
 
 def strip_quotes(given: str) -> str:
-    """Remove surrounding blanks and matching quotes."""
-    start, end = 0, len(given)
-    while start < end:  # by their places: to copy what is left for each quote takes minutes where there are many
-        if given[start].isspace():
-            start += 1
-        elif given[end - 1].isspace():
-            end -= 1
-        elif end - start >= 2 and _QUOTES.get(given[start]) == given[end - 1]:
-            start, end = start + 1, end - 1
-        else:
+    """Remove surrounding blanks and up to `MAX_QUOTES` pairs of matching quotes."""
+    text = given.strip()
+    for _ in range(MAX_QUOTES):
+        if len(text) < 2 or _QUOTES.get(text[0]) != text[-1]:
             break
-    return given[start:end]
+        text = text[1:-1].strip()
+    return text
 
 
 def path_spellings(text: str, machine: Machine) -> list[str]:
