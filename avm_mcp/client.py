@@ -3,7 +3,7 @@
 What is decided here: what goes over the wire, which requests are repeated, and what an answer means. URLs are
 built from the base and the task's id, never followed from a body; the key goes to that origin only.
 
-Time-outs: `connect`, `read` and `write` hold for each phase of a request, not for the whole of it.
+Time-outs: each phase of a request has its own, and `exchange` bounds the whole of it, in time and size.
 """
 
 import json
@@ -11,7 +11,6 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
 from typing import Any, TypeVar, cast
 from urllib.parse import quote as percent_encode
 
@@ -30,6 +29,7 @@ from avm_mcp.errors import (
     TaskNotFound,
     UpstreamUnavailable,
 )
+from avm_mcp.exchange import exchange, phases
 from avm_mcp.models import Accepted, Account, Quote, TaskList, TaskSnapshot, TaskStatus
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class AvmClient:
         closed: Told after a 429 for how many seconds nobody should ask.
         now: Wall clock, seconds since 1970.
         user_agent: Sent with each request; one generation of the API lists it as required.
-        submit_timeout, read_timeout, connect_timeout: Seconds for each phase.
+        submit_timeout, read_timeout, connect_timeout: Seconds for each phase; see `exchange` for the whole.
         rng: Source of the jitter.
     """
 
@@ -109,8 +109,8 @@ class AvmClient:
         self._allowance = allowance
         self._closed = closed
         self._now = now
-        self._submit_timeout = httpx2.Timeout(submit_timeout, connect=connect_timeout, pool=connect_timeout)
-        self._read_timeout = httpx2.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
+        self._submit_timeout = phases(submit_timeout, connect_timeout)
+        self._read_timeout = phases(read_timeout, connect_timeout)
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self.sandbox_speed: float | None = None
         self.clock_skew: float | None = None
@@ -285,21 +285,16 @@ class AvmClient:
     async def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: httpx2.Timeout
     ) -> Answer:
-        """Send one request and read its answer, whose size is bounded."""
-        async with self._http.stream(
+        """Send one request and read its answer."""
+        response, parts = await exchange(
+            self._http,
             method,
             self._base + path,
-            content=body,
+            body=body,
             headers={**self._headers, **headers},
             timeout=timeout,
-            follow_redirects=False,  # whatever the pool says: the key would go along
-        ) as response:
-            parts = bytearray()
-            async with aclosing(response.aiter_bytes()) as chunks:
-                async for chunk in chunks:
-                    parts += chunk
-                    if len(parts) > MAX_ANSWER_BYTES:
-                        raise httpx2.DecodingError("the answer is too long", request=response.request)
+            most=MAX_ANSWER_BYTES,
+        )
         if len(self._key) >= SHORTEST_SECRET:  # should the service ever send the key back, it ends here (P5)
             parts = parts.replace(self._key.encode(), b"[key]")
         speed = response.headers.get(SANDBOX_HEADER)
@@ -307,8 +302,8 @@ class AvmClient:
             self.sandbox_speed = _positive(speed)
         if (date := pacing.http_date(response.headers.get("Date"))) is not None:
             self.clock_skew = date - self._now()
-        data = _parsed(bytes(parts))
-        text = bytes(parts[:PAGE_READ]).decode("utf-8", "replace") if data is None else ""
+        data = _parsed(parts)
+        text = parts[:PAGE_READ].decode("utf-8", "replace") if data is None else ""
         return Answer(response.status_code, response.headers, data, len(parts), text)
 
     def _error(self, endpoint: Endpoint, answer: Answer) -> AvmError:

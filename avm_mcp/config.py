@@ -101,8 +101,12 @@ class Settings(BaseModel):
         description="Whether a small process goes on watching and saving after the host has ended ours.",
     )
     AVM_NOTIFY: Literal["on", "off"] = Field(default="off", description="A desktop notice when a film has been saved.")
-    AVM_CONNECT_TIMEOUT: Seconds = Field(default=10, description="Seconds to reach the API.")
-    AVM_READ_TIMEOUT: Seconds = Field(default=30, description="Seconds for the API to answer a question.")
+    AVM_CONNECT_TIMEOUT: Seconds = Field(
+        default=10, description="Seconds to reach the API, or the host of a finished video."
+    )
+    AVM_READ_TIMEOUT: Seconds = Field(
+        default=30, description="Seconds for the API to answer a question, and longest silence during a download."
+    )
     AVM_SUBMIT_TIMEOUT: Seconds = Field(default=90, description="Seconds for the API to answer a paid request.")
     AVM_USER_AGENT: str | None = Field(default=None, description="User-Agent header. Default: `avm-mcp/<version>`.")
     AVM_EGRESS_ID: str = Field(

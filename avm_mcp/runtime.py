@@ -23,6 +23,7 @@ from avm_mcp.adoption import Adoption
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.config import LOOPBACK, SANDBOX_KEY, Settings
+from avm_mcp.exchange import phases
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
 from avm_mcp.media import Resolver, default_input_folders, look_up, unwritable
@@ -132,7 +133,9 @@ class Runtime:
             return
         self.client = client = await self._client(settings.api_key, base_url, account, journal)
         prices = Prices(settings, journal, client, account=account, now=self._now)
-        films = await self._stack.enter_async_context(_pool(self._film_transport or self._transport, base_url))
+        films = await self._stack.enter_async_context(
+            _pool(self._film_transport or self._transport, base_url, settings)
+        )
         # Last in and so first out: a paid request that waits for its answer when the process is asked to end still
         # needs the pools and the journal.
         group = await self._stack.enter_async_context(anyio.create_task_group())
@@ -149,7 +152,7 @@ class Runtime:
         settings = self.settings
         # Each service has its own limit: a sandbox takes nothing from the real one's allowance, and never waits for it.
         egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {_service(base_url)}"
-        http = await self._stack.enter_async_context(_pool(self._transport, base_url))
+        http = await self._stack.enter_async_context(_pool(self._transport, base_url, settings))
 
         # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.
         lines = {urgent: (anyio.Lock(), secrets.token_hex(8)) for urgent in (True, False)}
@@ -227,7 +230,7 @@ def _service(base_url: str) -> str:
     return f"{parts.hostname}:{parts.port}" if parts.port not in (None, 80, 443) else str(parts.hostname)
 
 
-def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.AsyncClient:
+def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str, settings: Settings) -> httpx2.AsyncClient:
     """Return a connection pool. Redirects are never followed by it: the key, and private hosts, are at stake.
 
     A proxy of the environment is used, but not for an API on this machine, which a proxy could not reach.
@@ -236,6 +239,7 @@ def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.
         transport=transport,
         follow_redirects=False,
         trust_env=urlsplit(base_url).hostname not in LOOPBACK,
+        timeout=phases(settings.AVM_READ_TIMEOUT, settings.AVM_CONNECT_TIMEOUT),
         limits=httpx2.Limits(max_connections=20),
     )
 

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
     ("errors", "models"),
     ("catalog", "pacing", "config", "hosts", "cursors"),
-    ("experience", "arguments", "answers"),
+    ("experience", "arguments", "answers", "exchange"),
     ("cadence",),
     ("client", "journal", "media"),
     ("watcher", "archive", "prices", "consent", "patience", "keeper"),
@@ -63,7 +63,7 @@ NEVER: Mapping[tuple[str, str], str] = {
 # One door per library: the rooms, or the one module, that may import it.
 DOORS: Mapping[str, tuple[str, ...]] = {
     # archive only names the type of the pool that it hands on to media
-    "httpx2": ("answers", "client", "media", "runtime", "archive"),
+    "httpx2": ("answers", "client", "exchange", "media", "runtime", "archive"),
     "httpx": (),
     "requests": (),
     "urllib.request": ("media/proxies",),  # only to read which proxies there are
@@ -198,7 +198,7 @@ def modules(package: Path = PACKAGE) -> list[Module]:
 
 def violations(package: Path = PACKAGE) -> list[str]:
     """Return everything that is against the rules."""
-    checks = (_order, _doors, _names, _catch_alls, _form)
+    checks = (_order, _doors, _names, _catch_alls, _time_outs, _form)
     return [f"{module.name}: {what}" for module in modules(package) for check in checks for what in check(module)]
 
 
@@ -273,6 +273,19 @@ def _catch_alls(module: Module) -> Iterator[str]:
                 yield f"catches everything in line {node.lineno}"
             elif "BaseException" in caught and not any(isinstance(n, ast.Raise) for n in ast.walk(node)):
                 yield f"swallows BaseException in line {node.lineno}, cancellations too"
+
+
+def _time_outs(module: Module) -> Iterator[str]:
+    """No time-out of HTTP is left to the library, whose default is 5 s."""
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Call) or not _dotted(node.func).startswith("httpx2."):
+            continue
+        given = {keyword.arg for keyword in node.keywords}
+        what = _dotted(node.func).removeprefix("httpx2.")
+        if what in ("AsyncClient", "Client", "get", "post", "request", "stream") and "timeout" not in given:
+            yield f"leaves the time-outs of {what} in line {node.lineno} to the library"
+        if what == "Timeout" and given != {"connect", "read", "write", "pool"}:
+            yield f"leaves a time-out in line {node.lineno} unset"
 
 
 def _form(module: Module) -> Iterator[str]:
@@ -390,6 +403,8 @@ GOOD = '"""A module."""\n'
         ("client", "try:\n    pass\nexcept (ValueError, Exception):\n    raise", "catches everything"),
         ("client", "try:\n    pass\nexcept:\n    raise", "catches everything"),
         ("runtime", "try:\n    pass\nexcept BaseException:\n    pass", "swallows BaseException"),
+        ("client", "import httpx2\nx = httpx2.AsyncClient(trust_env=True)", "leaves the time-outs of AsyncClient"),
+        ("media/x", "import httpx2\nx = httpx2.Timeout(5, connect=1)", "leaves a time-out in line"),
         ("media/utils", "x = 1", "is a drawer"),
         ("helpers", "x = 1", "is a drawer"),
         ("client", "x = 1\n" * 500, "500 lines"),
@@ -408,6 +423,10 @@ def test_a_wrong_module_is_found(made_up: Path, name: str, source: str, words: s
     [
         ("service", "from avm_mcp import catalog\nfrom avm_mcp.client import AvmClient"),
         ("client", "from avm_mcp import __version__\nimport httpx2\nimport time\nx = time.monotonic()"),
+        (
+            "runtime",
+            "import httpx2\nx = httpx2.AsyncClient(timeout=httpx2.Timeout(connect=1, read=1, write=1, pool=1))",
+        ),
         (
             "journal/jobs",
             "from avm_mcp.journal.driver import Driver\nfrom .driver import Row\nfrom ..pacing import day_of",

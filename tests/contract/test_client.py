@@ -1,8 +1,11 @@
 """The client against the sandbox, over a wire that times out and breaks: what is sent, repeated and understood."""
 
+import asyncio
+import contextlib
 import itertools
 import json
 import random
+import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +33,7 @@ from avm_mcp.errors import (
     UpstreamUnavailable,
     UpstreamUnexpected,
 )
+from avm_mcp.exchange import exchange, phases, whole
 from avm_mcp.models import Accepted, TaskSnapshot
 from avm_mcp.sandbox import SandboxApp, SandboxOptions, build_sandbox, faults
 from avm_mcp.sandbox.answers import http_date
@@ -905,3 +909,66 @@ async def test_times_without_a_zone_are_utc() -> None:
     assert task is not None
     assert task.created_at is not None
     assert task.created_at.isoformat() == "2026-09-10T12:30:00+00:00"
+
+
+# The whole of an exchange
+
+
+@pytest.mark.process
+async def test_an_upload_that_flows_is_waited_for_and_one_answer_that_trickles_is_not() -> None:
+    """P2, P4: over real sockets; the bound of an answer counts from the last byte that was sent."""
+    taken: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        left = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        while left:
+            piece = await reader.read(min(left, 400_000))
+            left -= len(piece)
+            taken.append(len(piece))
+            await anyio.sleep(0.02)
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+            for _ in range(100):
+                writer.write(b" ")
+                await writer.drain()
+                await anyio.sleep(0.1)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        over.set()
+
+    over = anyio.Event()
+    listener = socket.create_server(("127.0.0.1", 0))  # small buffers: what is in them has left already
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    small = httpx2.AsyncHTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)])
+    server = await asyncio.start_server(serve, sock=listener)
+    async with server, httpx2.AsyncClient(transport=small, timeout=phases(0.2, 0.1)) as http:
+        port = listener.getsockname()[1]
+        body, began = bytes(3_000_000), anyio.current_time()
+        with pytest.raises(httpx2.ReadTimeout, match="not complete in time"):
+            await exchange(
+                http, "POST", f"http://127.0.0.1:{port}/", body=body, headers={}, timeout=http.timeout, most=1000
+            )
+        took = anyio.current_time() - began
+        await over.wait()
+    assert sum(taken) == len(body), "an upload of more than the bound was not cut"
+    assert 0.6 < took < 5
+
+
+async def test_an_upload_that_stands_still_ends() -> None:
+    """P4: a server that reads nothing, over the transport that waits as a socket does."""
+
+    async def deaf(_scope: Any, _receive: Any, _send: Any) -> None:
+        await anyio.sleep_forever()
+
+    timeout, began = phases(90, 10), anyio.current_time()
+    async with httpx2.AsyncClient(transport=StreamingASGITransport(deaf), timeout=timeout) as http:
+        with pytest.raises(httpx2.TimeoutException):
+            await exchange(http, "POST", f"{BASE}/", body=bytes(10**6), headers={}, timeout=timeout, most=1000)
+    assert anyio.current_time() - began <= 110 + 10**6 / 16_000
+
+
+def test_no_exchange_is_without_a_limit() -> None:
+    with pytest.raises(ValueError, match="without a limit"):
+        whole(httpx2.Timeout(connect=1, read=None, write=1, pool=1))
