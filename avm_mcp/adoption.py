@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import anyio
 
+from avm_mcp import bounds
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError
 from avm_mcp.journal import FILE_LIFE, Journal
@@ -103,7 +104,9 @@ async def adopted(journal: Journal, row: TaskSnapshot, account: str, now: float,
 def job_of(row: TaskSnapshot, account: str, now: float) -> Job:
     """Return the row of a task that was not started from this journal."""
     key = f"foreign-{account}-{row.id}"
-    finished = row.completed_at.timestamp() if row.completed_at else None
+    created = row.created_at.timestamp() if row.created_at else now
+    created = created if created <= now + DAY else now  # nothing was made tomorrow, whatever the clocks say
+    finished = bounds.finished(row.completed_at.timestamp(), created, now, row.read_at) if row.completed_at else None
     return Job(
         id=f"sub_{secrets.token_hex(6)}",
         account=account,
@@ -114,7 +117,7 @@ def job_of(row: TaskSnapshot, account: str, now: float) -> Job:
         seconds=row.seconds,
         prompt=row.prompt,
         status=row.status,
-        created_at=row.created_at.timestamp() if row.created_at else now,
+        created_at=created,
         mine=False,
         task_id=row.id,
         completed_at=finished,

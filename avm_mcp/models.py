@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,13 +16,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    StringConstraints,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
+
+from avm_mcp import bounds
 
 SUBMITTING = "SUBMITTING"  # sent, no answer yet
 UNKNOWN = "UNKNOWN"  # the answer was lost; being looked for
@@ -215,25 +216,6 @@ class Job:
 # --- what the upstream says. Unknown fields are ignored; known ones are read in every documented spelling. ---
 
 
-Credits = Annotated[int, Field(ge=0, le=10**12)]
-"""No other number can be a price: it would count against a cap, or not fit into the journal."""
-
-Link = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]+$")]
-"""One line: a link is told as it is, so nothing else may come along in it."""
-
-LONGEST = 24 * 3600
-"""Seconds; a film that is said to be longer counts as one of unknown length."""
-
-
-def _dated(value: datetime) -> datetime:
-    """Take a date without a zone for UTC; one that is far off is none, since it could not even be told."""
-    if not 2000 <= value.year < 2200:
-        raise ValueError(value.year)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
-
-
-Date = Annotated[datetime, AfterValidator(_dated)]
-
 Status = Annotated[
     str, AfterValidator(lambda word: word.lower() if word in (SUBMITTING, UNKNOWN, NOT_CREATED) else word)
 ]
@@ -271,14 +253,14 @@ class Accepted(_Wire):
 
     task_id: str = Field(alias="taskId", min_length=1)
     status: Status = SUBMITTED
-    credits_charged: Credits | None = Field(default=None, alias="creditsCharged")
+    credits_charged: bounds.Credits | None = Field(default=None, alias="creditsCharged")
     replayed: bool = Field(default=False, alias="idempotentReplay")
 
 
 class Output(_Wire):
     """The `output` of a task, in any of the shapes that were seen or documented."""
 
-    url: Link | None = Field(default=None, validation_alias=AliasChoices("url", "videoUrl", "video_url"))
+    url: bounds.Link | None = Field(default=None, validation_alias=AliasChoices("url", "videoUrl", "video_url"))
     error: str | None = None
     msg: str | None = None
 
@@ -294,13 +276,33 @@ class TaskSnapshot(_Wire):
     id: str = Field(min_length=1)
     status: Status
     model: str = ""
-    created_at: Date | None = Field(default=None, alias="createdAt")
-    completed_at: Date | None = Field(default=None, alias="completedAt")
+    created_at: bounds.Date | None = Field(default=None, alias="createdAt")
+    completed_at: bounds.Date | None = Field(default=None, alias="completedAt")
     input: dict[str, Any] = Field(default_factory=dict[str, Any])
     output: Output | None = None
-    credits_charged: Credits | None = Field(default=None, alias="creditsCharged")
-    credits_refunded: Credits | None = Field(default=None, alias="creditsRefunded")
+    credits_charged: bounds.Credits | None = Field(default=None, alias="creditsCharged")
+    credits_refunded: bounds.Credits | None = Field(default=None, alias="creditsRefunded")
     idempotency_key: str | None = Field(default=None, alias="idempotencyKey")
+
+    _read_at: float | None = PrivateAttr(default=None)
+
+    @classmethod
+    def seen(cls, data: object, at: float) -> Self | None:
+        """Return the task in an answer that came at this time, by the service's clock; None where there is none."""
+        found = cls.read(data)
+        if found is not None:
+            found._read_at = at  # noqa: SLF001 - ours: it is of this class
+        return found
+
+    @property
+    def read_at(self) -> float | None:
+        """Return when the answer came, by the service's clock; None where that is not known."""
+        return self._read_at
+
+    @field_validator("credits_refunded", mode="after")
+    @classmethod
+    def _at_most_the_charge(cls, value: int | None, info: ValidationInfo) -> int | None:
+        return bounds.refund(value, info.data.get("credits_charged"))
 
     @field_validator("output", mode="before")
     @classmethod
@@ -327,7 +329,7 @@ class TaskSnapshot(_Wire):
             length = int(str(given))
         except ValueError:
             return 0
-        return length if 0 < length <= LONGEST else 0
+        return length if 0 < length <= bounds.LONGEST_VIDEO else 0
 
 
 class TaskList(list[TaskSnapshot]):
@@ -347,7 +349,7 @@ class TaskStatus(_Wire):
 class Account(_Wire):
     """The live API's account; its limits were seen both at the top and in a sub-object, so both are read."""
 
-    balance: int = Field(alias="currentBalance")
+    balance: bounds.Balance = Field(alias="currentBalance")
     supported_models: tuple[str, ...] = Field(default=(), alias="supportedModels")
     daily_credit_limit: int | None = Field(default=None, alias="dailyCreditLimit")
     generation_requests_per_minute: int | None = Field(default=None, alias="generationRequestsPerMinute")
@@ -365,9 +367,9 @@ class Account(_Wire):
 class Quote(_Wire):
     """The live API's price for a request."""
 
-    credits: Credits
-    usd_per_credit: float | None = Field(default=None, alias="usdPerCredit")
-    balance: int | None = Field(default=None, alias="currentBalance")
+    credits: bounds.Credits
+    usd_per_credit: bounds.Rate = Field(default=None, alias="usdPerCredit")
+    balance: bounds.Balance = Field(default=None, alias="currentBalance")
     affordable: bool | None = None
 
 

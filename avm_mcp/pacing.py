@@ -9,6 +9,9 @@ from email.utils import parsedate_to_datetime
 MAX_RETRY_AFTER = 120.0
 """Seconds. A longer `Retry-After` is not waited out inside a call: the caller is told instead."""
 
+LONGEST_PAUSE = 24 * 3600.0
+"""Seconds; a pause that is asked for is told as this at most."""
+
 RETRIES = 4
 """How often a question that is safe to repeat is repeated before the caller is told."""
 
@@ -49,15 +52,15 @@ def backoff(attempt: int, rng: random.Random) -> float:
 def retry_after(header: str | None, now: float) -> float | None:
     """Return the seconds that a `Retry-After` header asks for, in either of its forms (RFC 9110, 10.2.3).
 
-    None where it is absent or unreadable; never negative; not capped, so that callers can see an absurd one.
+    None where it is absent or unreadable; never negative; a day at most, so that callers can see an absurd one.
     """
     if header is None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return min(LONGEST_PAUSE, float(text[:9]))
     when = http_date(text)
-    return None if when is None else max(0.0, when - now)
+    return None if when is None else min(LONGEST_PAUSE, max(0.0, when - now))
 
 
 def http_date(header: str | None) -> float | None:

@@ -336,7 +336,7 @@ class Submission:
             account = None
         known = await self._prices.of(job.model, job.seconds)
         price = f"this costs {'' if known.basis == 'quote' else 'up to '}{known.credits} credits"
-        if account is None:
+        if account is None or account.balance is None:
             has = "the service does not say how many are left"
         else:
             has = f"the balance is {account.balance}"

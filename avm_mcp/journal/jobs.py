@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from avm_mcp import bounds
 from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable, capped
 from avm_mcp.journal.driver import Driver, Row, Transaction
 from avm_mcp.journal.spending import spending
@@ -263,17 +264,18 @@ class Jobs:
             return await _one(tx, job.id)
 
     def _changes(self, job: Job, seen: TaskSnapshot, now: float) -> dict[str, object]:
-        facts: dict[str, object] = {
-            "credits_charged": seen.credits_charged,
-            "credits_refunded": seen.credits_refunded,
-        }
+        # What comes back is told as a refund: a charge that is told lower than before frees nothing.
+        charged = max((told for told in (job.credits_charged, seen.credits_charged) if told is not None), default=None)
+        back = bounds.refund(seen.credits_refunded, charged)
+        facts: dict[str, object] = {"credits_charged": charged, "credits_refunded": back}
         advances = not job.final and rank(seen.status) >= rank(job.status)
         if advances:
             facts["status"] = seen.status
         if seen.status == COMPLETED and (advances or job.status == COMPLETED):
             facts["video_url"] = seen.video_url
         if advances and seen.status in FINAL:
-            finished = seen.completed_at.timestamp() if seen.completed_at else now
+            said = seen.completed_at.timestamp() if seen.completed_at else None
+            finished = bounds.finished(said, job.created_at, now, seen.read_at)
             facts |= {"completed_at": finished, "settled_at": now}
             if seen.status == COMPLETED:
                 facts |= {"expires_at": finished + FILE_LIFE, "film": self._film_for(mine=job.mine)}
@@ -370,7 +372,7 @@ async def _learn(tx: Transaction, job: Job, seen: TaskSnapshot, now: float) -> N
     if seen.created_at is None or seen.completed_at is None:
         return
     took = (seen.completed_at - seen.created_at).total_seconds()
-    if took > 0:
+    if 0 < took <= bounds.LONGEST_MAKING:
         await tx.run(
             "INSERT INTO durations (account, task_id, model, seconds, took, finished_at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
@@ -385,6 +387,10 @@ async def _one(tx: Transaction, job_id: str) -> Job:
 def _job(row: Row) -> Job:
     values: dict[str, Any] = dict(row)
     values["mine"] = bool(values["mine"])  # SQLite has no booleans
+    for name in ("credits_quoted", "credits_charged"):
+        values[name] = bounds.price(values[name])
+    paid = values["credits_quoted"] if values["credits_charged"] is None else values["credits_charged"]
+    values["credits_refunded"] = bounds.refund(bounds.price(values["credits_refunded"]), paid)
     return Job(**values)
 
 

@@ -185,3 +185,16 @@ async def test_a_proxy_that_wants_a_password_is_named_before_anything_was_sent(w
                 await ask(client)
             assert (caught.value.code, caught.value.charged) == ("UPSTREAM_UNAVAILABLE", "no")
             assert "HTTPS_PROXY" in caught.value.next_step
+
+
+async def test_the_real_service_is_never_taken_for_a_sandbox(wall: VirtualWall) -> None:
+    """P8: of a sandbox it is said that no money is spent."""
+
+    async def nothing(*_: float) -> None: ...
+
+    answer = Answering(200, JSON, '{"tasks": []}', **{"X-AVM-Sandbox-Speed": "60"})
+    async with httpx2.AsyncClient(transport=answer) as http:
+        for base, speed in (("https://aivideomaker.ai", None), ("http://127.0.0.1:9", 60)):
+            client = AvmClient(base, KEY, http, allowance=nothing, closed=nothing, now=wall, user_agent="x")
+            await client.tasks()
+            assert client.sandbox_speed == speed
