@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from avm_mcp import bounds
 from avm_mcp.client import AvmClient
@@ -23,6 +24,9 @@ AGAIN = 15.0
 """Seconds before a look that failed, or that another process was to take, is due again."""
 
 DAY = 24 * 3600.0
+
+TOGETHER = 100
+"""Rows of the service's list that are compared with the journal in one go."""
 
 
 class Adoption:
@@ -127,3 +131,29 @@ def job_of(row: TaskSnapshot, account: str, now: float) -> Job:
         film="off" if row.status == COMPLETED else "none",
         expires_at=finished + FILE_LIFE if finished and row.status == COMPLETED else None,
     )
+
+
+async def jobs_of(
+    journal: Journal,
+    listed: Sequence[TaskSnapshot],
+    account: str,
+    now: Callable[[], float],
+    publish: Callable[[Job], None],
+) -> dict[str, Job]:
+    """Return the jobs of the tasks that the service lists, by its ids; what is news of them is written and published.
+
+    Those that the journal does not know are not added to it. Others are served in between.
+    """
+    jobs: dict[str, Job] = {}
+    for start in range(0, len(listed), TOGETHER):
+        part = listed[start : start + TOGETHER]
+        known = {job.task_id: job for job in await journal.of_tasks(account, [row.id for row in part])}
+        for row in part:
+            job = known.get(row.id)
+            if job is not None:
+                if journal.changes(job, row, now()):
+                    job = await journal.observed(account, row, now()) or job
+                publish(job)
+            jobs[row.id] = job or job_of(row, account, now())
+        await checkpoint()
+    return jobs

@@ -9,8 +9,7 @@ Time-outs: each phase of a request has its own, and `exchange` bounds the whole 
 import json
 import logging
 import random
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import quote as percent_encode
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx2
 
-from avm_mcp import pacing
+from avm_mcp import longlists, pacing
 from avm_mcp.answers import PAGE_READ, PROXY_STEP, Answer, Endpoint, error_of, saying, unexpected
 from avm_mcp.errors import (
     AuthFailed,
@@ -63,8 +62,6 @@ SANDBOX_HEADER = "X-AVM-Sandbox-Speed"
 
 REAL_HOST = "aivideomaker.ai"
 """What it says costs money, whatever its headers are."""
-
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
 class _Again(Exception):
@@ -191,18 +188,18 @@ class AvmClient:
             raise refusal
         raise SubmissionUnknown(f"The service answered HTTP {answer.status} to the paid request.")
 
-    async def tasks(self, *, urgent: bool = True) -> TaskList:
+    async def tasks(self, *, urgent: bool = True, only: Container[str] | None = None) -> TaskList:
         """Return the tasks of this key, newest first; how many the API lists at most is not documented.
 
         Args:
             urgent: Somebody waits for the answer; without, it lets those questions go first.
+            only: The ids of the tasks that are wanted; the newest of all when left out.
         """
         answer = await self._ask("list", "GET", "/tasks", urgent=urgent)
         rows = answer.fields.get("tasks")
         if not isinstance(rows, list):
             raise unexpected("list", answer)
-        found = [TaskSnapshot.seen(row, self.service_now()) for row in cast("list[Any]", rows)]
-        return TaskList((row for row in found if row is not None), whole=None not in found)
+        return await longlists.task_list(cast("list[object]", rows), self.service_now(), only)
 
     async def task(self, task_id: str, *, urgent: bool = True) -> TaskSnapshot:
         """Return one task whole.
@@ -307,7 +304,7 @@ class AvmClient:
             self.sandbox_speed = _positive(speed)
         if (date := pacing.http_date(response.headers.get("Date"))) is not None:
             self.clock_skew = date - self._now()
-        data = _parsed(parts)
+        data = await longlists.parse(parts)
         text = parts[:PAGE_READ].decode("utf-8", "replace") if data is None else ""
         return Answer(response.status_code, response.headers, data, len(parts), text)
 
@@ -327,17 +324,6 @@ def _segment(text: str) -> str:
 
 def _json(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _parsed(body: bytes) -> Any:
-    """Return what a body says; half a character, as where a text was cut within one, is neither kept nor passed on."""
-    try:
-        data = json.loads(body)
-        if _SURROGATE.search(body):
-            data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return None
-    return data
 
 
 def _positive(text: str) -> float | None:

@@ -333,11 +333,11 @@ class TaskSnapshot(_Wire):
 
 
 class TaskList(list[TaskSnapshot]):
-    """The service's list of tasks; `whole` unless it holds rows that cannot be read, which may be anybody's."""
+    """The service's tasks; `whole` unless there are rows that nobody can read; without `left_out` of the oldest."""
 
-    def __init__(self, rows: Iterable[TaskSnapshot], *, whole: bool) -> None:
+    def __init__(self, rows: Iterable[TaskSnapshot], *, whole: bool, left_out: int = 0) -> None:
         super().__init__(rows)
-        self.whole = whole
+        self.whole, self.left_out = whole, left_out
 
 
 class TaskStatus(_Wire):

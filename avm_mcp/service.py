@@ -13,7 +13,7 @@ from typing import TypeVar
 import anyio
 
 from avm_mcp import catalog, cursors
-from avm_mcp.adoption import Adoption, adopted, job_of
+from avm_mcp.adoption import Adoption, adopted, jobs_of
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import (
@@ -39,6 +39,7 @@ from avm_mcp.models import (
     Job,
     Price,
     Spending,
+    TaskList,
     VideoRequest,
 )
 from avm_mcp.patience import Patience
@@ -355,14 +356,12 @@ class Service:
         try:
             listed = await _soon(upstream.watcher.listed())
         except AvmError as error:
-            trouble, listed = error, []
+            trouble, listed = error, TaskList((), whole=False)
             notes.append(f"The service could not be asked. {error.message} This is what is known here.")
-        rows: dict[str, Job] = {}
-        for seen in listed:
-            job = await self._journal.observed(self.account, seen, self._now())
-            rows[seen.id] = job or job_of(seen, self.account, self._now())
-            if job is not None:
-                self._upstream.watcher.publish(job)
+        if listed.left_out:
+            told = len(listed) + listed.left_out
+            notes.append(f"The service lists {told:,} tasks; its newest {len(listed):,} are looked at here.")
+        rows = await jobs_of(self._journal, listed, self.account, self._now, upstream.watcher.publish)
         for job in await self._journal.newest(self.account, LISTED):
             if job.status != NOT_CREATED:
                 rows.setdefault(job.public_id, job)

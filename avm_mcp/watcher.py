@@ -19,7 +19,7 @@ from avm_mcp.client import AvmClient
 from avm_mcp.errors import AuthFailed, AvmError, TaskNotFound
 from avm_mcp.experience import Durations
 from avm_mcp.journal import Journal
-from avm_mcp.models import FINAL, Job, TaskSnapshot
+from avm_mcp.models import FINAL, Job, TaskList, TaskSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -274,7 +274,7 @@ class Watcher:
                 self.publish(job)
             await self._note(about, answered=answered)
 
-    async def listed(self) -> list[TaskSnapshot]:
+    async def listed(self) -> TaskList:
         """Return the service's list for somebody who asks for it, and let the next look count from it."""
         await self._journal.claim_look(self._account, LIST, self._now())
         answered = False
@@ -293,7 +293,7 @@ class Watcher:
     async def _ask(self, question: Question, jobs: Sequence[Job]) -> list[TaskSnapshot]:
         """Ask for the list, or for one film's status, and for the rest of it only when it has ended."""
         if question.listed:
-            return await self._client.tasks(urgent=question.urgent)
+            return await self._client.tasks(urgent=question.urgent, only={job.task_id for job in jobs if job.task_id})
         (task_id,) = (job.task_id for job in jobs)
         assert task_id is not None
         try:

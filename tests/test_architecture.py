@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
     ("bounds",),
     ("errors", "models"),
-    ("catalog", "pacing", "config", "hosts", "cursors"),
+    ("catalog", "pacing", "config", "hosts", "cursors", "longlists"),
     ("experience", "arguments", "answers", "exchange"),
     ("cadence",),
     ("client", "journal", "media"),
@@ -113,7 +113,7 @@ MAX_LINES = 330
 LONGER: Mapping[str, tuple[int, str]] = {
     "arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
     "client": (370, "seven endpoints: how each is asked, repeated and read"),
-    "journal/jobs": (400, "every statement that writes a job, side by side"),
+    "journal/jobs": (410, "every statement that writes a job, side by side"),
     "models": (400, "the nouns"),
     "recovery": (360, "one lost answer, from what is known of it to the end"),
     "service": (520, "the use cases"),

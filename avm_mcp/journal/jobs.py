@@ -1,5 +1,6 @@
 """Jobs in the journal: the only writer of their state, which moves forward only."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -254,7 +255,7 @@ class Jobs:
             if not found:
                 return None
             job = _job(found[0])
-            changes = self._changes(job, seen, now)
+            changes = self.changes(job, seen, now)
             if not changes:
                 return job
             if changes.get("status") == COMPLETED:
@@ -263,7 +264,8 @@ class Jobs:
             await tx.run(f"UPDATE jobs SET {assignments} WHERE id = ?", *changes.values(), job.id)  # noqa: S608
             return await _one(tx, job.id)
 
-    def _changes(self, job: Job, seen: TaskSnapshot, now: float) -> dict[str, object]:
+    def changes(self, job: Job, seen: TaskSnapshot, now: float) -> dict[str, object]:
+        """Return what `observed` would write."""
         # What comes back is told as a refund: a charge that is told lower than before frees nothing.
         charged = max((told for told in (job.credits_charged, seen.credits_charged) if told is not None), default=None)
         back = bounds.refund(seen.credits_refunded, charged)
@@ -327,6 +329,11 @@ class Jobs:
             f"{_SELECT} WHERE account = ? AND (id = ? OR task_id = ?)", account, any_id, any_id
         )
         return _job(found[0]) if found else None
+
+    async def of_tasks(self, account: str, task_ids: Collection[str]) -> list[Job]:
+        """Return the jobs of these tasks, as far as they have rows; a few hundred at a time."""
+        marks = ", ".join("?" * len(task_ids))
+        return await self._where(f"task_id IN ({marks})", account, *task_ids)
 
     async def in_flight(self, account: str) -> list[Job]:
         """Return the jobs that have a task which is not final, oldest first."""
