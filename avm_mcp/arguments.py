@@ -4,7 +4,6 @@ One table serves the published schemas, the command line, and the checks. Every 
 allowed, and the nearest valid call, because the reader is a model that will try again with exactly that.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,14 @@ from typing import Any, Literal, cast
 from avm_mcp import catalog
 from avm_mcp.errors import InvalidInput, quoted
 from avm_mcp.models import API_STATUSES
+from avm_mcp.wishes import unknown
 
 ACTIVE = "ACTIVE"
 KEEP_SHAPE = "picture"
+ALL = "ALL"
+ANY_WAIT = -1
+"""As `wait_seconds`: as long as the host allows."""
+
 MAX_WAIT = 3600
 MAX_TAKE = 1000
 MAX_LIMIT = 100
@@ -39,10 +43,13 @@ class Parameter:
         name: As published.
         kind: JSON type.
         about: The sentence that models read.
-        default: What holds when it is left out; None where there is nothing to say.
+        default: What holds when it is left out, published and legal when it is sent. None where it is required, or
+            where a setting holds it.
+        neutral: Whether the default stands for leaving it out: it is read as None.
+        setting: The setting that holds the default; then `read` gives None where it is left out.
         required: Whether the call is refused without it.
         words: The values allowed, for strings.
-        numbers: The values allowed, for integers that are not a range.
+        numbers: The values allowed, for integers that are not a range. The schema names their bounds.
         low, high: Bounds of an integer, or of the number of items.
     """
 
@@ -50,25 +57,35 @@ class Parameter:
     kind: Literal["string", "integer", "array"]
     about: str
     default: Any = None
+    neutral: bool = False
+    setting: str | None = None
     required: bool = False
     words: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     low: int | None = None
     high: int | None = None
 
-    def schema(self) -> dict[str, Any]:
-        """Return the JSON schema: plain types, `nullable` for what may be left out, every default legal."""
+    @property
+    def told_default(self) -> str:
+        """Return the default as people are told it; empty where there is none, or where it says nothing to them."""
+        return "" if self.default in (None, "", ANY_WAIT) else str(self.default)
+
+    def schema(self, settings: Mapping[str, int]) -> dict[str, Any]:
+        """Return the JSON schema, in the narrowest dialect that converters take: see `input_schema`.
+
+        Args:
+            settings: The values of the settings that hold a default, by name.
+        """
         values: dict[str, Any] = {"type": self.kind, "description": self.about}
         if not self.required:
-            values["nullable"] = True
-        if self.default is not None:
-            values["default"] = self.default
-        if self.words or self.numbers:
-            values["enum"] = [*(self.words or self.numbers)]
+            values["default"] = self.default if self.setting is None else settings[self.setting]
+        if self.words:
+            values["enum"] = [*self.words]
         if self.kind == "array":
             values |= {"items": {"type": "string"}, "minItems": self.low, "maxItems": self.high}
-        elif self.kind == "integer" and not self.numbers:
-            values |= {k: v for k, v in (("minimum", self.low), ("maximum", self.high)) if v is not None}
+        elif self.kind == "integer":
+            low, high = (min(self.numbers), max(self.numbers)) if self.numbers else (self.low, self.high)
+            values |= {k: v for k, v in (("minimum", low), ("maximum", high)) if v is not None}
         return values
 
 
@@ -96,24 +113,23 @@ def _duration(tool: str) -> Parameter:
     return Parameter("duration", "integer", _lengths(tool), default=5, numbers=tuple(lengths))
 
 
+def _wait(about: str) -> Parameter:
+    return Parameter("wait_seconds", "integer", about, default=ANY_WAIT, neutral=True, low=ANY_WAIT, high=MAX_WAIT)
+
+
 COMMON = (
-    Parameter(
-        "wait_seconds",
-        "integer",
-        "Longest wait in seconds. Leave out for this host's best.",
-        low=0,
-        high=MAX_WAIT,
-    ),
+    _wait("Longest wait in seconds; -1: as long as this host allows."),
     Parameter(
         "max_credits",
         "integer",
-        "Refuse, unpaid, if it costs more credits. Leave out for no limit.",
-        low=1,
+        "Highest price to pay without asking. Above it, ask the user, then give the price they agreed to.",
+        setting="AVM_CONFIRM_ABOVE",
+        low=0,
     ),
     Parameter(
         "take",
         "integer",
-        "Which take, not how many: 2 makes a second version.",
+        "Which version, not how many: 2 makes a second one.",
         default=1,
         low=1,
         high=MAX_TAKE,
@@ -138,7 +154,7 @@ PARAMETERS: Mapping[str, tuple[Parameter, ...]] = {
     ),
     "image_to_video": (
         IMAGE,
-        Parameter("prompt", "string", "How it should move."),
+        Parameter("prompt", "string", "How it should move.", default="", neutral=True),
         _duration("image_to_video"),
         Parameter(
             "aspect_ratio",
@@ -164,18 +180,19 @@ PARAMETERS: Mapping[str, tuple[Parameter, ...]] = {
     ),
     "get_task": (
         TASK_ID,
-        Parameter(
-            "wait_seconds",
-            "integer",
-            "Longest wait in seconds. Leave out: as long as this host allows.",
-            low=0,
-            high=MAX_WAIT,
-        ),
+        _wait("Longest wait in seconds; -1: as long as this host allows."),
     ),
     "list_tasks": (
-        Parameter("status", "string", "Only these; ACTIVE is everything unfinished.", words=(*API_STATUSES, ACTIVE)),
+        Parameter(
+            "status",
+            "string",
+            "Only these; ACTIVE is everything unfinished.",
+            default=ALL,
+            neutral=True,
+            words=(ALL, *API_STATUSES, ACTIVE),
+        ),
         Parameter("limit", "integer", "How many.", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT),
-        Parameter("cursor", "string", "next_cursor of the previous page."),
+        Parameter("cursor", "string", "next_cursor of the previous page.", default="", neutral=True),
     ),
     "cancel_task": (TASK_ID,),
     "quote_video": (
@@ -184,9 +201,10 @@ PARAMETERS: Mapping[str, tuple[Parameter, ...]] = {
             "duration",
             "integer",
             "Seconds; not for lv.",
+            default=5,
             numbers=tuple(sorted({s for m in catalog.MODELS.values() if m.name != "lv" for s in m.durations})),
         ),
-        Parameter("segments", "integer", "Number of prompts, for lv.", low=1, high=catalog.MAX_SEGMENTS),
+        Parameter("segments", "integer", "Number of prompts, for lv.", default=1, low=1, high=catalog.MAX_SEGMENTS),
     ),
     "get_account": (),
 }
@@ -205,53 +223,10 @@ _SYNONYMS: Mapping[str, Mapping[str, str]] = {
         "RUNNING": "PROGRESS", "PROCESSING": "PROGRESS", "IN_PROGRESS": "PROGRESS",
         "DONE": "COMPLETED", "COMPLETE": "COMPLETED", "SUCCEEDED": "COMPLETED", "READY": "COMPLETED",
         "ERROR": "FAILED", "CANCELLED": "CANCEL", "CANCELED": "CANCEL",
-        "UNFINISHED": ACTIVE, "OPEN": ACTIVE,
+        "UNFINISHED": ACTIVE, "OPEN": ACTIVE, "ANY": ALL,
     },
     "model": {"long_video": "lv", "text_to_video": "t2v", "image_to_video": "i2v"},
 }  # fmt: skip
-
-_WISHES: Mapping[str, tuple[str, str]] = {
-    "n": ("take", "one call makes one video; for another version repeat the call with take=2"),
-    "count": ("take", "one call makes one video; for another version repeat the call with take=2"),
-    "num_videos": ("take", "one call makes one video; for another version repeat the call with take=2"),
-    "seed": ("take", "no model takes a seed; take=2 makes another version"),
-    "negative_prompt": ("take", "no model takes one; say in the prompt what to show instead"),
-    "image_url": ("image", "the parameter is called image"),
-    "image_path": ("image", "the parameter is called image"),
-    "first_frame": ("image", "the parameter is called image"),
-    "last_frame": ("take", "no model here takes a last frame"),
-    "url": ("image", "the parameter is called image"),
-    "text": ("prompt", "the parameter is called prompt"),
-    "seconds": ("duration", "the parameter is called duration"),
-    "length": ("duration", "the parameter is called duration"),
-    "ratio": ("aspect_ratio", "the parameter is called aspect_ratio"),
-    "resolution": ("model", "the model decides it: t2v and i2v make about 720p, t2v_v3 and i2v_v3 about 1080p"),
-    "quality": ("model", "the model decides it: t2v_v3 and i2v_v3 are sharper"),
-    "size": ("aspect_ratio", "say aspect_ratio instead; the model decides the resolution"),
-    "fps": ("take", "no model takes a frame rate"),
-    "audio": ("take", "the service adds its own sound; no model here takes one"),
-    "wait": ("wait_seconds", "the parameter is called wait_seconds"),
-    "timeout": ("wait_seconds", "the parameter is called wait_seconds"),
-    "budget": ("max_credits", "the parameter is called max_credits"),
-    "id": ("task_id", "the parameter is called task_id"),
-    "webhook": ("take", "not needed: get_task waits for the end"),
-    "video": ("take", "a finished video cannot be extended or edited; image_to_video starts from a picture"),
-}
-"""What to say to a known wish, and the parameter a tool must have for that to be an answer."""
-
-_PICTURE_WISHES = ("image", "image_url", "image_path", "first_frame")
-_WISHES_OF: Mapping[tuple[str, str], str] = {
-    ("long_video", "duration"): "its length is five seconds for each prompt; give more prompts for a longer video",
-    ("long_video", "prompt"): "the parameter is called prompts: one for each five seconds",
-    ("long_video", "aspect_ratio"): "the video keeps the picture's shape",
-    ("long_video", "model"): "there is one model for long videos",
-    **{("text_to_video", name): "use image_to_video to start from a picture" for name in _PICTURE_WISHES},
-    ("long_video", "text"): "the parameter is called prompts: one for each five seconds",
-    ("long_video", "seconds"): "its length is five seconds for each prompt; give more prompts for a longer video",
-    ("long_video", "length"): "its length is five seconds for each prompt; give more prompts for a longer video",
-    ("text_to_video", "prompts"): "use long_video for several prompts, or put everything into prompt",
-    ("image_to_video", "prompts"): "use long_video for several prompts, or put everything into prompt",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,14 +241,19 @@ class Arguments:
         return self.values[name]
 
 
-def input_schema(tool: str) -> dict[str, Any]:
-    """Return the published input schema of a tool."""
+def input_schema(tool: str, settings: Mapping[str, int]) -> dict[str, Any]:
+    """Return the published input schema of a tool, in the narrowest dialect that every known converter takes.
+
+    Plain `type`, enums of strings only, every optional parameter with a default that is legal when it is sent; no
+    `additionalProperties` (google-genai ends on it), no `nullable` (no JSON Schema; AJV's strict mode refuses it beside
+    an enum), no `anyOf`, no `title`. What it does not say, such as that other parameters are refused, `read` checks.
+
+    Args:
+        tool: Its name.
+        settings: The values of the settings that hold a default, by name.
+    """
     parameters = PARAMETERS[tool]
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": {p.name: p.schema() for p in parameters},
-        "additionalProperties": False,
-    }
+    schema: dict[str, Any] = {"type": "object", "properties": {p.name: p.schema(settings) for p in parameters}}
     required = [p.name for p in parameters if p.required]
     return schema | ({"required": required} if required else {})
 
@@ -287,12 +267,14 @@ def read(tool: str, given: Mapping[str, Any]) -> Arguments:
     parameters = {p.name: p for p in PARAMETERS[tool]}
     for name in given:
         if name not in parameters:
-            raise _unknown(tool, str(name), list(parameters))
+            raise unknown(tool, str(name), list(parameters))
     values: dict[str, Any] = {}
     normalized: dict[str, Any] = {}
     for name, parameter in parameters.items():
         raw = given.get(name)
         value = _understood(tool, parameter, raw)
+        if parameter.neutral and value == parameter.default:
+            value = None
         values[name] = value
         if value is not None and not _same(raw, value):
             normalized[name] = value
@@ -305,25 +287,6 @@ def _same(raw: object, value: object) -> bool:
     if raw is None or (isinstance(raw, str) and raw.strip().lower() in _NOTHING):
         return True
     return (raw.strip() if isinstance(raw, str) else raw) == value and isinstance(raw, bool) == isinstance(value, bool)
-
-
-def _unknown(tool: str, name: str, known: list[str]) -> InvalidInput:
-    needs, said = _WISHES.get(name, ("", ""))
-    wish = _WISHES_OF.get((tool, name)) or (said if needs in known else None)
-    near = difflib.get_close_matches(name, known, 1)
-    if wish is not None:
-        hint = f": {wish}"
-    elif near:
-        hint = f"; did you mean {near[0]}?"
-    else:
-        hint = ""
-    takes = ", ".join(known) or "no parameters"
-    end = "" if hint.endswith("?") else "."
-    return InvalidInput(
-        f"{tool} has no parameter {quoted(name, 40)}{hint}{end} It takes: {takes}.",
-        field=name[:40] if _is_unicode(name) else "?",
-        allowed=takes,
-    )
 
 
 def _understood(tool: str, parameter: Parameter, raw: object) -> Any:
@@ -472,16 +435,20 @@ def _agree_on_length(tool: str, model: str, seconds: int) -> None:
 
 
 def _agree_on_quote(values: dict[str, Any]) -> None:
+    """Check the length in the words of its model; the other model's parameter may stand there with its default."""
     if values["model"] == "lv":
-        if values["duration"] is not None:
+        meant = (_default("quote_video", "duration"), catalog.SEGMENT_SECONDS * values["segments"])
+        if values["duration"] not in meant:
             raise InvalidInput(
                 "duration is not for lv: its length is five seconds for each prompt.",
                 field="duration",
                 allowed="segments=1 to 6",
             )
-        values["segments"] = values["segments"] or 1
     else:
-        if values["segments"] is not None:
+        if values["segments"] != _default("quote_video", "segments"):
             raise InvalidInput("segments is only for lv.", field="segments", allowed="duration for other models")
-        values["duration"] = 5 if values["duration"] is None else values["duration"]
         _agree_on_length(catalog.MODELS[values["model"]].tool, values["model"], values["duration"])
+
+
+def _default(tool: str, name: str) -> Any:
+    return next(p.default for p in PARAMETERS[tool] if p.name == name)

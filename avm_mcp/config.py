@@ -87,7 +87,9 @@ class Settings(BaseModel):
         default=None, description="Refuse a film that would take the credits of this UTC day above this."
     )
     AVM_CONFIRM_ABOVE: Credits = Field(
-        default=200, description="A film that costs more credits needs a person's yes. A nudge; the caps are the lock."
+        default=50,
+        description="A video that costs more credits needs the user's approval; also the default of `max_credits`. "
+        "Approval is advice; the caps are enforced.",
     )
     AVM_DEDUPE_MINUTES: Annotated[float, Field(ge=0, le=1440)] = Field(
         default=60, description="How long after it was seen to be ready the same request returns the same film."

@@ -1,19 +1,21 @@
-"""A person's yes to a dear film: the answer to a question, or its price named after a refusal. A nudge, not the lock.
+"""A person's approval of a price above the threshold. It is advice: an agent's word is all that a server hears.
 
-Where nobody can be asked, exactly the same request goes through with `max_credits` at or above its price, but only if
-it was refused so a short while before: a habitual `max_credits` does not pass by itself, nor does one in a call that
-was made beside the refused one.
+It is the answer to a question, where the host can ask one. Elsewhere it is `max_credits` at or above the price, but
+only if that price was told a short while before, by a quote or by the refusal of the same request: a habitual
+`max_credits` is no approval, nor is one in a call that was made beside the quote or the refused one.
 """
+
+from collections.abc import Awaitable, Callable
 
 from avm_mcp.errors import ConfirmationRequired
 from avm_mcp.journal import Journal
 from avm_mcp.models import Job, Price
 
 WITHIN = 900.0
-"""Seconds after a refusal for want of a yes during which naming the price counts as one."""
+"""Seconds after a price was told during which naming it counts as approval."""
 
 TAKES = 1.0
-"""Seconds between a refusal and a call that can be the answer to it: nobody is asked sooner."""
+"""Seconds between a told price and a call that can be the answer to it: nobody is asked sooner."""
 
 _ASK = "{model:ask the user. If they agree,}{person:if you agree,}"
 _ACCEPT = "{model:accept the answer. Only if the user changes their mind,}{person:if you change your mind,}"
@@ -23,13 +25,15 @@ class Consent:
     """What needs a yes, and whether there is one.
 
     Args:
-        journal: Remembers what was refused for want of a yes, for all processes of a state.
-        above: A film that costs more credits needs a yes.
+        journal: Remembers which prices were told, for all processes of a state.
+        above: The threshold: a video that costs more credits needs approval.
+        within: Says what else would cost no more than so many credits.
     """
 
-    def __init__(self, journal: Journal, above: int) -> None:
+    def __init__(self, journal: Journal, above: int, within: Callable[[Job, Price, int], Awaitable[str]]) -> None:
         self._journal = journal
         self._above = above
+        self._within = within
 
     async def missing(self, draft: Job, price: Price, max_credits: int | None, *, began: float) -> bool:
         """Return whether this film needs a yes that was not given by naming its price.
@@ -37,7 +41,7 @@ class Consent:
         Args:
             draft: The request.
             price: What it costs.
-            max_credits: The price that the caller names.
+            max_credits: The price that the caller names; None where it names none.
             began: When the call came, in seconds since 1970.
         """
         if price.credits <= self._above:
@@ -63,9 +67,9 @@ class Consent:
         if at_once and said is None:
             why = f" The same was refused less than {TAKES:g} s ago, and nobody answers that fast."
         raise ConfirmationRequired(
-            f"Not started: this costs {price.credits} credits{usd}, above the {self._above} that need a yes.{why}",
+            f"Not started: this costs {price.credits} credits{usd}; above {self._above} it needs approval.{why}",
             field="max_credits",
             allowed=f"{price.credits} or more, once that is agreed",
             next_step=f"{_ACCEPT if said is False else _ASK} repeat the same {{call}}"
-            f" with {{max_credits:{price.credits}}}.",
+            f" with {{max_credits:{price.credits}}}.{await self._within(draft, price, self._above)}",
         )

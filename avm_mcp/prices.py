@@ -10,7 +10,7 @@ from avm_mcp.client import AvmClient
 from avm_mcp.config import Settings
 from avm_mcp.errors import AuthFailed, AvmError, BudgetExceeded, NotConfigured, StateUnavailable, capped
 from avm_mcp.journal import Journal
-from avm_mcp.models import ImageInput, Price, Quote, VideoRequest
+from avm_mcp.models import ImageInput, Job, Price, Quote, VideoRequest
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,12 @@ QUOTE_PATIENCE = 1.5
 QUOTE_PAUSE = 5.0
 """Seconds after a quote that did not come in time in which none is asked for: a call that may have to ask a person
 needs the price twice, and waits for it once."""
+
+QUOTE_ANEW = (
+    "{do} {quote} for the price; {model:ask the user, and if they agree}{person:if you agree,} repeat the {call}"
+    " with {max_credits} at that price."
+)
+"""The next step where the service's price is above what was sent along as the highest."""
 
 
 class Prices:
@@ -75,9 +81,10 @@ class Prices:
             return None
         return max(0, cap - await self._journal.spent_today(self._account, self._now()))
 
-    def call_cap(self, max_credits: int | None) -> int | None:
-        caps = [cap for cap in (max_credits, self._settings.AVM_MAX_CREDITS_PER_CALL) if cap is not None]
-        return min(caps) if caps else None
+    def call_cap(self, most: int) -> int:
+        """Return the credits that a call may cost, which go with it to the service."""
+        cap = self._settings.AVM_MAX_CREDITS_PER_CALL
+        return most if cap is None else min(most, cap)
 
     async def day_cap(self, price: Price) -> int | None:
         """Return the daily cap, where what was spent today is known; None without one.
@@ -105,28 +112,53 @@ class Prices:
     async def checked(self, request: VideoRequest, max_credits: int | None) -> Price:
         """Return what the request costs; a round trip is spent on it only where a cap or a question could bite.
 
+        Args:
+            request: What is wanted.
+            max_credits: The caller's own limit; None where there is none but the threshold.
+
         Raises:
-            BudgetExceeded: It costs more than the caller or the settings allow.
+            BudgetExceeded: It costs more than the settings allow for a call.
         """
-        cap = self.call_cap(max_credits)
+        cap = self._settings.AVM_MAX_CREDITS_PER_CALL
         estimate = catalog.estimate(request.model, request.seconds)
-        limited = cap is not None or self._settings.AVM_MAX_CREDITS_PER_DAY is not None
-        if not limited and not self.needs_yes(estimate):
+        caps = (max_credits, cap, self._settings.AVM_MAX_CREDITS_PER_DAY)
+        if all(limit is None for limit in caps) and not self.needs_yes(estimate):
             return Price(estimate, "estimate")
         price = await self.of(request.model, request.seconds)
         if cap is not None and price.credits > cap:
-            named = "max_credits" if cap == max_credits else "AVM_MAX_CREDITS_PER_CALL"
             raise BudgetExceeded(
                 f"Not started, nothing charged: this costs {_at_most(price)}{price.credits} credits,"
-                f" and {named} is {cap}.",
-                field=named,
-                allowed=f"{price.credits} or more for this film",
-                next_step="{model:tell the user the price; if they agree,}{person:if you agree,}"
-                f" repeat the {{call}} with {{max_credits:{price.credits}}}."
-                if named == "max_credits"
-                else capped("AVM_MAX_CREDITS_PER_CALL"),
+                f" and AVM_MAX_CREDITS_PER_CALL is {cap}.",
+                field="AVM_MAX_CREDITS_PER_CALL",
+                allowed=f"{price.credits} or more for this video",
+                next_step=capped("AVM_MAX_CREDITS_PER_CALL"),
             )
         return price
+
+    async def over(self, draft: Job, price: Price, max_credits: int) -> BudgetExceeded:
+        """Return the refusal of a request that costs more than its caller allows."""
+        return BudgetExceeded(
+            f"Not started, nothing charged: this costs {_at_most(price)}{price.credits} credits,"
+            f" and max_credits is {max_credits}.",
+            field="max_credits",
+            allowed=f"{price.credits} or more for this video",
+            next_step="{model:ask the user; if they agree,}{person:if you agree,}"
+            f" repeat the {{call}} with {{max_credits:{price.credits}}}.{await self.within(draft, price, max_credits)}",
+        )
+
+    async def within(self, draft: Job, price: Price, limit: int) -> str:
+        """Return as a sentence what the same tool makes for no more than `limit` credits; empty where that is nothing.
+
+        The longest video of the same model, else another model's of this length. At most one quote is asked for.
+        """
+        model, seconds = catalog.MODELS[draft.model], draft.seconds
+        shorter = [s for s in model.durations if s < seconds and price.credits * s <= limit * seconds]
+        if shorter and (fits := await self.of(model.name, max(shorter))).credits <= limit:
+            return f" Within {limit} credits: {max(shorter)} s for {_at_most(fits)}{fits.credits}."
+        for other in catalog.alternatives(model.tool, seconds):
+            if (amount := catalog.estimate(other, seconds)) <= limit:
+                return f" Within {limit} credits: {seconds} s with {other} for up to {amount}."
+        return ""
 
     def needs_yes(self, amount: int) -> bool:
         """Return whether so many credits need a person's yes."""
@@ -141,6 +173,16 @@ class Prices:
             return Price(charged, "estimate", quote.usd_per_credit, quote.balance)
         return Price(quote.credits, "quote", quote.usd_per_credit, quote.balance)
 
+    async def told(self, model: str, seconds: int, *, caller: str = "") -> Price:
+        """Return what `of` does, and note that this price was told: naming it within a while counts as approval."""
+        price = await self.of(model, seconds)
+        if self.needs_yes(price.credits):
+            try:
+                await self._journal.quote(self._account, caller, model, seconds, price.credits, self._now())
+            except StateUnavailable as error:  # a price can be told without a state; then a refusal tells it again
+                logger.warning("the price that was told is not noted: %s", error.message)
+        return price
+
     def charged(self, model: str, seconds: int, amount: int | None) -> None:
         """Remember a charge, and ask anew for a quote that it has shown to be too low; the higher of both counts."""
         if amount is None:
@@ -148,7 +190,11 @@ class Prices:
         self._charged[model, seconds] = amount
         cached = self._quotes.get((model, seconds))
         if cached is not None and amount > cached[1].credits:
-            del self._quotes[model, seconds]
+            self.doubt(model, seconds)
+
+    def doubt(self, model: str, seconds: int) -> None:
+        """Ask anew for a quote that the service has shown to be too low."""
+        self._quotes.pop((model, seconds), None)
 
     async def _quote(self, model: str, seconds: int) -> Quote | None:
         cached = self._quotes.get((model, seconds))

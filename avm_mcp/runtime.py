@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -97,6 +97,11 @@ class Runtime:
     def _keeps(self) -> bool:
         """Return whether a keeper goes on when this process ends; over HTTP the service itself goes on."""
         return self.paths_allowed and keeper.possible(self.settings, self.journal)
+
+    @property
+    def published_settings(self) -> Mapping[str, int]:
+        """Return the settings that hold a published default of a parameter, by name."""
+        return {"AVM_CONFIRM_ABOVE": self.settings.AVM_CONFIRM_ABOVE}
 
     @property
     def input_folders(self) -> Sequence[Path]:

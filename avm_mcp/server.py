@@ -18,14 +18,15 @@ from avm_mcp.tools import Cuts, Desk
 NAME = "avm-mcp"
 TITLE = "AI Video Maker"
 
-_SAVED = "Work goes on without you and the video is saved on the user's disk"
-_LINKED = "Work goes on without you and its link lives 24 hours"
+_SAVED = "the video is saved on the user's disk even if nobody waits"
+_LINKED = "the video is made even if nobody waits, and its link lives 24 hours"
 INSTRUCTIONS = (
-    "Each call of text_to_video, image_to_video or long_video makes ONE video, spends credits (1 credit = 0.01 USD) "
-    "and takes 3 to 13 minutes. get_task waits for the end. {kept}, so you may stop and look later. Never repeat a "
-    "paid call to check on it. Above 50 credits, call quote_video and ask the user first. Pictures attached in the "
-    "chat are invisible here: ask for a file path or an https link. Give paths and links exactly as returned. "
-    "A finished video cannot be extended."
+    "Each call of text_to_video, image_to_video or long_video makes one video, spends credits (1 credit = 0.01 USD) "
+    "and takes 3 to 13 minutes. get_task waits for the end; {kept}. Never repeat a paid call to check on it. Up to "
+    "{above} credits you may start at once; above that, quote, ask the user, then call with max_credits at the price "
+    "they agreed to. Pictures attached in the chat cannot be seen here: ask for a file path or an https link. Not "
+    "possible: extending a video, stopping a running one, deleting, frame rate, seed, negative prompt. Give paths and "
+    "links exactly as returned."
 )
 
 MAX_VIDEO_RESOURCE = 50_000_000
@@ -48,7 +49,9 @@ def build_server(runtime: Runtime) -> MCPServer[Runtime]:
         title=TITLE,
         version=__version__,
         website_url="https://aivideomaker.ai",
-        instructions=INSTRUCTIONS.format(kept=_LINKED if runtime.place.folder is None else _SAVED),
+        instructions=INSTRUCTIONS.format(
+            kept=_LINKED if runtime.place.folder is None else _SAVED, above=runtime.settings.AVM_CONFIRM_ABOVE
+        ),
         tools=Desk(runtime).tools(),
         lifespan=lifespan,
         middleware=[Cuts(runtime)],

@@ -20,6 +20,7 @@ from avm_mcp.config import Settings
 from avm_mcp.consent import Consent
 from avm_mcp.errors import (
     AvmError,
+    BudgetExceeded,
     InsufficientCredits,
     InvalidInput,
     StateUnavailable,
@@ -28,7 +29,7 @@ from avm_mcp.errors import (
 from avm_mcp.journal import Journal, Limits, Reservation
 from avm_mcp.keeper import Keeper
 from avm_mcp.models import NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price, VideoRequest
-from avm_mcp.prices import Prices, affordable
+from avm_mcp.prices import QUOTE_ANEW, Prices, affordable
 from avm_mcp.recovery import Recovery
 from avm_mcp.watcher import Watcher
 
@@ -98,7 +99,7 @@ class Submission:
         self._recovery = recovery
         self._prices = prices
         self._keeper = keeper
-        self._consent = Consent(journal, settings.AVM_CONFIRM_ABOVE)
+        self._consent = Consent(journal, settings.AVM_CONFIRM_ABOVE, prices.within)
         self._account = account
         self._group = group
         self._now = now
@@ -111,7 +112,8 @@ class Submission:
 
         Args:
             request: What is wanted.
-            max_credits: The caller's own cap.
+            max_credits: The highest price to pay without asking. None is the threshold, AVM_CONFIRM_ABOVE; so is the
+                same number, which is no approval of a higher price.
             caller: Whose budget and whose duplicates.
             consent: A person's answer to the price; None where nobody was asked.
 
@@ -125,8 +127,8 @@ class Submission:
         if same is not None:
             return self._duplicate(same)
         try:
-            price, draft, limits = await self._priced(request, max_credits, caller)
-            await self._consent.require(draft, price, max_credits, said=consent, began=began)
+            price, draft, limits = await self._priced(request, max_credits, caller, agreed=consent is True)
+            await self._consent.require(draft, price, self._named(max_credits), said=consent, began=began)
         except AvmError:
             # The price took its time: another call may have sent the same request meanwhile, and be paid for.
             same = await self._journal.live(self._account, caller, request.identity(), since)
@@ -149,16 +151,28 @@ class Submission:
         self._watcher.nudge()  # another process may be at work on it: its board is the journal
         return Reservation(same, duplicate=True)
 
-    async def _priced(self, request: VideoRequest, max_credits: int | None, caller: str) -> tuple[Price, Job, Limits]:
+    def _named(self, max_credits: int | None) -> int | None:
+        """Return the limit that a caller set itself: a default that was filled in is none."""
+        return None if max_credits == self._settings.AVM_CONFIRM_ABOVE else max_credits
+
+    async def _priced(
+        self, request: VideoRequest, max_credits: int | None, caller: str, *, agreed: bool = False
+    ) -> tuple[Price, Job, Limits]:
         """Return the price, the row to be written, and what it must keep to, where the caps allow it.
 
         The row is checked again where it is written; here only where somebody would be asked about it before.
         """
-        price = await self._prices.checked(request, max_credits)
-        draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(max_credits))
+        named = self._named(max_credits)
+        price = await self._prices.checked(request, named)
+        most = named if named is not None else price.credits if agreed else self._settings.AVM_CONFIRM_ABOVE
+        draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(most))
         limits = Limits(await self._prices.day_cap(price), self._settings.AVM_DEDUPE_MINUTES * 60)
-        if self._prices.needs_yes(price.credits):
+        if dear := self._prices.needs_yes(price.credits):
             await self._journal.admit(draft, limits)
+        if named is not None and price.credits > named:
+            if dear:
+                await self._journal.ask(draft)  # the refusal tells the price
+            raise await self._prices.over(draft, price, named)
         return price, draft, limits
 
     async def question(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Price | None:
@@ -169,7 +183,7 @@ class Submission:
             return None
         try:
             price, draft, _ = await self._priced(request, max_credits, caller)
-            missing = await self._consent.missing(draft, price, max_credits, began=began)
+            missing = await self._consent.missing(draft, price, self._named(max_credits), began=began)
         except AvmError:
             # As in `start`, which returns what another call has sent meanwhile.
             if await self._journal.live(self._account, caller, request.identity(), since) is None:
@@ -328,6 +342,9 @@ class Submission:
             refusal.next_step = (
                 "{model:tell the user what the service said; }{get_account} lists what this account can use."
             )
+        if isinstance(refusal, BudgetExceeded):
+            self._prices.doubt(job.model, job.seconds)
+            refusal.next_step = QUOTE_ANEW
         if not isinstance(refusal, InsufficientCredits):
             return refusal
         try:

@@ -46,7 +46,7 @@ def commands() -> str:
             label = labels.get(name) or FLAGS.get(name) or "--" + name.replace("_", "-")
             allowed = ", ".join(map(str, parameter.words or parameter.numbers))
             words = [_AT_A_TERMINAL.get(name, parameter.about), f"One of {allowed}." if allowed else ""]
-            words.append("" if parameter.default is None else f"Default: {parameter.default}.")
+            words.append(f"Default: {parameter.told_default}." if parameter.told_default else "")
             parts.append(f"- `{label}` " + " ".join(filter(None, words)))
         parts += [""] if parameters else []
     parts += ["## Others", ""]
@@ -56,6 +56,8 @@ def commands() -> str:
 
 _AT_A_TERMINAL = {
     "wait_seconds": "Longest wait in seconds; 0 returns at once. Left out: until it is done, for an hour at most.",
+    "max_credits": "Highest price to pay without asking. Left out: AVM_CONFIRM_ABOVE, 50. Above it, ask the user, then "
+    "give the price they agreed to.",
     "image": "Path or public https link of a PNG, JPEG or WebP of at most 10 MB.",
     "task_id": "As another command returned it.",
     "cursor": "next_cursor of the previous page.",

@@ -24,7 +24,8 @@ def tools() -> str:
     for name, published in PUBLISHED.items():
         told = []
         for parameter in arguments.PARAMETERS[name]:
-            default = f"={parameter.default}" if parameter.default is not None else ""
+            held = Settings.model_fields[parameter.setting].default if parameter.setting else parameter.default
+            default = "" if held is None else '=""' if held == "" else f"={held}"
             told.append(f"`{parameter.name}{default}`" + (" **required**" if parameter.required else ""))
         rows.append(f"| `{name}` | {published.description} | {', '.join(told) or 'none'} |")
     return "\n".join(rows)

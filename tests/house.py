@@ -26,6 +26,9 @@ BASE = "http://127.0.0.1:9"
 
 LEGACY, MODERN = "legacy", "2026-07-28"
 
+UNASKED = {"environ": {"AVM_CONFIRM_ABOVE": "1000"}}
+"""A house for tests of dear videos that are not about approval: no price there needs one."""
+
 
 @asynccontextmanager
 async def piped(server: MCPServer[Any]) -> AsyncGenerator[Any]:

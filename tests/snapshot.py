@@ -25,6 +25,8 @@ FILE = Path(front.SNAPSHOT)
 LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
 SAVE = {"saved": "mine", "linked": "off"}
 UNKNOWN = "1999-12-31"
+ABOVE = "987654"
+"""What stands for AVM_CONFIRM_ABOVE in the snapshot, and nowhere else in it."""
 
 
 def initialize(revision: str, **more: Any) -> dict[str, Any]:
@@ -68,10 +70,12 @@ class _Told:
         pass
 
 
-async def answered(lines: Sequence[str], wanted: int, save: str = "mine") -> list[str]:
+async def answered(lines: Sequence[str], wanted: int, save: str = "mine", above: str = "") -> list[str]:
     """Return what the real server writes when it reads these lines, until it has written so many."""
     with TemporaryDirectory() as state:
-        settings = Settings.from_env({"AVM_STATE_DIR": state, "AVM_SAVE": save, "AVM_KEEPER": "off"})
+        settings = Settings.from_env(
+            {"AVM_STATE_DIR": state, "AVM_SAVE": save, "AVM_CONFIRM_ABOVE": above, "AVM_KEEPER": "off"}
+        )
         low = build_server(Runtime(settings))._lowlevel_server
         stdin: Any = _Lines(lines)
         stdout: Any = _Told(stdin, wanted)
@@ -83,7 +87,7 @@ async def answered(lines: Sequence[str], wanted: int, save: str = "mine") -> lis
 async def _results(requests: Sequence[dict[str, Any]], save: str) -> list[Any]:
     """One at a time in one connection, so that each has its answer."""
     told = await answered(
-        [json.dumps(request | {"id": at}) for at, request in enumerate(requests)], len(requests), save
+        [json.dumps(request | {"id": at}) for at, request in enumerate(requests)], len(requests), save, ABOVE
     )
     by_id = {answer["id"]: answer["result"] for answer in map(json.loads, told)}
     return [by_id[at] for at in range(len(requests))]
@@ -117,6 +121,7 @@ async def made() -> dict[str, Any]:
             handshake["*" if offered == UNKNOWN else offered] = result["protocolVersion"]
     return {
         "sdk": version("mcp"),
+        "above": {"placeholder": ABOVE, "default": str(Settings.model_fields["AVM_CONFIRM_ABOVE"].default)},
         "modern": list(MODERN_PROTOCOL_VERSIONS),
         "handshake": handshake,
         "answers": answers,

@@ -153,6 +153,7 @@ _METAVARS: Mapping[str, str] = {"task_id": "TASK", "prompts": "PROMPT", "wait_se
 # What reads differently at a terminal than to a model.
 _ABOUT: Mapping[str, str] = {
     "wait_seconds": "Longest wait in seconds; 0 returns at once. Default: until it is done, for an hour at most.",
+    "max_credits": "Highest price to pay without a question. Default: AVM_CONFIRM_ABOVE.",
     "image": "Path or public https link of a PNG, JPEG or WebP.",
     "prompts": "What happens in each five seconds, in order; six make 30 seconds.",
     "task_id": "As another verb returned it.",
@@ -232,7 +233,7 @@ def _add_parameters(parser: argparse.ArgumentParser, verb: Verb, parameters: Seq
 def _help(parameter: Parameter, verb: Verb) -> str:
     about = _ABOUT_OF.get((verb.name, parameter.name)) or _ABOUT.get(parameter.name, parameter.about)
     allowed = ", ".join(map(str, parameter.words or parameter.numbers))
-    default = "" if parameter.default is None else f" Default: {parameter.default}."
+    default = f" Default: {parameter.told_default}." if parameter.told_default else ""
     return f"{about}{f' One of {allowed}.' if allowed else ''}{default}".replace("%", "%%")
 
 

@@ -126,7 +126,7 @@ class Session:
         model = given["model"]
         seconds = given["segments"] * 5 if model == "lv" else given["duration"]
         prices = self._runtime.service.prices
-        price = await self._unless_stopped(lambda: prices.of(model, seconds))
+        price = await self._unless_stopped(lambda: prices.told(model, seconds))
         left = await prices.left_today()
         self._terminal.result(
             lambda: report.price_text(

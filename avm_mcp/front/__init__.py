@@ -41,7 +41,7 @@ def start() -> None:
     if why or not _are_pipes():
         return
     try:
-        snapshot = Snapshot(content, _VARIANTS[_set("AVM_SAVE")])
+        snapshot = Snapshot(content, _VARIANTS[_set("AVM_SAVE")], _set("AVM_CONFIRM_ABOVE"))
         source, sink = _moved()
     except (OSError, ValueError, KeyError):
         return
@@ -64,6 +64,8 @@ def _looked_up() -> tuple[str, Any]:
         return "AVM_FAST_START=off", None
     if _set("AVM_SAVE") not in _VARIANTS:
         return "AVM_SAVE is wrong", None
+    if not re.fullmatch(r"|0|[1-9]\d{0,5}|1000000", _set("AVM_CONFIRM_ABOVE"), re.ASCII):
+        return "AVM_CONFIRM_ABOVE is wrong, or not written plainly", None
     try:
         with open(SNAPSHOT, encoding="utf-8") as file:  # noqa: PTH123 - see SNAPSHOT
             content = json.load(file)

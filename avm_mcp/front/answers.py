@@ -16,9 +16,11 @@ class Snapshot:
     Args:
         content: The packaged file, parsed.
         variant: Which instructions: `saved` or `linked`.
+        above: AVM_CONFIRM_ABOVE, in digits; empty for its default. It stands in the instructions and as a default.
     """
 
-    def __init__(self, content: Mapping[str, Any], variant: str) -> None:
+    def __init__(self, content: Mapping[str, Any], variant: str, above: str = "") -> None:
+        self._threshold = (content["above"]["placeholder"], above or content["above"]["default"])
         self.handshake: Mapping[str, str] = content["handshake"]
         self.modern: Sequence[str] = content["modern"]
         self._labels: Mapping[str, Mapping[str, str]] = content["answers"][variant]
@@ -27,7 +29,7 @@ class Snapshot:
     def result(self, revision: str, method: str) -> str | None:
         """Return a result as JSON, or None where the SDK answers."""
         label = self._labels[revision].get(method)
-        return None if label is None else dumped(self._results[label])
+        return None if label is None else dumped(self._results[label]).replace(*self._threshold)
 
 
 class Front:

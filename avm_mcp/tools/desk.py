@@ -44,6 +44,8 @@ class Backend(Protocol):
     def input_folders(self) -> Sequence[Path]: ...
     @property
     def paths_allowed(self) -> bool: ...
+    @property
+    def published_settings(self) -> Mapping[str, int]: ...
 
 
 Handler = Callable[[Arguments, Call], Awaitable[CallToolResult | InputRequiredResult]]
@@ -84,7 +86,7 @@ class Desk:
             name=name,
             title=published.title,
             description=published.description,
-            parameters=arguments.input_schema(name),
+            parameters=arguments.input_schema(name, self._backend.published_settings),
             fn_metadata=FuncMetadata(arg_model=ArgModelBase, output_schema=published.output),
             is_async=True,
             context_kwarg=None,
@@ -140,7 +142,7 @@ class Desk:
     async def _quote_video(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         prices = self._backend.service.prices
         seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
-        price = await prices.of(given["model"], seconds)
+        price = await prices.told(given["model"], seconds)
         left = await prices.left_today()
         shown = report.price_fields(given["model"], seconds, price, left)
         text = report.price_text(given["model"], seconds, price, MODEL_FACE, left, caps=prices.caps, lacks=prices.lacks)

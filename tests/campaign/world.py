@@ -436,6 +436,7 @@ class World:
                 "AVM_STATE_DIR": str(home / "state"),
                 "AVM_OUTPUT_DIR": str(self.films),
                 "AVM_INPUT_DIRS": str(root / "pictures"),
+                "AVM_CONFIRM_ABOVE": "200",  # long videos are drawn in, and it is not about approval
                 "AVM_KEEPER": "off",
                 **schedule.environ,
             }

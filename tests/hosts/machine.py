@@ -140,6 +140,7 @@ class Machine:
             "AVM_STATE_DIR": str(self.folder / "state"),
             "AVM_OUTPUT_DIR": str(self.films),
             "AVM_INPUT_DIRS": str(self.folder / "pictures"),
+            "AVM_CONFIRM_ABOVE": "200",  # the long video of the story costs 150, and nobody can be asked
             "AVM_KEEPER": "off",  # it would outlive the test, and look for a sandbox that is gone
         }
         return {name: value for name, value in settings.items() if self.keyed or name != "AVM_API_KEY"}

@@ -7,8 +7,11 @@ import zlib
 
 import pytest
 
-from tests.house import error, text
+from tests.house import UNASKED, error, text
 from tests.protocol.test_tools_list import PAID, TOOLS, conforms, published
+
+TAKING = tuple(tool for tool in TOOLS if tool != "get_account")
+"""The tools that have parameters; one that has none ignores all."""
 
 LINK = "https://example.com/cat.png"
 VALID = {
@@ -47,7 +50,7 @@ def refusals(house):
             assert told["code"] == code
             assert told["charged"] == "no"
             assert told["retryable"] is False
-        assert [seen for seen in house.sandbox.requests if seen.method == "POST"] == []
+        assert [seen for seen in house.sandbox.requests if seen.method == "POST" and seen.endpoint != "quote"] == []
         assert house.sandbox.entries() == []
         return [(error(result), text(result)) for result in results]
 
@@ -125,9 +128,9 @@ async def test_a_length_the_model_does_not_make_is_answered_with_the_nearest_cal
         ("get_task", {}, "task_id", ["needs task_id"]),
         ("get_task", {"task_id": "a b"}, "task_id", ["not an id"]),
         ("get_task", {"task_id": "x" * 300}, "task_id", ["not an id"]),
-        ("get_task", {"task_id": "ck1", "wait_seconds": 99999}, "wait_seconds", ["0 to 3600"]),
-        ("get_task", {"task_id": "ck1", "wait_seconds": -1}, "wait_seconds", ["0 to 3600"]),
-        ("get_task", {"task_id": "ck1", "wait_seconds": "soon"}, "wait_seconds", ["0 to 3600"]),
+        ("get_task", {"task_id": "ck1", "wait_seconds": 99999}, "wait_seconds", ["-1 to 3600", "leave it out"]),
+        ("get_task", {"task_id": "ck1", "wait_seconds": -2}, "wait_seconds", ["-1 to 3600", "leave it out"]),
+        ("get_task", {"task_id": "ck1", "wait_seconds": "soon"}, "wait_seconds", ["-1 to 3600", "leave it out"]),
         ("cancel_task", {"task_id": ""}, "task_id", ["needs task_id"]),
         ("list_tasks", {"limit": 0}, "limit", ["1 to 100"]),
         ("list_tasks", {"limit": 1000}, "limit", ["1 to 100"]),
@@ -151,23 +154,31 @@ async def test_what_cannot_be_meant_is_refused_by_its_field(refused, tool, given
 @pytest.mark.parametrize(
     ("name", "bad", "words"),
     [
-        ("max_credits", 0, ["1 or more", "leave it out"]),
-        ("max_credits", -5, ["1 or more"]),
-        ("max_credits", 1.5, ["1 or more"]),
+        ("max_credits", -5, ["0 or more", "leave it out"]),
+        ("max_credits", 1.5, ["0 or more"]),
         ("take", 0, ["1 to 1000"]),
         ("take", "two", ["1 to 1000"]),
-        ("wait_seconds", 3601, ["0 to 3600"]),
-        ("wait_seconds", True, ["0 to 3600"]),
+        ("wait_seconds", 3601, ["-1 to 3600", "leave it out"]),
+        ("wait_seconds", True, ["-1 to 3600", "leave it out"]),
     ],
 )
 async def test_every_paid_tool_refuses_the_common_ones(refused, tool, name, bad, words):
-    """Must-show 5: max_credits=0."""
+    """Must-show 5."""
     told, said = await refused(tool, {**VALID[tool], name: bad})
     assert told["field"] == name
     assert all(word in said.lower() for word in words), said
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", PAID)
+async def test_to_pay_nothing_without_asking_is_refused_with_the_price(refused, tool):
+    """Must-show 5: max_credits=0. It is what a threshold of 0 publishes, and means that the user is asked each time."""
+    told, said = await refused(tool, {**VALID[tool], "max_credits": 0}, code="BUDGET_EXCEEDED")
+    assert told["field"] == "max_credits"
+    assert "max_credits is 0" in said
+    assert f"max_credits={75 if tool == 'long_video' else 15}" in told["next_step"]
+
+
+@pytest.mark.parametrize("tool", TAKING)
 async def test_an_unknown_argument_is_refused_by_name_with_what_there_is(refused, tool):
     """Must-show 5: unknown arguments."""
     told, said = await refused(tool, {**VALID[tool], "bogus_thing": 1})
@@ -203,7 +214,7 @@ async def test_what_people_wish_for_has_an_answer(refused, tool, name, words):
     assert all(word.lower() in said.lower() for word in words), said
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", TAKING)
 async def test_a_wish_never_sends_to_a_parameter_that_the_tool_does_not_have(refusals, tool):
     """A literal-minded reader would try it, and be refused again."""
     wishes = ["n", "count", "seed", "negative_prompt", "image_url", "image_path", "first_frame", "url", "text"]
@@ -294,12 +305,13 @@ async def test_paths_are_not_looked_at_where_the_caller_is_elsewhere(house, refu
 
 
 @pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("house", [UNASKED], indirect=True)
 async def test_every_word_for_nothing_counts_as_left_out(house, tool):
     """Must-show 5: null, "" and "null"."""
     parameters = published()[tool]["inputSchema"]["properties"]
     async with house.client() as client:
         for nothing in (None, "", "null", "None", " undefined "):
-            optional = {name: nothing for name, parameter in parameters.items() if parameter.get("nullable")}
+            optional = {name: nothing for name, parameter in parameters.items() if "default" in parameter}
             values = conforms(await client.call_tool(tool, {**optional, **VALID[tool]}), tool)
             assert values.get("error", {}).get("code") in (None, "TASK_NOT_FOUND")
             assert "normalized" not in values
@@ -321,6 +333,7 @@ async def test_every_word_for_nothing_counts_as_left_out(house, tool):
         ("long_video", {"prompts": '["one", "two"]'}, {"prompts": ["one", "two"]}, {"prompt": ["one", "two"]}),
     ],
 )
+@pytest.mark.parametrize("house", [UNASKED], indirect=True)
 async def test_what_is_meant_is_understood_and_said(house, tool, given, normalized, sent):
     """Must-show 5: "5s", "vertical" and one string for `prompts` are understood, and said in `normalized`."""
     async with house.client() as client:

@@ -34,6 +34,161 @@ async def test_a_host_that_cannot_ask_must_name_the_price_after_a_refusal(house)
     assert house.sandbox.posts == 1
 
 
+@pytest.mark.parametrize("cap", [None, 50])
+async def test_the_default_limit_is_no_approval_of_a_higher_price(house, cap):
+    """P8: a client that fills in every default sends max_credits=50; that is not a word about a video for 225."""
+    given = DEAR if cap is None else DEAR | {"max_credits": cap}
+    async with house.client() as client:
+        for _ in range(3):
+            told = error(await client.call_tool("long_video", given))
+            assert told["code"] == "CONFIRMATION_REQUIRED"
+            assert "this costs 225 credits ($2.25); above 50 it needs approval" in told["message"]
+            assert "ask the user. If they agree, repeat the same call with max_credits=225." in told["next_step"]
+            await anyio.sleep(2)
+    assert house.sandbox.posts == 0
+
+
+@pytest.mark.parametrize("above", ["20", "50", "100"])
+async def test_up_to_the_threshold_nobody_is_asked_and_above_it_somebody_is(house, above):
+    """P8, DESIGN 6: i2v_v3 makes 20 s for 80 credits, 5 s for 20."""
+    picture = {"image": "https://example.com/a.png", "model": "i2v_v3"}
+    async with house.client(AVM_CONFIRM_ABOVE=above) as client:
+        dear = await client.call_tool("image_to_video", picture | {"duration": 20})
+        cheap = await client.call_tool("image_to_video", picture | {"duration": 5})
+    assert fields(cheap)["status"] == "SUBMITTED"
+    if above == "100":
+        assert fields(dear)["status"] == "SUBMITTED"
+    else:
+        assert error(dear)["code"] == "CONFIRMATION_REQUIRED"
+
+
+QUOTED = {"model": "lv", "segments": 3}
+
+
+async def test_a_quote_then_the_agreed_price_starts_the_video_at_the_first_try(house):
+    """P8, DESIGN 6: quote, ask the user, call with the price they agreed to. Other prompts are the same price."""
+    async with house.client() as client:
+        assert fields(await client.call_tool("quote_video", QUOTED))["credits"] == 225
+        at_once = error(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
+        assert at_once["code"] == "CONFIRMATION_REQUIRED", "nobody was asked within no time at all"
+        await anyio.sleep(20)
+        made = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225, "prompts": ["a", "b", "c"]}))
+        assert made["status"] == "SUBMITTED"
+    assert house.sandbox.posts == 1
+
+
+@pytest.mark.parametrize(
+    ("quoted", "wait", "cap"),
+    [
+        (QUOTED, 901, 225),  # told too long ago
+        (QUOTED, 20, 50),  # the default, filled in
+        (QUOTED | {"segments": 2}, 20, 225),  # the price of another video
+        (QUOTED | {"segments": 4}, 20, 300),
+        ({"model": "i2v_v3", "duration": 20}, 20, 225),
+    ],
+)
+async def test_a_quote_is_no_approval_of_what_was_not_quoted(house, quoted, wait, cap):
+    """P8."""
+    async with house.client() as client:
+        await client.call_tool("quote_video", quoted)
+        await anyio.sleep(wait)
+        told = error(await client.call_tool("long_video", DEAR | {"max_credits": cap}))
+    assert told["code"] == "CONFIRMATION_REQUIRED"
+    assert house.sandbox.posts == 0
+
+
+async def test_a_quote_that_was_lower_is_no_approval_of_the_price(house):
+    """P8: the price may rise between the quote and the call."""
+    async with house.client() as client:
+        await client.call_tool("quote_video", QUOTED)
+        await anyio.sleep(700)  # longer than a quote is used again
+        house.sandbox.faults.next("quote", faults.http_error(200, body='{"credits": 900}'))
+        told = error(await client.call_tool("long_video", DEAR | {"max_credits": 1000}))
+        assert told["code"] == "CONFIRMATION_REQUIRED"
+        assert "max_credits=900" in told["next_step"]
+    assert house.sandbox.posts == 0
+
+
+async def test_a_quote_in_one_process_counts_in_another_and_without_a_state_it_can_still_be_told(house):
+    """DESIGN 6: what was told is in the journal. Where that cannot be written, a price is told all the same."""
+    async with house.client() as one, house.client() as two:
+        await one.call_tool("quote_video", QUOTED)
+        await anyio.sleep(5)
+        assert fields(await two.call_tool("long_video", DEAR | {"max_credits": 225}))["status"] == "SUBMITTED"
+    house.state = house.folder / "nowhere"
+    house.state.write_text("a file")
+    async with house.client() as client:
+        assert fields(await client.call_tool("quote_video", QUOTED))["credits"] == 225
+
+
+@pytest.mark.parametrize(
+    ("cap", "fits"),
+    [
+        (60, "Within 60 credits: 15 s for 60."),
+        (45, "Within 45 credits: 10 s for 40."),
+        (25, "Within 25 credits: 5 s for 20."),
+    ],
+)
+async def test_a_price_above_the_callers_limit_is_refused_with_what_fits_and_counts_as_told(house, cap, fits):
+    """P8, DESIGN 6: an own limit is no question; repeated with the price that the user agreed to, it starts."""
+    dear = {"image": "https://example.com/a.png", "model": "i2v_v3", "duration": 20, "wait_seconds": 0}
+    async with house.client() as client:
+        told = error(await client.call_tool("image_to_video", dear | {"max_credits": cap}))
+        assert (told["code"], told["field"]) == ("BUDGET_EXCEEDED", "max_credits")
+        assert told["next_step"] == f"ask the user; if they agree, repeat the call with max_credits=80. {fits}"
+        await anyio.sleep(2)
+        assert fields(await client.call_tool("image_to_video", dear | {"max_credits": 80}))["status"] == "SUBMITTED"
+    assert house.sandbox.posts == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "fits"),
+    [
+        ({"duration": 10, "model": "t2v_v3", "max_credits": 30}, "Within 30 credits: 5 s for 20."),
+        ({"duration": 5, "model": "t2v_v3", "max_credits": 16}, "Within 16 credits: 5 s with t2v for up to 15."),
+        ({"duration": 8, "model": "t2v", "max_credits": 20}, "Within 20 credits: 5 s for 15."),
+        ({"duration": 5, "model": "t2v", "max_credits": 14}, ""),
+    ],
+)
+async def test_what_fits_is_of_the_same_tool_and_at_its_real_price(house, given, fits):
+    """TEXTS 9."""
+    async with house.client() as client:
+        told = error(await client.call_tool("text_to_video", {"prompt": "a leaf"} | given))
+    assert told["code"] == "BUDGET_EXCEEDED"
+    assert told["next_step"].partition(".")[2].strip() == fits
+    assert house.sandbox.posts == 0
+
+
+async def test_a_host_that_can_ask_is_not_asked_about_a_price_above_the_callers_own_limit(house):
+    """P8: the caller has said how much it may be; the question would be about more."""
+
+    async def answer(_context, _params):
+        raise AssertionError("asked")
+
+    async with Client(piped(build_server(house.runtime())), mode=LEGACY, elicitation_callback=answer) as client:
+        told = error(await client.call_tool("long_video", DEAR | {"max_credits": 100}))
+    assert told["code"] == "BUDGET_EXCEEDED"
+    assert "Within 100 credits: 5 s for 75." in told["next_step"]
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("cap", [None, 50, 225, 9999])
+async def test_whatever_limit_was_filled_in_a_host_that_can_ask_is_asked(house, mode, cap):
+    """P8: neither the default nor a habitual limit is a person's word."""
+    asked = []
+
+    async def answer(_context, params):
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"start": True})
+
+    given = DEAR if cap is None else DEAR | {"max_credits": cap}
+    async with Client(piped(build_server(house.runtime())), mode=mode, elicitation_callback=answer) as client:
+        assert fields(await client.call_tool("long_video", given))["status"] == "SUBMITTED"
+    assert len(asked) == 1
+    (post,) = [seen for seen in house.sandbox.requests if seen.endpoint == "generate"]
+    assert post.max_credits == "225", "a yes is to the price that was named"
+
+
 async def test_the_yes_of_a_refusal_runs_out_after_fifteen_minutes(house):
     async with house.client() as client:
         assert error(await client.call_tool("long_video", DEAR))["code"] == "CONFIRMATION_REQUIRED"

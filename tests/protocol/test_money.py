@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import faults
-from tests.house import KEY, LEGACY, MODERN, error, fields, text
+from tests.house import KEY, LEGACY, MODERN, UNASKED, error, fields, text
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import call, made_in
 
@@ -92,12 +92,13 @@ async def test_a_cap_does_not_deny_what_an_equal_call_has_started_meanwhile(hous
         (capped(AVM_MAX_CREDITS_PER_CALL="40"), {"max_credits": 30}, "30"),
         (capped(AVM_MAX_CREDITS_PER_CALL="40"), {"max_credits": 60}, "40"),
         (capped(AVM_MAX_CREDITS_PER_CALL="40"), {}, "40"),
-        (capped(), {}, None),
+        (capped(), {}, "50"),
+        (capped(), {"max_credits": 60}, "60"),
     ],
     indirect=["house"],
 )
 async def test_the_smallest_cap_goes_along_with_the_request(house, given, sent):
-    """P8: X-Max-Credits."""
+    """P8: X-Max-Credits; what needs no approval is as much as the threshold, so that is the cap where none is named."""
     async with house.client() as client:
         await call(client, "text_to_video", {**KITE, **given})
     (post,) = [seen for seen in house.sandbox.requests if seen.endpoint == "generate"]
@@ -441,7 +442,7 @@ async def test_what_would_be_another_address_is_no_id(house, task_id):
     ("balance", "given", "words"),
     [
         (9, KITE, ["15 credits", "the balance is 9"]),
-        (20, {**KITE, "model": "t2v_v3", "duration": 20}, ["the balance is 20", "5 s t2v costs"]),
+        (20, {**KITE, "model": "t2v_v3", "duration": 10}, ["the balance is 20", "5 s t2v costs"]),
     ],
 )
 async def test_too_few_credits_say_the_price_the_balance_and_what_still_fits(house, balance, given, words):
@@ -460,11 +461,11 @@ async def test_too_few_credits_say_the_price_the_balance_and_what_still_fits(hou
 
 
 async def test_too_few_credits_do_not_name_a_price_that_is_not_the_price(house):
-    """TEXTS 6: this costs 80 here; 200 is only the highest formula ever known, and no cap asked for a quote."""
-    house.sandbox.change(balance=70)
+    """TEXTS 6: this costs 40 here; 100 is only the highest formula ever known."""
+    house.sandbox.change(balance=30)
     async with house.client() as client:
-        _, said = await refused(client, "text_to_video", {**KITE, "model": "t2v_v3", "duration": 20})
-    assert "this costs 80 credits, the balance is 70" in said
+        _, said = await refused(client, "text_to_video", {**KITE, "model": "t2v_v3", "duration": 10})
+    assert "this costs 40 credits, the balance is 30" in said
 
 
 @pytest.mark.parametrize("house", [{"options": {"profile": "seed", "balance": 3}}], indirect=True)
@@ -483,6 +484,24 @@ async def test_the_services_own_cap_is_the_same_error_as_ours(house):
         told, said = await refused(client, "text_to_video", {**KITE, "max_credits": 15})
     assert told["code"] == "BUDGET_EXCEEDED"
     assert "99" in said
+
+
+async def test_a_price_that_rose_above_the_threshold_unseen_is_refused_by_the_service_and_then_agreed_to(house):
+    """P8: 15 credits by every formula known, so no quote was asked for; the threshold goes along as X-Max-Credits."""
+    house.sandbox.faults.next("generate", faults.refuse(422, "BUDGET_EXCEEDED", "Quote 99 exceeds X-Max-Credits 50"))
+    async with house.client() as client:
+        told, _ = await refused(client, "text_to_video", KITE)
+        assert told["code"] == "BUDGET_EXCEEDED"
+        assert told["next_step"].startswith(
+            "call quote_video for the price; ask the user, and if they agree repeat the"
+        )
+        house.sandbox.faults.next("quote", faults.http_error(200, body='{"credits": 99}'))
+        quoted, *_ = await call(client, "quote_video", {"model": "t2v"})
+        assert quoted["credits"] == 99
+        await anyio.sleep(10)
+        made, *_ = await call(client, "text_to_video", {**KITE, "max_credits": 99})
+        assert made["status"] == "SUBMITTED"
+    assert [seen.max_credits for seen in house.sandbox.requests if seen.endpoint == "generate"] == ["50", "99"]
 
 
 # Prices, account
@@ -566,7 +585,7 @@ async def test_the_seed_generation_runs_the_whole_way_without_account_or_quote(h
     assert house.sandbox.balance(KEY) == 995
 
 
-@pytest.mark.parametrize("house", [{"options": {"lv": False}}], indirect=True)
+@pytest.mark.parametrize("house", [{"options": {"lv": False}} | UNASKED], indirect=True)
 async def test_a_model_the_account_lacks_is_refused_not_hidden(house):
     """DESIGN 3."""
     async with house.client() as client:

@@ -16,6 +16,7 @@ from avm_mcp.arguments import PARAMETERS, input_schema
 from avm_mcp.errors import InvalidInput
 
 TOOLS = tuple(PARAMETERS)
+SETTINGS = {"AVM_CONFIRM_ABOVE": 50}
 NAMES = sorted({p.name for parameters in PARAMETERS.values() for p in parameters})
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=40)  # lone surrogates too
@@ -61,7 +62,7 @@ def test_any_json_is_understood_inside_the_schema_or_refused(call: tuple[str, di
         return
     assert set(read.values) == {p.name for p in PARAMETERS[tool]}
     values = {name: value for name, value in read.values.items() if value is not None}
-    jsonschema.validate(values, input_schema(tool))
+    jsonschema.validate(values, input_schema(tool, SETTINGS))
     json.dumps(values, ensure_ascii=False).encode()  # can be sent, and written to the journal
     json.dumps(dict(read.normalized), ensure_ascii=False).encode()
     assert all(isinstance(value, int) and -(2**63) <= value < 2**63 for value in values.values() if _is_number(value))
@@ -120,8 +121,14 @@ GOOD: list[tuple[str, dict[str, Any], dict[str, Any], set[str]]] = [
     ("long_video", {"image": "a.png", "prompts": "[a dog] runs"}, {"prompts": ["[a dog] runs"]}, {"prompts"}),
     ("list_tasks", {"status": "running"}, {"status": "PROGRESS", "limit": 20}, {"status"}),
     ("list_tasks", {"status": "active"}, {"status": "ACTIVE"}, {"status"}),
-    ("quote_video", {"model": "lv"}, {"segments": 1, "duration": None}, set()),
-    ("quote_video", {"model": "t2v"}, {"duration": 5, "segments": None}, set()),
+    ("list_tasks", {"status": "all", "cursor": ""}, {"status": None, "cursor": None}, set()),
+    ("get_task", {"task_id": "ck1", "wait_seconds": -1}, {"wait_seconds": None}, set()),
+    ("quote_video", {"model": "lv"}, {"segments": 1}, set()),
+    ("quote_video", {"model": "lv", "duration": 5, "segments": 3}, {"segments": 3}, set()),
+    ("quote_video", {"model": "lv", "duration": 15, "segments": 3}, {"segments": 3}, set()),
+    ("quote_video", {"model": "t2v"}, {"duration": 5}, set()),
+    ("quote_video", {"model": "t2v", "duration": 8, "segments": 1}, {"duration": 8}, set()),
+    ("text_to_video", {"prompt": "x", "max_credits": 0}, {"max_credits": 0}, set()),
     ("get_account", {}, {}, set()),
 ]
 
@@ -147,10 +154,10 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("text_to_video", {"prompt": "x", "model": "i2v"}, "model", "is for image_to_video"),
     ("text_to_video", {"prompt": "x", "model": "sora"}, "model", "t2v or t2v_v3"),
     ("text_to_video", {"prompt": "x", "aspect_ratio": "4:3"}, "aspect_ratio", "16:9, 9:16 or 1:1"),
-    ("text_to_video", {"prompt": "x", "max_credits": 0}, "max_credits", "1 "),
+    ("text_to_video", {"prompt": "x", "max_credits": -1}, "max_credits", "0 or more"),
     ("text_to_video", {"prompt": "x", "take": 10**300}, "take", "far out of range"),
-    ("text_to_video", {"prompt": "x", "wait_seconds": 3601}, "wait_seconds", "0 to 3600"),
-    ("text_to_video", {"prompt": "x", "wait_seconds": -1}, "wait_seconds", "0 to 3600"),
+    ("text_to_video", {"prompt": "x", "wait_seconds": 3601}, "wait_seconds", "-1 to 3600"),
+    ("text_to_video", {"prompt": "x", "wait_seconds": -2}, "wait_seconds", "-1 to 3600"),
     ("text_to_video", {"prompt": "x", "take": 0}, "take", "1 to 1000"),
     ("text_to_video", {"prompt": "x", "n": 3}, "n", "take=2"),
     ("text_to_video", {"prompt": "x", "seed": 3}, "seed", "no model takes a seed"),
@@ -165,12 +172,11 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("long_video", {"image": "a", "prompts": ["x"], "duration": 10}, "duration", "five seconds for each prompt"),
     ("quote_video", {"model": "t2v", "duration": 0}, "duration", "not made by t2v"),
     ("quote_video", {"model": "t2v", "segments": 2}, "segments", "only for lv"),
-    ("quote_video", {"model": "lv", "duration": 5}, "duration", "not for lv"),
+    ("quote_video", {"model": "lv", "duration": 10}, "duration", "not for lv"),
     ("quote_video", {"model": "lv", "segments": 7}, "segments", "1 to 6"),
     ("list_tasks", {"status": "lost"}, "status", "ACTIVE"),
     ("list_tasks", {"limit": 0}, "limit", "1 to 100"),
     ("get_task", {}, "task_id", "needs task_id"),
-    ("get_account", {"verbose": True}, "verbose", "no parameter"),
 ]
 
 
@@ -185,7 +191,7 @@ def test_refused(tool: str, raw: Any, field: str, words: str) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_every_default_and_every_word_is_legal_when_sent(tool: str) -> None:
-    schema = input_schema(tool)
+    schema = input_schema(tool, SETTINGS)
     jsonschema.Draft202012Validator.check_schema(schema)
     for parameter in PARAMETERS[tool]:
         rule = schema["properties"][parameter.name]
@@ -198,7 +204,8 @@ def test_every_default_and_every_word_is_legal_when_sent(tool: str) -> None:
     for parameter in PARAMETERS[tool]:
         for word in parameter.words:
             if parameter.name != "model":
-                assert arguments.read(tool, {**required, parameter.name: word})[parameter.name] == word
+                meant = None if parameter.neutral and word == parameter.default else word
+                assert arguments.read(tool, {**required, parameter.name: word})[parameter.name] == meant
     for model in (m for m in catalog.MODELS.values() if m.tool == tool and tool != "long_video"):
         for seconds in model.durations:
             read = arguments.read(tool, {**required, "model": model.name, "duration": seconds})

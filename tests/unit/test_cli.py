@@ -385,7 +385,8 @@ def test_a_stream_that_was_closed_is_no_end(monkeypatch, capsys):
     [
         (["text-to-video", ""], 2, "prompt"),
         (["text-to-video", "a", "--duration", "7"], 2, "5 or 8"),
-        (["text-to-video", "a", "--max-credits", "0"], 2, "max_credits"),
+        (["text-to-video", "a", "--max-credits", "few"], 2, "max_credits"),
+        (["text-to-video", "a", "--max-credits", "0"], 4, "15"),
         (["text-to-video", "a", "--max-credits", "1"], 4, "15"),
         (["image-to-video", "http://127.0.0.1/x.png"], 8, "127.0.0.1"),
         (["image-to-video", "absent.png"], 8, "absent.png"),

@@ -29,8 +29,8 @@ IDS = (0, -1, 7, 2**40, "a", "", '"\\\n\x01é\U0001f3a5\x7f')
 MODERN = MODERN_PROTOCOL_VERSIONS[0]
 
 
-def fresh(save: str = "saved") -> Front:
-    return Front(Snapshot(CONTENT, save))
+def fresh(save: str = "saved", above: str = "") -> Front:
+    return Front(Snapshot(CONTENT, save, above))
 
 
 def line(message: Any) -> bytes:
@@ -44,11 +44,11 @@ def request(method: str, at: int | str | None = 1, **params: Any) -> dict[str, A
 INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
-def served(data: bytes, save: str = "mine") -> list[bytes]:
+def served(data: bytes, save: str = "mine", above: str = "") -> list[bytes]:
     """Return the lines that the real server writes when it reads these bytes and then nothing for a while."""
     lines = list(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="replace"))
     clock = trio.testing.MockClock(autojump_threshold=0)
-    return [told.encode() for told in trio.run(answered, lines, 1 << 30, save, clock=clock)]
+    return [told.encode() for told in trio.run(answered, lines, 1 << 30, save, above, clock=clock)]
 
 
 def both(data: bytes) -> tuple[Front, list[bytes]]:
@@ -91,6 +91,20 @@ def test_every_answer_with_an_envelope_is_the_sdks_to_the_byte(opening, save):
     mine = fresh(front._VARIANTS[save])
     assert sorted(mine.feed(data).splitlines(keepends=True)) == sorted(served(data, save))
     assert bytes(mine.lead + mine.rest) == line(asked[0])
+
+
+@pytest.mark.parametrize("above", ["0", "7", "50", "1000000"])
+def test_the_threshold_is_the_settings_in_every_answer_to_the_byte(above):
+    """DESIGN 6: in the instructions, and as the published default of max_credits."""
+    told = [initialize("2025-11-25"), INITIALIZED, *(request(name, name) for name in LISTS)]
+    modern = [request(name, at, **envelope(MODERN)) for at, name in enumerate(("server/discover", *LISTS))]
+    for asked in (told, modern):
+        data = b"".join(map(line, asked))
+        answers = fresh("saved", above).feed(data)
+        assert sorted(answers.splitlines(keepends=True)) == sorted(served(data, "mine", above))
+        assert f"Up to {above} credits".encode() in answers
+        assert answers.count(f'"default":{above},'.encode()) >= 3
+        assert snapshot.ABOVE.encode() not in answers
 
 
 @pytest.mark.parametrize("at", IDS)
@@ -479,6 +493,33 @@ def test_the_environment_is_read_as_the_settings_read_it(monkeypatch, name, valu
     else:
         assert front._set(name) in known
         assert front._set(name) in (meant, "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "0",
+        " 75 ",
+        "1000000",
+        "1000001",
+        "-1",
+        "050",
+        "50.0",
+        "5e1",
+        "+50",
+        "5_0",
+        "\u0665",
+        "fifty",
+        "${user_config.x}",
+    ],
+)
+def test_a_threshold_is_published_as_the_settings_read_it_or_by_the_sdk(monkeypatch, value):
+    monkeypatch.setenv("AVM_CONFIRM_ABOVE", value)
+    if not front.off():
+        read = Settings.from_env({"AVM_CONFIRM_ABOVE": value}).AVM_CONFIRM_ABOVE
+        assert fresh("saved", front._set("AVM_CONFIRM_ABOVE"))._snapshot._threshold == (snapshot.ABOVE, str(read))
+    assert bool(front.off()) is (value.strip() not in ("", "0", "75", "1000000", "${user_config.x}"))
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ async def stage(out: Path, temporary: Path) -> AsyncGenerator[tuple[Client, Path
                         "AVM_STATE_DIR": str(temporary / "state"),
                         "AVM_OUTPUT_DIR": str(out),
                         "AVM_INPUT_DIRS": str(picture.parent),
+                        "AVM_CONFIRM_ABOVE": "1000",  # nobody sits at it, and no money is spent
                     }
                 ),
             )
