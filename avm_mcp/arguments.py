@@ -5,6 +5,7 @@ allowed, and the nearest valid call, because the reader is a model that will try
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import Any, Literal, cast
 from avm_mcp import catalog
 from avm_mcp.errors import InvalidInput, quoted
 from avm_mcp.models import API_STATUSES
-from avm_mcp.wishes import unknown
+from avm_mcp.wishes import HOST_ARGUMENTS, unknown
+
+logger = logging.getLogger(__name__)
 
 ACTIVE = "ACTIVE"
 KEEP_SHAPE = "picture"
@@ -265,9 +268,13 @@ def read(tool: str, given: Mapping[str, Any]) -> Arguments:
         InvalidInput: For the first field that no model of the API could accept; nothing was sent.
     """
     parameters = {p.name: p for p in PARAMETERS[tool]}
-    for name in given:
-        if name not in parameters:
-            raise unknown(tool, str(name), list(parameters))
+    others = [str(name) for name in given if name not in parameters]
+    ignored = [name for name in others if not parameters or name in HOST_ARGUMENTS]
+    for name in others:
+        if name not in ignored:
+            raise unknown(tool, name, list(parameters))
+    if ignored:
+        logger.info("%s: ignored what the host added: %s", tool, ", ".join(quoted(name, 40) for name in ignored[:20]))
     values: dict[str, Any] = {}
     normalized: dict[str, Any] = {}
     for name, parameter in parameters.items():

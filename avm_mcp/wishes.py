@@ -1,4 +1,4 @@
-"""Parameters that a tool does not have: what to say to what people wish for."""
+"""Parameters that a tool does not have: what hosts add by themselves, and what to say to what people wish for."""
 
 import difflib
 from collections.abc import Mapping
@@ -36,6 +36,15 @@ _WISHES: Mapping[str, tuple[str, str]] = {
     "video": ("take", "a finished video cannot be extended or edited; image_to_video starts from a picture"),
 }
 """What to say to a known wish, and the parameter a tool must have for that to be an answer."""
+
+HOST_ARGUMENTS: Mapping[str, str] = {
+    **dict.fromkeys(("tool", "toolCallId"), "n8n: the AI Agent node; n8n-io/n8n#21500"),
+    **dict.fromkeys(("sessionId", "action", "chatInput", "metadata"), "n8n: the Chat Trigger node; n8n-io/n8n#22787"),
+    "random_string": "Cursor: the dummy parameter of a tool that has none",
+    "wait_for_previous": "Gemini CLI: the order of calls; MemPalace/mempalace#322",
+    "task_progress": "Cline: its list of things to do; cline/cline#9951",
+}
+"""Arguments that hosts add by themselves, so that no model can leave them out, and who adds each: they are ignored."""
 
 _PICTURE_WISHES = ("image", "image_url", "image_path", "first_frame")
 _WISHES_OF: Mapping[tuple[str, str], str] = {
