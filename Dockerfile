@@ -1,7 +1,8 @@
 # The server in a container, with its journal and its films under /data.
 #   docker run -i --rm -e AVM_API_KEY -v videos:/data IMAGE                  MCP on stdin and stdout
 #   docker run --rm --network host -e AVM_API_KEY -v videos:/data IMAGE serve --port 8765      MCP over HTTP
-# Over HTTP it answers on this machine's own address only, so the container has to share the host's network.
+# Over HTTP it answers on this machine's own address only, so the container has to share the host's network. Add
+# -e AVM_HTTP_TOKEN to keep other users of the host out; /healthz, which the health check asks for, needs no token.
 ARG PYTHON_VERSION=3.13
 
 FROM python:${PYTHON_VERSION}-slim-bookworm AS build

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from avm_mcp.errors import BadSetting
 
@@ -21,6 +21,9 @@ SANDBOX_KEY = "sandbox"
 
 ALIASES: Mapping[str, str] = {"AIVIDEO_API_KEY": "AVM_API_KEY"}
 """Names that other software uses for the same setting: the existing skill calls the key AIVIDEO_API_KEY."""
+
+HTTP_ONLY = ("AVM_HTTP_TOKEN", "AVM_ALLOWED_HOSTS", "AVM_ALLOWED_ORIGINS")
+"""Settings of `avm-mcp serve` alone: no other process of ours is given them."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -116,6 +119,20 @@ class Settings(BaseModel):
         max_length=100,
         description="Name of the IP address that requests leave by; the API allows 60 questions a minute for each.",
     )
+    AVM_HTTP_TOKEN: SecretStr | None = Field(
+        default=None,
+        description="Bearer token that `avm-mcp serve` asks of its callers: 16 characters or more, not the API key.",
+    )
+    AVM_ALLOWED_HOSTS: tuple[str, ...] = Field(
+        default=(),
+        description="Further names under which `avm-mcp serve` may be reached, separated by commas, such as "
+        "host.docker.internal. Names of this machine always work.",
+    )
+    AVM_ALLOWED_ORIGINS: tuple[str, ...] = Field(
+        default=(),
+        description="Further web pages that may use `avm-mcp serve`, separated by commas, such as "
+        "https://agent.example. Pages from localhost always may.",
+    )
     AVM_SANDBOX_SPEED: Annotated[float, Field(gt=0, le=10_000)] = Field(
         default=20, description="How many times faster than the real service the embedded sandbox runs."
     )
@@ -133,6 +150,35 @@ class Settings(BaseModel):
     def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[\x21-\x7e]{1,512}", value.get_secret_value()):
             raise ValueError("a key without spaces or line breaks, at most 512 characters")
+        return value
+
+    @field_validator("AVM_HTTP_TOKEN")
+    @classmethod
+    def _own_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None:
+            if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,512}=*", value.get_secret_value()):
+                raise ValueError("16 to 512 letters, digits or any of -._~+/, as `openssl rand -hex 32` makes them")
+            if value == info.data.get("AVM_API_KEY"):
+                raise ValueError("another value than the API key, which callers are not to know")
+        return value
+
+    @field_validator("AVM_ALLOWED_HOSTS", "AVM_ALLOWED_ORIGINS", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(p.strip().lower() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+
+    @field_validator("AVM_ALLOWED_HOSTS")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", name) for name in value):
+            raise ValueError("names such as host.docker.internal, without scheme, port, path or *")
+        return value
+
+    @field_validator("AVM_ALLOWED_ORIGINS")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]{1,5})?", origin) for origin in value):
+            raise ValueError("origins such as https://agent.example:8443, without path or *")
         return value
 
     @field_validator("AVM_BASE_URL")
@@ -184,6 +230,10 @@ class Settings(BaseModel):
         return self.AVM_API_KEY.get_secret_value() if self.AVM_API_KEY else None
 
     @property
+    def http_token(self) -> str | None:
+        return self.AVM_HTTP_TOKEN.get_secret_value() if self.AVM_HTTP_TOKEN else None
+
+    @property
     def sandboxed(self) -> bool:
         """Return whether the embedded sandbox is asked for."""
         return self.api_key == SANDBOX_KEY
@@ -220,7 +270,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     The key is in it, and nowhere else: a command line can be read by every user of a machine.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in {*Settings.model_fields, *ALIASES}}
-    given = settings.model_dump(exclude_none=True)
+    given = settings.model_dump(exclude_none=True, exclude={*HTTP_ONLY})
     if settings.api_key is not None:
         given["AVM_API_KEY"] = settings.api_key
     if settings.AVM_INPUT_DIRS is not None:

@@ -77,7 +77,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "uvicorn": ("web", "sandbox/server"),
     "rich": ("cli",),
     "platformdirs": ("config", "media/defaults"),
-    "asyncio": ("sandbox/server",),  # under uvicorn, in real time
+    "asyncio": ("sandbox/server", "web/connections"),  # under uvicorn, in real time
     "threading": ("front",),  # one thread answers while the SDK is imported
     "concurrent": (),
     "multiprocessing": (),

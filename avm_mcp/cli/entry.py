@@ -149,7 +149,7 @@ def _serve_http(args: Namespace, terminal: Terminal) -> int:
     settings = _settings()
     from avm_mcp.cli import servers
 
-    return servers.http(settings, args.host, args.port, terminal)
+    return servers.http(settings, args.host, args.port, args.socket, terminal)
 
 
 def _sandbox(args: Namespace, terminal: Terminal) -> int:

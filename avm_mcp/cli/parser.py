@@ -62,14 +62,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _folder(text: str) -> Path | None:
+def _path(text: str) -> Path | None:
     if not text:
         return None  # as if it had been left out
     try:
         path = Path(text).expanduser().absolute()
         str(path).encode()  # bytes that are no text could be told nowhere, nor kept in the journal
     except (OSError, RuntimeError, ValueError):  # or there is nobody of that name, or no working folder
-        raise argparse.ArgumentTypeError(f"{text!r} is no folder that can be named") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is no path that can be named") from None
     return path
 
 
@@ -102,7 +102,7 @@ VERBS: Mapping[str, Verb] = {
             "save a finished film again, or somewhere else",
             options=(
                 _TASK,
-                Option("--to", "Folder for it. Default: the output folder.", None, _folder, metavar="FOLDER"),
+                Option("--to", "Folder for it. Default: the output folder.", None, _path, metavar="FOLDER"),
             ),
         ),
         Verb("open", "show a finished film in this machine's player", options=(_TASK,)),
@@ -111,7 +111,7 @@ VERBS: Mapping[str, Verb] = {
             "demo",
             "make three videos on a local sandbox; needs no key",
             options=(
-                Option("--out", "Folder for the films. Default: avm-demo, here.", None, _folder, metavar="FOLDER"),
+                Option("--out", "Folder for the films. Default: avm-demo, here.", None, _path, metavar="FOLDER"),
                 Option("--keep", "Keep the demo's state and the server's log for a look afterwards.", False, bool),
             ),
         ),
@@ -142,7 +142,11 @@ VERBS: Mapping[str, Verb] = {
         Verb(
             "serve",
             "serve MCP over HTTP",
-            options=(_HOST, Option("--port", "Port; 0 takes a free one.", 8765, _port)),
+            options=(
+                _HOST,
+                Option("--port", "Port; 0 takes a free one.", 8765, _port),
+                Option("--socket", "Unix socket that only you can use, in place of a port.", None, _path, (), "PATH"),
+            ),
         ),
     )
 }

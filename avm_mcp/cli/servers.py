@@ -5,11 +5,12 @@ import logging
 import os
 import signal
 import socket
+from pathlib import Path
 from types import TracebackType
 
 import anyio
 
-from avm_mcp.cli import exits
+from avm_mcp.cli import exits, sockets
 from avm_mcp.cli.signals import STOPPING, stopping
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.config import Settings
@@ -72,16 +73,16 @@ async def _stdio(settings: Settings) -> None:
             group.cancel_scope.cancel()
 
 
-def http(settings: Settings, host: str, port: int, terminal: Terminal) -> int:
-    """Serve MCP over HTTP until a signal comes.
+def http(settings: Settings, host: str, port: int, path: Path | None, terminal: Terminal) -> int:
+    """Serve MCP over HTTP, on a port or on a Unix socket at a path, until a signal comes.
 
     Raises:
         BadSetting: The address cannot be listened on.
     """
-    from avm_mcp.web import uvicorn_server
+    from avm_mcp.web import shared, uvicorn_server
 
     # Callers may be on another machine behind a tunnel: pictures come by link or as data, never by path.
-    server = uvicorn_server(Runtime(settings, paths_allowed=False), host, port)
+    server = uvicorn_server(Runtime(settings, paths_allowed=False), host)
 
     def end(_number: int, _frame: object) -> None:
         """Obey a signal that comes before uvicorn listens for it, and again when uvicorn raises it once it is down."""
@@ -89,11 +90,16 @@ def http(settings: Settings, host: str, port: int, terminal: Terminal) -> int:
 
     for number in STOPPING:
         signal.signal(number, end)
-    listener = _listening(host, port)
-    with listener:
+    with _listening(host, port) if path is None else sockets.own(path) as listener:
         listener.listen()
-        url = _url(listener) + "/mcp"
-        terminal.result(lambda: f"MCP over HTTP: {url}", lambda: {"url": url})
+        if path is None:
+            url = _url(listener) + "/mcp"
+            terminal.result(lambda: f"MCP over HTTP: {url}", lambda: {"url": url})
+            if warning := shared(settings):
+                terminal.note(warning)
+        else:
+            told = {"socket": str(path), "url": "http://localhost/mcp"}
+            terminal.result(lambda: f"MCP over HTTP at /mcp, on the socket {path}", lambda: told)
         anyio.run(server.serve, [listener])
     return exits.OK
 

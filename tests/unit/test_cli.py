@@ -126,7 +126,7 @@ def test_what_is_no_port_is_bad_usage_and_never_another_port(verb, port, monkeyp
 def test_what_is_no_folder_is_bad_usage_and_no_bug(argv, folder, monkeypatch, capsys):
     monkeypatch.setattr(entry, "_PROGRAMS", {})
     assert entry.run("avm", [*argv, folder]) == exits.USAGE
-    assert "no folder that can be named" in capsys.readouterr().err
+    assert "no path that can be named" in capsys.readouterr().err
     assert read(build_parser("avm"), [*argv, "~/films"]) is not None
 
 

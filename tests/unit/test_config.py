@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
-from avm_mcp.config import ALIASES, NO_HOME, Settings, child_environment
+from avm_mcp.config import ALIASES, HTTP_ONLY, NO_HOME, Settings, child_environment
 from avm_mcp.errors import BadSetting
 
 KEY = "ak_0123456789abcdef"
@@ -45,6 +46,18 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "AVM_SUBMIT_TIMEOUT": [("120", 120.0)],
     "AVM_USER_AGENT": [("Mozilla/5.0 (X11)", "Mozilla/5.0 (X11)")],
     "AVM_EGRESS_ID": [("office", "office")],
+    "AVM_HTTP_TOKEN": [
+        ("0123456789abcdef", SecretStr("0123456789abcdef")),
+        ("a" * 40 + "==", SecretStr("a" * 40 + "==")),
+    ],
+    "AVM_ALLOWED_HOSTS": [
+        ("host.docker.internal", ("host.docker.internal",)),
+        (" Avm.Example ,, [fd00::1], 10.0.0.7 ", ("avm.example", "[fd00::1]", "10.0.0.7")),
+    ],
+    "AVM_ALLOWED_ORIGINS": [
+        ("https://Agent.example", ("https://agent.example",)),
+        ("http://10.0.0.7:3000, app://obsidian.md", ("http://10.0.0.7:3000", "app://obsidian.md")),
+    ],
     "AVM_SANDBOX_SPEED": [("1", 1.0), ("10000", 10_000.0)],
     "AVM_LOG_LEVEL": [("DEBUG", "DEBUG")],
 }
@@ -81,6 +94,15 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "AVM_SUBMIT_TIMEOUT": SECONDS,
     "AVM_USER_AGENT": [("a\nb", "one line"), ("ä", "plain characters"), ("x" * 257, "one line")],
     "AVM_EGRESS_ID": [("x" * 101, "at most 100 characters")],
+    "AVM_HTTP_TOKEN": [(text, "16 to 512 letters") for text in ("short", "x" * 513, "a token with blanks", "ä" * 16)],
+    "AVM_ALLOWED_HOSTS": [
+        (text, "names such as")
+        for text in ("*", "*.example", "https://a.example", "a.example:80", "a.example/x", "a b", "a.example.", ":80")
+    ],
+    "AVM_ALLOWED_ORIGINS": [
+        (text, "origins such as")
+        for text in ("*", "null", "a.example", "https://*.example", "https://a.example/", "https://a.example:x", "https://")
+    ],
     "AVM_SANDBOX_SPEED": [("0", "0"), ("10001", "10000"), ("fast", "a number")],
     "AVM_LOG_LEVEL": [("LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'")],
 }  # fmt: skip
@@ -250,7 +272,7 @@ def test_without_home_in_the_environment_the_systems_word_holds(monkeypatch: pyt
 def test_a_child_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIVIDEO_API_KEY", "another")
     monkeypatch.setenv("AVM_SAVE", "all")
-    environ = {name: cases[-1][0] for name, cases in GOOD.items() if name != "AVM_KEEPER"}
+    environ = {name: cases[-1][0] for name, cases in GOOD.items() if name not in {"AVM_KEEPER", *HTTP_ONLY}}
     settings = Settings.from_env({**environ, "AVM_API_KEY": KEY})
     child = child_environment(settings)
     assert Settings.from_env(child) == settings.model_copy(update={"AVM_KEEPER": "off"})
