@@ -63,7 +63,7 @@ class Adoption:
         while True:
             looked = False
             try:
-                damaged = await self._journal.rebuilding(self._account, self._now())
+                damaged = await self._journal.rebuilding(self._account, self._journal.clock())
                 if not damaged and self._journal.save != "all":
                     return
                 looked = await self._look(damaged=damaged)
@@ -75,11 +75,12 @@ class Adoption:
 
     async def _look(self, *, damaged: bool) -> bool:
         """Look once, unless another process does; return whether somebody has. After damage each does."""
-        if not damaged and not await self._journal.lease(f"adopt:{self._account}", self._holder, self._now(), GAP):
+        at = self._journal.clock()
+        if not damaged and not await self._journal.lease(f"adopt:{self._account}", self._holder, at, GAP):
             return True
         await self._take_over(await self._client.tasks(urgent=False), mine=damaged)
         if damaged:
-            await self._journal.rebuilt(self._account, self._now())
+            await self._journal.rebuilt(self._account, self._journal.clock())
         return True
 
     async def _take_over(self, rows: Sequence[TaskSnapshot], *, mine: bool) -> None:
@@ -98,19 +99,23 @@ class Adoption:
 async def adopted(journal: Journal, row: TaskSnapshot, account: str, now: float, *, mine: bool = False) -> Job:
     """Return the job of a task that the journal may not know yet.
 
-    It is added as unfinished and then observed, so that one place decides what an end brings with it.
+    It is added as unfinished and then observed, so that one place decides what an end brings with it. `now` is a date.
     """
-    job = replace(job_of(row, account, now), mine=mine)
-    known = await journal.adopt(replace(job, status=SUBMITTED if job.final else job.status), now)
-    return await journal.observed(account, row, now) or known
+    at = journal.clock()
+    job = replace(job_of(row, account, now, at), mine=mine)
+    known = await journal.adopt(replace(job, status=SUBMITTED if job.final else job.status), at)
+    return await journal.observed(account, row, at) or known
 
 
-def job_of(row: TaskSnapshot, account: str, now: float) -> Job:
-    """Return the row of a task that was not started from this journal."""
+def job_of(row: TaskSnapshot, account: str, now: float, at: float) -> Job:
+    """Return the row of a task that was not started from this journal.
+
+    `now` is the date, and `at` the same moment by the clock of the state.
+    """
     key = f"foreign-{account}-{row.id}"
-    created = row.created_at.timestamp() if row.created_at else now
-    created = created if created <= now + DAY else now  # nothing was made tomorrow, whatever the clocks say
-    finished = bounds.finished(row.completed_at.timestamp(), created, now, row.read_at) if row.completed_at else None
+    created_at = row.created_at.timestamp() if row.created_at else now
+    created_at = created_at if created_at <= now + DAY else now  # nothing was made tomorrow, whatever the clocks say
+    finished = bounds.finished(row.completed_at.timestamp(), created_at, now, row.read_at) if row.completed_at else None
     return Job(
         id=f"sub_{secrets.token_hex(6)}",
         account=account,
@@ -121,7 +126,8 @@ def job_of(row: TaskSnapshot, account: str, now: float) -> Job:
         seconds=row.seconds,
         prompt=row.prompt,
         status=row.status,
-        created_at=created,
+        created_at=created_at,
+        started=at - max(0.0, now - created_at),
         mine=False,
         task_id=row.id,
         completed_at=finished,
@@ -151,9 +157,9 @@ async def jobs_of(
         for row in part:
             job = known.get(row.id)
             if job is not None:
-                if journal.changes(job, row, now()):
-                    job = await journal.observed(account, row, now()) or job
+                if journal.changes(job, row, journal.clock()):
+                    job = await journal.observed(account, row, journal.clock()) or job
                 publish(job)
-            jobs[row.id] = job or job_of(row, account, now())
+            jobs[row.id] = job or job_of(row, account, now(), journal.clock())
         await checkpoint()
     return jobs

@@ -194,7 +194,7 @@ class Archive:
         assert job.task_id is not None
         with suppress(TaskNotFound):  # not shown any more: as good as an answer without a link
             shown = await self._client.task(job.task_id, urgent=False)
-            seen = await self._journal.observed(self._account, shown, self._now())
+            seen = await self._journal.observed(self._account, shown, self._journal.clock())
             if seen is not None and seen.video_url is not None:
                 self._changed(seen)
                 return

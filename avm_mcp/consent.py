@@ -42,7 +42,7 @@ class Consent:
             draft: The request.
             price: What it costs.
             max_credits: The price that the caller names; None where it names none.
-            began: When the call came, in seconds since 1970.
+            began: When the call came, by `Journal.clock`.
         """
         if price.credits <= self._above:
             return False

@@ -5,12 +5,8 @@ keeper is the process that acts on it: one for each state and account, in a sess
 command line. It waits until it holds the watch, saves films, and ends when there is nothing left to wait for.
 """
 
-import contextlib
-import hashlib
 import logging
 import os
-import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -61,7 +57,6 @@ class Keeper:
         settings: Handed on in the child's environment.
         journal: Says whether one is alive.
         account: Fingerprint of key and base URL.
-        now: Wall clock, seconds since 1970.
         spawn: Starts the process.
     """
 
@@ -71,21 +66,19 @@ class Keeper:
         journal: Journal,
         *,
         account: str,
-        now: Callable[[], float],
         spawn: Spawn | None = None,
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._account = account
-        self._now = now
         self._spawn = spawn or spawn_keeper
 
     async def ensure(self) -> None:
         """Start the keeper unless one is alive. A failure is logged: the job itself is safe in the journal."""
         name = lease_name(self._account)
         try:
-            holder = await self._journal.holder(name, self._now())
-            if holder is not None and _is_gone(holder):
+            holder = await self._journal.holder(name, self._journal.clock())
+            if holder is not None and self._journal.machine.gone(holder):
                 await self._journal.release(name, holder)  # it was killed: its place is free before the lease ends
                 holder = None
             if holder is None:
@@ -117,7 +110,7 @@ async def keep(settings: Settings) -> None:
 
     async with Runtime(settings) as runtime:
         journal, account = runtime.journal, runtime.service.account
-        place = _Place(journal, lease_name(account), runtime.now)
+        place = _Place(journal, lease_name(account))
         if not journal.durable or not await place.take():
             return
         logger.info("keeping account %s", account)
@@ -137,52 +130,23 @@ async def keep(settings: Settings) -> None:
 
 async def _needed(journal: Journal, account: str, place: "_Place") -> bool:
     """Return whether there is something left to wait for; where there is not, the place is free."""
-    if await journal.unfinished(account, place.now() - LIFE):
+    if await journal.unfinished(account, journal.clock() - LIFE):
         return True
     # Given up before the last look, so that a submit which sees the place taken is itself seen.
     await place.leave()
-    return await journal.unfinished(account, place.now() - LIFE) and await place.take()
-
-
-def _machine() -> str:
-    """Return what tells this machine, this start of it, and this container from all others that share a state."""
-    marks = [socket.gethostname()]
-    for mark in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        with contextlib.suppress(OSError):
-            path = Path(mark)
-            marks.append(str(path.readlink()) if path.is_symlink() else path.read_text().strip())
-    return hashlib.sha256("\n".join(marks).encode()).hexdigest()[:12]
-
-
-def _is_gone(holder: str) -> bool:
-    """Return whether the keeper of this name ran here and was killed. When in doubt it lives, until its lease ends."""
-    machine, _, rest = holder.partition("/")
-    pid = rest.partition("/")[0]
-    if machine != _machine() or not pid.isdigit() or sys.platform == "win32":  # there, asking would be killing
-        return False
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(int(pid), os.WNOHANG)  # our own child that has ended is still there until it was waited for
-    try:
-        os.kill(int(pid), 0)
-        # Nor was somebody else's. The name in it is whatever bytes that process gave itself.
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
+    return await journal.unfinished(account, journal.clock() - LIFE) and await place.take()
 
 
 class _Place:
     """The place of the one keeper."""
 
-    def __init__(self, journal: Journal, name: str, now: Callable[[], float]) -> None:
-        self.now = now
+    def __init__(self, journal: Journal, name: str) -> None:
         self._journal = journal
         self._name = name
-        self._holder = f"{_machine()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._holder = journal.machine.process
 
     async def take(self) -> bool:
-        return await self._journal.lease(self._name, self._holder, self.now(), LEASE)
+        return await self._journal.lease(self._name, self._holder, self._journal.clock(), LEASE)
 
     async def leave(self) -> None:
         await self._journal.release(self._name, self._holder)

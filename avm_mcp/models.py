@@ -156,7 +156,11 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the journal: everything known about one paid request. Times are seconds since 1970, UTC."""
+    """One row of the journal: everything known about one paid request.
+
+    Dates (`created_at`, `completed_at`, `expires_at`) are seconds since 1970, UTC. What is only compared (`started`,
+    when the row was made; `answer_by`; `searched_since`) is by the clock of the state, `Journal.clock`.
+    """
 
     id: str
     account: str
@@ -168,6 +172,7 @@ class Job:
     prompt: str
     status: str
     created_at: float
+    started: float
     take: int = 1
     mine: bool = True
     aspect_ratio: str | None = None

@@ -29,7 +29,8 @@ RENEWED, WANTED_FOR = 1.0, 3.0
 """Seconds between two tries of a question that others go before, and how long it keeps its place without one."""
 
 OUT_OF_ORDER = 10.0
-"""Seconds by which one process's reading of the clock may be older than another's that was served before it."""
+"""Seconds by which one process's reading of the clock may be older than another's that was served before it: a process
+reads the clock, and waits for the lock then."""
 
 SHORTEST_WAIT = 0.01
 """Seconds; less than this may be lost in the rounding of a date, and would be asked for again and again."""
@@ -92,7 +93,7 @@ class Bucket:
 
     Attributes:
         tokens: Questions that may be asked at once.
-        filled_at: When `tokens` was true, in seconds since 1970: several processes share it, so wall clock.
+        filled_at: When `tokens` was true, by the clock that all of them share (`Journal.clock`). It never goes back.
         closed_until: Nobody asks before this, after a 429.
         looked_at: When a look in the background was last granted.
     """
@@ -129,20 +130,18 @@ def take(
     """Return the bucket after one question was asked for, and the seconds to wait before asking again (0: granted).
 
     A process reads the clock before it waits for the lock, so readings come out of order: an older one must not set
-    `filled_at` back, or the same seconds would refill twice. A wall clock that really jumped back refills nothing and
-    closes for no longer than a 429 may.
+    `filled_at` back, or the same seconds would refill twice. That holds for readings that differ by any amount, as of
+    two machines: no second refills more than once. A closure that is further off than a 429 may ask for is void.
 
     Args:
         bucket: What all share.
-        now: Seconds since 1970.
+        now: Seconds, by the shared clock.
         want: What is asked for.
         others: Who else waits. Those who go before `want` find their questions in the bucket when they come for them.
         served: When each account was served last.
     """
-    jumped = bucket.filled_at - now > OUT_OF_ORDER
-    filled_at = now + OUT_OF_ORDER if jumped else max(now, bucket.filled_at)
-    gained = 0.0 if jumped else (filled_at - bucket.filled_at) * BUCKET_REFILL
-    tokens = min(BUCKET_CAPACITY, bucket.tokens + gained)
+    filled_at = max(now, bucket.filled_at)
+    tokens = min(BUCKET_CAPACITY, bucket.tokens + (filled_at - bucket.filled_at) * BUCKET_REFILL)
     closed = bucket.closed_until if bucket.closed_until - now <= MAX_RETRY_AFTER + OUT_OF_ORDER else 0.0
     current = Bucket(tokens, filled_at, closed, bucket.looked_at)
     if closed > now:

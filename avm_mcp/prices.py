@@ -101,7 +101,7 @@ class Prices:
                 field="AVM_STATE_DIR",
                 next_step="{model:tell the user to }set AVM_STATE_DIR to a folder that can be written.",
             )
-        if cap is not None and await self._journal.rebuilding(self._account, self._now()):
+        if cap is not None and await self._journal.rebuilding(self._account, self._journal.clock()):
             raise StateUnavailable(
                 f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and what was spent today is still"
                 " being read from the service's list: the journal was damaged.",
@@ -178,7 +178,7 @@ class Prices:
         price = await self.of(model, seconds)
         if self.needs_yes(price.credits):
             try:
-                await self._journal.quote(self._account, caller, model, seconds, price.credits, self._now())
+                await self._journal.quote(self._account, caller, model, seconds, price.credits, self._journal.clock())
             except StateUnavailable as error:  # a price can be told without a state; then a refusal tells it again
                 logger.warning("the price that was told is not noted: %s", error.message)
         return price
@@ -198,7 +198,7 @@ class Prices:
 
     async def _quote(self, model: str, seconds: int) -> Quote | None:
         cached = self._quotes.get((model, seconds))
-        if cached and 0 <= self._now() - cached[0] < QUOTE_LIFE:  # below 0, the clock was put back since
+        if cached and self._journal.clock() - cached[0] < QUOTE_LIFE:
             return cached[1]
         if self._client is None or anyio.current_time() < self._silent_until:
             return None
@@ -213,7 +213,7 @@ class Prices:
         if patience.cancelled_caught:
             self._silent_until = anyio.current_time() + QUOTE_PAUSE
         if quote is not None:
-            self._quotes[model, seconds] = (self._now(), quote)
+            self._quotes[model, seconds] = (self._journal.clock(), quote)
         return quote
 
 

@@ -16,7 +16,7 @@ A paid request whose answer was lost is compared with the upstream's own list of
 
 import json
 import logging
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -146,8 +146,8 @@ def match(
         if any(fits(other, row) for other in waiting for row in free):
             return None
         equals = [sent, *(other for other in lost if all(fits(other, row) for row in free))]
-        owners = sorted((other.job.created_at, other.job.id) for other in equals)[-len(free) :]
-        me = (sent.job.created_at, sent.job.id)
+        owners = sorted((other.job.started, other.job.id) for other in equals)[-len(free) :]
+        me = (sent.job.started, sent.job.id)
         return free[owners.index(me)] if me in owners and len(free) <= len(owners) else None
     return None
 
@@ -165,7 +165,6 @@ class Recovery:
         watcher: Told what was found.
         account: Fingerprint of key and base URL.
         holder: Name of this process among those that share the state.
-        now: Wall clock, seconds since 1970.
     """
 
     def __init__(
@@ -176,14 +175,13 @@ class Recovery:
         *,
         account: str,
         holder: str,
-        now: Callable[[], float],
     ) -> None:
         self._journal = journal
         self._client = client
         self._watcher = watcher
         self._account = account
         self._holder = holder
-        self._now = now
+        self._clock = journal.clock
         self._nudged = anyio.Event()
 
     def nudge(self) -> None:
@@ -211,10 +209,10 @@ class Recovery:
 
     async def look(self) -> bool:
         """Look once for every lost answer; return whether one is still open."""
-        now = self._now()
+        now = self._clock()
         gone = await self._journal.unanswered(self._account, now)
         wanted = [*gone, *await self._journal.presumed_never(self._account)]
-        wanted = [job for job in wanted if now - job.created_at < GIVE_UP]
+        wanted = [job for job in wanted if now - job.started < GIVE_UP]
         if not wanted:
             return False
         if not await self._journal.lease(f"recover:{self._account}", self._holder, now, LEASE):
@@ -223,7 +221,7 @@ class Recovery:
             if job.status != UNKNOWN:
                 text = "The process that sent the request ended before the answer came."
                 self._watcher.publish(await self._journal.unknown(job.id, text, now))
-        rows = await self._client.tasks(urgent=any(now - job.created_at < GOOD_SECONDS for job in gone))
+        rows = await self._client.tasks(urgent=any(now - job.started < GOOD_SECONDS for job in gone))
         # Who else may own a row is read after the list: a request that was sent meanwhile may stand in it.
         unanswered = await self._journal.unanswered(self._account, float("inf"))
         rivals = {job.id: await self._sent(job) for job in unanswered}
@@ -242,10 +240,10 @@ class Recovery:
         Without this a request that was paid before the journal was lost, or in memory of another process, would be
         paid again.
         """
-        if self._journal.durable and self._now() - self._journal.born > max(window, YOUNG):
+        if self._journal.durable and self._clock() - self._journal.born > max(window, YOUNG):
             return []
         rows = await self._client.tasks()
-        earliest = self._now() + (self._client.clock_skew or 0.0) - window
+        earliest = self._client.service_now() - window
         ended = ((row, row.completed_at or row.created_at) for row in rows)
         return [row for row, at in ended if row.status not in FINAL or (at is not None and at.timestamp() > earliest)]
 
@@ -286,22 +284,23 @@ class Recovery:
         open_rows = (row for row in rows if row.id not in claimed)
         if any(sent.may_be_row(row, doubt=DOUBT) for row in open_rows) or not await self._would_show(sent, rows):
             return False
-        job = await self._journal.not_found(job.id, self._now())
-        if job.searches < GOOD_LISTS or self._now() - (job.searched_since or 0.0) < GOOD_SECONDS:
+        job = await self._journal.not_found(job.id, self._clock())
+        if job.searches < GOOD_LISTS or self._clock() - (job.searched_since or 0.0) < GOOD_SECONDS:
             return False
         text = "The service's answer was lost, and its list of tasks shows that no task was made."
-        self._watcher.publish(await self._journal.refused(job.id, NOT_CREATED, text, self._now()))
+        self._watcher.publish(await self._journal.refused(job.id, NOT_CREATED, text, self._clock()))
         return False  # a list that lags may show it yet
 
     async def _sent(self, job: Job) -> Sent:
-        skew = self._client.clock_skew or 0.0
-        last_sign = job.answer_by if job.answer_by is not None else job.created_at
+        # Dates of the service's clock, by how long ago it was sent: whatever wall clock the sender had.
+        at, service_now = self._clock(), self._client.service_now()
+        last_sign = job.answer_by if job.answer_by is not None else job.started
         return Sent(
             job=job,
             fields=json.loads(await self._journal.sent_fields(job.id)),
             pictures=frozenset(await self._journal.pictures_sent(self._account)),
-            earliest=job.created_at + skew - CLOCK_SLACK,
-            latest=last_sign + skew + LATE,
+            earliest=service_now - (at - job.started) - CLOCK_SLACK,
+            latest=service_now - (at - last_sign) + LATE,
         )
 
     async def _would_show(self, sent: Sent, rows: TaskList) -> bool:
@@ -310,13 +309,13 @@ class Recovery:
         One that lacks the task that this journal knows to have been made last before it is empty, late or cut.
         """
         older = any(row.created_at and row.created_at.timestamp() < sent.earliest for row in rows)
-        known = await self._journal.last_task(sent.job, sent.job.created_at - FILE_LIFE)
+        known = await self._journal.last_task(sent.job, sent.job.started - FILE_LIFE)
         return rows.whole and (older or not rows) and (known is None or any(row.id == known for row in rows))
 
     async def _resent(self, job: Job) -> bool:
         """Send the same bytes with the same key again, where that may be done; return whether it was answered."""
-        now, name = self._now(), f"resend:{job.id}"
-        if now - job.created_at > RESEND_WITHIN:
+        now, name = self._clock(), f"resend:{job.id}"
+        if now - job.started > RESEND_WITHIN:
             return False
         if not await self._journal.lease(name, self._holder, now, RESEND_PATIENCE):
             return False
@@ -350,7 +349,7 @@ class Recovery:
         """Give the job its task, and tell it. If this is cut short, the next look finds it again."""
         answer = Accepted(taskId=row.id, status=row.status, creditsCharged=row.credits_charged)
         found = await self._journal.accepted(job.id, answer)
-        found = await self._journal.observed(self._account, row, self._now()) or found
+        found = await self._journal.observed(self._account, row, self._clock()) or found
         logger.warning("%s: found: it is task %s", job.id, row.id)
         self._watcher.publish(found)
         self._watcher.nudge()

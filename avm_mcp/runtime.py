@@ -26,6 +26,7 @@ from avm_mcp.config import LOOPBACK, SANDBOX_KEY, Settings
 from avm_mcp.exchange import phases
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
+from avm_mcp.machine import Machine, this_machine
 from avm_mcp.media import Resolver, default_input_folders, look_up, unwritable
 from avm_mcp.pacing import MAX_RETRY_AFTER, Want
 from avm_mcp.prices import Prices
@@ -43,7 +44,8 @@ class Runtime:
 
     Args:
         settings: What was set.
-        now: The one wall clock.
+        now: The wall clock of this process, for dates.
+        machine: The clock that its processes share, and which of them still run; this one's when left out.
         transport, film_transport: How HTTP leaves; the network when left out.
         resolver: How the file host's name is looked up; the system's way when left out.
         paths_allowed: False where callers are on another machine: then pictures come by link only.
@@ -54,6 +56,7 @@ class Runtime:
         settings: Settings,
         *,
         now: Callable[[], float] = time.time,
+        machine: Machine | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         film_transport: httpx2.AsyncBaseTransport | None = None,
         resolver: Resolver = look_up,
@@ -62,6 +65,7 @@ class Runtime:
         self.settings = settings
         self.paths_allowed = paths_allowed
         self._now = now
+        self._machine = machine or this_machine()
         self._transport = transport
         self._film_transport = film_transport
         self._resolver = resolver
@@ -124,7 +128,9 @@ class Runtime:
 
     async def _start(self) -> None:
         settings = self.settings
-        self._journal = journal = await open_journal(settings.AVM_STATE_DIR, now=self._now(), save=settings.AVM_SAVE)
+        self._journal = journal = await open_journal(
+            settings.AVM_STATE_DIR, now=self._now(), save=settings.AVM_SAVE, machine=self._machine
+        )
         self._stack.callback(journal.close)
         if journal.warning:
             logger.warning("%s", journal.warning)
@@ -168,13 +174,13 @@ class Runtime:
             async with line:
                 while True:
                     want = Want(account, urgent, anyio.current_time() - began, name)
-                    wait = await journal.take_token(egress, self._now(), want)
+                    wait = await journal.take_token(egress, journal.clock(), want)
                     if wait <= 0:
                         return
                     await anyio.sleep(wait)  # others take from the same bucket, so this is only true for the moment
 
         async def closed(seconds: float) -> None:
-            await journal.close_bucket(egress, self._now() + min(seconds, MAX_RETRY_AFTER))
+            await journal.close_bucket(egress, journal.clock() + min(seconds, MAX_RETRY_AFTER))
 
         return AvmClient(
             base_url,
@@ -200,9 +206,7 @@ class Runtime:
     ) -> Upstream:
         settings, journal = self.settings, self.journal
         holder = f"{os.getpid()}-{secrets.token_hex(4)}"
-        watcher = Watcher(
-            journal, client, account=account, holder=holder, now=self._now, finished=lambda _job: archive.nudge()
-        )
+        watcher = Watcher(journal, client, account=account, holder=holder, finished=lambda _job: archive.nudge())
         archive = Archive(
             journal,
             client,
@@ -215,9 +219,9 @@ class Runtime:
             resolver=self._resolver,
             notice=notice.show if settings.AVM_NOTIFY == "on" else None,
         )
-        recovery = Recovery(journal, client, watcher, account=account, holder=holder, now=self._now)
+        recovery = Recovery(journal, client, watcher, account=account, holder=holder)
         adoption = Adoption(journal, client, watcher, account=account, holder=holder, now=self._now)
-        kept = Keeper(settings, journal, account=account, now=self._now) if self._keeps else None
+        kept = Keeper(settings, journal, account=account) if self._keeps else None
         submission = Submission(
             settings, journal, client, watcher, recovery, prices, kept, account=account, group=group, now=self._now
         )

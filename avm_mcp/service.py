@@ -169,7 +169,7 @@ class Service:
 
     async def keeper_alive(self) -> bool:
         """Return whether a keeper of this account is at work."""
-        return await self._journal.holder(lease_name(self.account), self._now()) is not None
+        return await self._journal.holder(lease_name(self.account), self._journal.clock()) is not None
 
     @property
     def sandboxed(self) -> bool:
@@ -278,7 +278,7 @@ class Service:
         except TaskNotFound as error:
             gone = " A sandbox forgets its tasks when it ends; what was saved stays." if self.sandboxed else ""
             raise TaskNotFound(f"No task {task_id} under this key.{gone}", field="task_id", task_id=task_id) from error
-        mine = await self._journal.rebuilding(self.account, self._now())  # then all count as made here
+        mine = await self._journal.rebuilding(self.account, self._journal.clock())  # then all count as made here
         return await adopted(self._journal, seen, self.account, self._now(), mine=mine)
 
     async def _noticed(self, job: Job) -> Job:
@@ -441,7 +441,7 @@ class Service:
             seen = await _soon(self._upstream.client.task(job.task_id))
         except AvmError as error:
             raise _about(error, job) from None
-        known = await self._journal.observed(self.account, seen, self._now())
+        known = await self._journal.observed(self.account, seen, self._journal.clock())
         if known is not None:
             self._upstream.watcher.publish(known)
 

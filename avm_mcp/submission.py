@@ -121,7 +121,7 @@ class Submission:
             AvmError: Refused here, before anything was sent.
         """
         window = self._settings.AVM_DEDUPE_MINUTES * 60
-        began = self._now()
+        began = self._journal.clock()
         since = began - window
         same = await self._journal.live(self._account, caller, request.identity(), since)
         if same is not None:
@@ -177,7 +177,7 @@ class Submission:
 
     async def question(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Price | None:
         """Return the price that a person should be asked about before this request; None where none needs to be."""
-        began = self._now()
+        began = self._journal.clock()
         since = began - self._settings.AVM_DEDUPE_MINUTES * 60
         if await self._journal.live(self._account, caller, request.identity(), since) is not None:
             return None
@@ -211,7 +211,7 @@ class Submission:
         return sending is not None and sending.known
 
     def _draft(self, request: VideoRequest, price: Price, caller: str) -> Job:
-        now = self._now()
+        at = self._journal.clock()
         return Job(
             id=f"sub_{secrets.token_hex(6)}",
             account=self._account,
@@ -222,11 +222,12 @@ class Submission:
             seconds=request.seconds,
             prompt=request.prompt,
             status=SUBMITTING,
-            created_at=now,
+            created_at=self._now(),
+            started=at,
             take=request.take,
             aspect_ratio=request.aspect_ratio,
             image=request.image.shown if request.image else None,
-            answer_by=now + PULSE_LIFE,
+            answer_by=at + PULSE_LIFE,
             credits_quoted=price.credits,
             credits_basis=price.basis,
         )
@@ -265,14 +266,15 @@ class Submission:
             return True
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await self._journal.refused(job.id, "INTERNAL", "The process ended before it was sent.", self._now())
+                why = "The process ended before it was sent."
+                await self._journal.refused(job.id, "INTERNAL", why, self._journal.clock())
             raise
         return sending.known
 
     async def _refused(self, job: Job, refusal: AvmError, sending: _Sending) -> None:
         """Write that nothing came of the request, and keep why for the caller."""
         shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
-        write = partial(self._journal.refused, job.id, refusal.code, refusal.message, self._now())
+        write = partial(self._journal.refused, job.id, refusal.code, refusal.message, self._journal.clock())
         await self._write(shown, write)
         sending.refusal = refusal  # for whoever cannot wait for the rest
         sending.refusal = await self._explained(refusal, job)
@@ -285,7 +287,7 @@ class Submission:
         except SubmissionUnknown as lost:
             logger.warning("%s: %s", job.id, lost.message)
             shown = replace(job, status=UNKNOWN, error_code=lost.code, error_text=lost.message)
-            await self._write(shown, partial(self._journal.unknown, job.id, lost.message, self._now()))
+            await self._write(shown, partial(self._journal.unknown, job.id, lost.message, self._journal.clock()))
             self._recovery.nudge()
             if self._keeper is not None:
                 await self._keeper.ensure()
@@ -293,7 +295,7 @@ class Submission:
             await self._refused(job, refusal, sending)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await self._journal.unknown(job.id, "The process ended before the answer came.", self._now())
+                await self._journal.unknown(job.id, "The process ended before the answer came.", self._journal.clock())
             raise
         else:
             shown = replace(job, task_id=answer.task_id, status=answer.status, credits_charged=answer.credits_charged)
@@ -331,7 +333,7 @@ class Submission:
             if self._group.cancel_scope.cancel_called and last_answers.deadline == float("inf"):
                 last_answers.deadline = anyio.current_time() + LAST_ANSWERS - PULSE
             try:
-                await self._journal.expect_answer(job_id, self._now() + PULSE_LIFE)
+                await self._journal.expect_answer(job_id, self._journal.clock() + PULSE_LIFE)
             except AvmError as error:
                 logger.warning("%s: %s", job_id, error.message)
 

@@ -71,7 +71,6 @@ class Watcher:
         client: How to ask.
         account: Fingerprint of key and base URL.
         holder: Name of this process among those that share the state.
-        now: Wall clock, seconds since 1970.
         finished: Called with a job when it was seen to reach its end.
     """
 
@@ -82,14 +81,13 @@ class Watcher:
         *,
         account: str,
         holder: str,
-        now: Callable[[], float],
         finished: Callable[[Job], None],
     ) -> None:
         self._journal = journal
         self._client = client
         self._account = account
         self._holder = holder
-        self._now = now
+        self._clock = journal.clock
         self._finished = finished
         self._board: dict[str, Job] = {}
         self._changed = anyio.Event()
@@ -157,7 +155,7 @@ class Watcher:
 
     async def progress(self, job: Job) -> Progress:
         durations = await self.durations(job.model, job.seconds)
-        age = max(0.0, self._now() - job.created_at)
+        age = max(0.0, self._clock() - job.started)
         elapsed = age if job.completed_at is None else max(0.0, job.completed_at - job.created_at)
         percent = 100.0 if job.final else durations.percent(elapsed)
         return Progress(percent, elapsed, durations.typical, not job.final and durations.overdue(elapsed), age)
@@ -193,13 +191,13 @@ class Watcher:
             await self._follow()
             await self._pause(FOLLOW_GAP if self._open_on_board() else REST_GAP)
             return
-        self._holds = await self._journal.lease(f"watch:{self._account}", self._holder, self._now(), LEASE)
+        self._holds = await self._journal.lease(f"watch:{self._account}", self._holder, self._clock(), LEASE)
         await self._hear(jobs)
         if self._holds:
             for job in jobs:
                 self.publish(job)
             await self._follow({job.id for job in jobs})
-            jobs = [job for job in jobs if self._now() - job.created_at < LIFE or self._cadence.wanted(job.id)]
+            jobs = [job for job in jobs if self._clock() - job.started < LIFE or self._cadence.wanted(job.id)]
         else:  # what somebody asks for here is looked at from here, unless it just was
             await self._follow()
             jobs = [job for job in jobs if self._cadence.wanted(job.id)]
@@ -207,7 +205,7 @@ class Watcher:
             await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
             return
         films = [
-            Film(job.id, await self.durations(job.model, job.seconds), max(0.0, self._now() - job.created_at))
+            Film(job.id, await self.durations(job.model, job.seconds), max(0.0, self._clock() - job.started))
             for job in jobs
         ]
         sizes = self._client.answer_bytes
@@ -223,7 +221,7 @@ class Watcher:
 
     async def _hear(self, jobs: Sequence[Job]) -> None:
         """Learn what other processes have asked."""
-        looks = await self._journal.looks(self._account, self._now())
+        looks = await self._journal.looks(self._account, self._clock())
         for job in jobs:
             for task_id in (job.task_id, LIST):
                 if task_id in looks:
@@ -254,7 +252,7 @@ class Watcher:
         shown: Container[str] = question.ids  # one that fails is not asked again at once
         news: list[Job] = []
         about = LIST if question.listed else jobs[0].task_id or LIST
-        if not await self._journal.claim_look(self._account, about, self._now()):
+        if not await self._journal.claim_look(self._account, about, self._clock()):
             await self._pause(FOLLOW_GAP)  # another process is asking; its answer is in the journal soon
             return
         answered = False
@@ -265,7 +263,7 @@ class Watcher:
             self.trouble = None
             for snapshot in seen:
                 if _is_news(snapshot, by_task[snapshot.id]):
-                    job = await self._journal.observed(self._account, snapshot, self._now())
+                    job = await self._journal.observed(self._account, snapshot, self._clock())
                     if job is not None:
                         news.append(job)
         finally:
@@ -276,7 +274,7 @@ class Watcher:
 
     async def listed(self) -> TaskList:
         """Return the service's list for somebody who asks for it, and let the next look count from it."""
-        await self._journal.claim_look(self._account, LIST, self._now())
+        await self._journal.claim_look(self._account, LIST, self._clock())
         answered = False
         try:
             rows = await self._client.tasks()
@@ -288,7 +286,7 @@ class Watcher:
     async def _note(self, about: str, *, answered: bool) -> None:
         """Let other processes know how a question ended, also one that was cut off."""
         with anyio.move_on_after(1, shield=True):
-            await self._journal.looked(self._account, about, self._now(), answered=answered)
+            await self._journal.looked(self._account, about, self._clock(), answered=answered)
 
     async def _ask(self, question: Question, jobs: Sequence[Job]) -> list[TaskSnapshot]:
         """Ask for the list, or for one film's status, and for the rest of it only when it has ended."""

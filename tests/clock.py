@@ -1,8 +1,11 @@
 """Dates for tests: virtual time has durations only, and the product takes its dates from one injected callable."""
 
+import itertools
 from datetime import UTC, datetime
 
 import anyio
+
+from avm_mcp.machine import Machine
 
 EPOCH = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -35,3 +38,45 @@ class VirtualWall:
     def date(self) -> datetime:
         """Give the same as a date, in UTC."""
         return datetime.fromtimestamp(self(), UTC)
+
+
+class Skewed:
+    """A process's own wall clock: `true` plus `skew` seconds, which may be set again at any time, as a clock is put."""
+
+    def __init__(self, true: VirtualWall, skew: float = 0.0) -> None:
+        self.true = true
+        self.skew = skew
+
+    def __call__(self) -> float:
+        return self.true() + self.skew
+
+
+class VirtualMachine:
+    """A machine in virtual time: its boot clock goes with `true`, and every process has a name of its own.
+
+    All processes of one machine read one clock, whatever their wall clocks (`Skewed`) say. `dead` holds the names of
+    those that a harness has ended without their knowing; a `restart` ends them all and begins the clock anew.
+    """
+
+    def __init__(self, true: VirtualWall, name: str = "machine") -> None:
+        self.true = true
+        self.name = name
+        self.dead: set[str] = set()
+        self._starts = 1
+        self._zero = true() - 1000.0
+        self._numbers = itertools.count(1)
+
+    def process(self) -> Machine:
+        """Return the machine as a new process of it sees it."""
+        boot, zero = f"{self.name}-{self._starts}", self._zero
+        return Machine(boot, lambda: self.true() - zero, f"{boot}/{next(self._numbers)}", self._gone)
+
+    def restart(self) -> None:
+        self._starts += 1
+        self._zero = self.true()
+
+    def _gone(self, process: str) -> bool | None:
+        boot = process.partition("/")[0]
+        if not boot.startswith(f"{self.name}-"):
+            return None
+        return process in self.dead or boot != f"{self.name}-{self._starts}"

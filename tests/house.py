@@ -1,6 +1,6 @@
 """The whole stack on one table: a runtime over real journal and files, the sandbox, and a virtual wall clock."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from avm_mcp.config import Settings
 from avm_mcp.runtime import Runtime
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.server import build_server
-from tests.clock import VirtualWall
+from tests.clock import VirtualMachine, VirtualWall
 from tests.names import Names
 from tests.transport import Link, StreamingASGITransport
 
@@ -60,6 +60,7 @@ class House:
         self.sandbox: Any = self.app.sandbox
         self.link = Link()
         self.names = Names()
+        self.machine = VirtualMachine(self.wall)
         self.state = self.folder / "state"
         self.films = self.folder / "films"
         self.pictures = self.folder / "pictures"
@@ -78,11 +79,20 @@ class House:
         }
         return Settings.from_env(environ)
 
-    def runtime(self, *, link: Link | None = None, paths_allowed: bool = True, **more: str) -> Runtime:
+    def runtime(
+        self,
+        *,
+        link: Link | None = None,
+        paths_allowed: bool = True,
+        now: Callable[[], float] | None = None,
+        **more: str,
+    ) -> Runtime:
+        """Return a process of this house. `now` is its own wall clock, such as `Skewed`; the house's when left out."""
         link = link or self.link
         return Runtime(
             self.settings(**more),
-            now=self.wall,
+            now=now or self.wall,
+            machine=self.machine.process(),
             transport=StreamingASGITransport(self.app, link=link),
             film_transport=StreamingASGITransport(self.app, link=link),
             resolver=self.names,

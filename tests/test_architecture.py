@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
     ("bounds",),
     ("errors", "models"),
-    ("catalog", "pacing", "config", "hosts", "cursors", "longlists", "wishes"),
+    ("catalog", "pacing", "config", "hosts", "cursors", "longlists", "machine", "wishes"),
     ("experience", "arguments", "answers", "exchange"),
     ("cadence",),
     ("client", "journal", "media"),
@@ -117,7 +117,7 @@ LONGER: Mapping[str, tuple[int, str]] = {
     "models": (400, "the nouns"),
     "recovery": (360, "one lost answer, from what is known of it to the end"),
     "service": (520, "the use cases"),
-    "submission": (370, "one paid request from intent to answer"),
+    "submission": (380, "one paid request from intent to answer"),
 }
 
 # Catching everything is for the edge of a task, where an error must not take the others along.

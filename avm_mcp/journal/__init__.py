@@ -4,17 +4,19 @@ import contextlib
 import errno
 import logging
 import tempfile
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from avm_mcp.errors import StateUnavailable
-from avm_mcp.journal.driver import Driver
+from avm_mcp.journal.driver import Driver, Transaction
 from avm_mcp.journal.jobs import FILE_LIFE, Jobs, Limits, Reservation
 from avm_mcp.journal.questions import Questions
 from avm_mcp.journal.shared import Shared
 from avm_mcp.journal.spending import Sums
 from avm_mcp.journal.sqlite import DAMAGED, SqliteDriver
+from avm_mcp.machine import Machine, this_machine
 
 __all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "open_journal"]
 
@@ -40,13 +42,27 @@ class Journal(Jobs, Questions, Sums, Shared):
         warning: str | None = None,
         born: float = 0.0,
         full: bool = False,
+        machine: Machine,
+        ahead: float,
     ) -> None:
         self._driver = driver
+        self.machine = machine
+        self._ahead = ahead
         self.save = save
         self.warning = warning
         self.born = born
-        """When it was begun: what was started before, it cannot know."""
+        """When it was begun, by `clock`: what was started before, it cannot know."""
         self.full = full
+
+    def clock(self) -> float:
+        """Return the time of this state in seconds: the clock of all durations that processes share.
+
+        All processes of one start of a machine read the same, and nobody sets it: it is the machine's boot clock plus
+        what was written when the state was first opened since that start. That was the wall clock's reading then, so
+        that durations across a restart of the machine are the wall clock's, but never less than what had been reached.
+        For dates it is of no use: see `now` where there is one.
+        """
+        return self.machine.seconds() + self._ahead
 
     @property
     def durable(self) -> bool:
@@ -62,7 +78,13 @@ class Journal(Jobs, Questions, Sums, Shared):
         self._driver.close()
 
 
-async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all", "off"] = "mine") -> Journal:
+async def open_journal(
+    folder: Path,
+    *,
+    now: float,
+    save: Literal["mine", "all", "off"] = "mine",
+    machine: Machine | None = None,
+) -> Journal:
     """Open the journal in `folder`, bringing an older one up to date.
 
     Where the folder cannot be written (a read-only disk), the journal lives in memory and says in `warning` what
@@ -73,25 +95,36 @@ async def open_journal(folder: Path, *, now: float, save: Literal["mine", "all",
         StateUnavailable: The journal was written by a newer version of this program.
     """
     path = folder / FILE_NAME
+    machine = machine or this_machine()
+    moment = _Moment(now, machine)
     warning: str | None = None
     full = False
     try:
-        driver: SqliteDriver | None = await _started(path, now)
+        driver: SqliteDriver | None = await _started(path, moment)
     except StateUnavailable as refusal:
         if refusal.field == "version":
             raise
         driver = None
         if refusal.field == DAMAGED:
             with contextlib.suppress(OSError, StateUnavailable):  # it can neither be read nor replaced
-                aside, driver = await _replaced(path, now)
+                aside, driver = await _replaced(path, moment)
                 if aside is not None:
                     warning = f"{refusal.message} It is kept as {aside}, and a new one was started."
         if driver is None:
             full = _is_full(folder)
             warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
-    driver = driver or await _started(None, now)
+    driver = driver or await _started(None, moment)
     born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
-    return Journal(driver, save=save, warning=warning, born=born, full=full)
+    ahead = float((await driver.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot))[0]["ahead"])
+    return Journal(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """When, and on which machine, a journal is opened."""
+
+    now: float
+    machine: Machine
 
 
 def _is_full(folder: Path) -> bool:
@@ -104,7 +137,7 @@ def _is_full(folder: Path) -> bool:
     return False
 
 
-async def _replaced(path: Path, now: float) -> tuple[Path | None, SqliteDriver]:
+async def _replaced(path: Path, moment: _Moment) -> tuple[Path | None, SqliteDriver]:
     """Set a damaged file aside and start a new one, unless another process has just done so.
 
     Returns:
@@ -114,11 +147,11 @@ async def _replaced(path: Path, now: float) -> tuple[Path | None, SqliteDriver]:
     try:
         async with guard.writing():
             try:
-                return None, await _started(path, now)
+                return None, await _started(path, moment)
             except StateUnavailable as refusal:
                 if refusal.field != DAMAGED:
                     raise
-            return _set_aside(path, now), await _started(path, now, damaged=True)
+            return _set_aside(path, moment.now), await _started(path, moment, damaged=True)
     finally:
         guard.close()
 
@@ -132,19 +165,34 @@ def _set_aside(path: Path, now: float) -> Path:
     return aside
 
 
-async def _started(path: Path | None, now: float, *, damaged: bool = False) -> SqliteDriver:
+async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False) -> SqliteDriver:
     driver = SqliteDriver(path)
     try:
         await driver.start()
-        await _migrate(driver, now)
+        await _migrate(driver, moment.now)
         async with driver.writing() as tx:
-            await tx.run("INSERT INTO facts (name, value) VALUES ('born', ?) ON CONFLICT DO NOTHING", now)
+            at = await _set_clock(tx, moment)
+            await tx.run("INSERT INTO facts (name, value) VALUES ('born', ?) ON CONFLICT DO NOTHING", at)
             if damaged:  # in the file, since this process may end before it has rebuilt anything
-                await tx.run("INSERT INTO facts (name, value) VALUES ('damaged', ?) ON CONFLICT DO NOTHING", now)
+                await tx.run("INSERT INTO facts (name, value) VALUES ('damaged', ?) ON CONFLICT DO NOTHING", at)
     except BaseException:
         driver.close()
         raise
     return driver
+
+
+async def _set_clock(tx: Transaction, moment: _Moment) -> float:
+    """Let the state's clock go on under this start of the machine, unless it does; return its reading."""
+    machine, reading = moment.machine, moment.machine.seconds()
+    reached = float((await tx.rows("SELECT COALESCE(MAX(served_at), 0) AS at FROM turns"))[0]["at"])
+    known = await tx.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot)
+    at = max(reading + float(known[0]["ahead"]) if known else moment.now, reached)
+    if not known or reading + float(known[0]["ahead"]) < at:  # another machine's was ahead
+        await tx.run(
+            "INSERT INTO clocks (boot, ahead) VALUES (?, ?) ON CONFLICT (boot) DO UPDATE SET ahead = excluded.ahead",
+            *(machine.boot, at - reading),
+        )
+    return at
 
 
 def migrations() -> list[tuple[int, str]]:

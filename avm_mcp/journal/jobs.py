@@ -52,7 +52,10 @@ class Reservation:
 
 
 class Jobs:
-    """The table of jobs. Every method raises `StateUnavailable` where the state cannot be read or written."""
+    """The table of jobs. Every method raises `StateUnavailable` where the state cannot be read or written.
+
+    `now`, `since` and other times that are given are by `Journal.clock`; dates are in the rows.
+    """
 
     _driver: Driver
     save: Literal["mine", "all", "off"]
@@ -74,7 +77,7 @@ class Jobs:
                 "Not started, nothing charged: the disk with the journal is full.",
                 next_step="{model:tell the user to }make space and {model:to }restart avm-mcp; nothing was started.",
             )
-        now = draft.created_at
+        now = draft.started
         async with self._driver.writing() as tx:
             await tx.run(
                 "UPDATE jobs SET live = 0 WHERE account = ? AND caller = ? AND identity = ? AND status = ?"
@@ -103,7 +106,7 @@ class Jobs:
         failed = await source.rows(
             "SELECT count(*) AS n FROM jobs WHERE account = ? AND caller = ? AND identity = ? AND status = ?"
             " AND settled_at > ?",
-            *(draft.account, draft.caller, draft.identity, FAILED, draft.created_at - FAILURE_WINDOW),
+            *(draft.account, draft.caller, draft.identity, FAILED, draft.started - FAILURE_WINDOW),
         )
         if failed[0]["n"] >= MAX_FAILURES:
             raise ContentRejected(
@@ -129,7 +132,7 @@ class Jobs:
         columns = {name: getattr(job, name) for name in _COLUMNS} | extra
         columns["mine"] = int(job.mine)
         if job.final:
-            columns["settled_at"] = job.created_at
+            columns["settled_at"] = job.started
         marks = ", ".join("?" * len(columns))
         await tx.run(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})", *columns.values())  # noqa: S608
 
@@ -233,8 +236,8 @@ class Jobs:
         """Return the task of the request of ours that was sent last before this job's, since then."""
         found = await self._driver.rows(
             "SELECT task_id FROM jobs WHERE account = ? AND task_id IS NOT NULL AND idempotency_key <> identity"
-            " AND created_at > ? AND created_at < ? ORDER BY created_at DESC LIMIT 1",
-            *(job.account, since, job.created_at),
+            " AND started > ? AND started < ? ORDER BY started DESC LIMIT 1",
+            *(job.account, since, job.started),
         )
         return str(found[0]["task_id"]) if found else None
 
@@ -270,6 +273,7 @@ class Jobs:
         charged = max((told for told in (job.credits_charged, seen.credits_charged) if told is not None), default=None)
         back = bounds.refund(seen.credits_refunded, charged)
         facts: dict[str, object] = {"credits_charged": charged, "credits_refunded": back}
+        today = job.created_at + now - job.started  # the date now, by the clock that dated the row
         advances = not job.final and rank(seen.status) >= rank(job.status)
         if advances:
             facts["status"] = seen.status
@@ -277,13 +281,13 @@ class Jobs:
             facts["video_url"] = seen.video_url
         if advances and seen.status in FINAL:
             said = seen.completed_at.timestamp() if seen.completed_at else None
-            finished = bounds.finished(said, job.created_at, now, seen.read_at)
+            finished = bounds.finished(said, job.created_at, today, seen.read_at)
             facts |= {"completed_at": finished, "settled_at": now}
             if seen.status == COMPLETED:
                 facts |= {"expires_at": finished + FILE_LIFE, "film": self._film_for(mine=job.mine)}
             else:
                 facts |= {"live": 0, "error_text": seen.output.error if seen.output else None}
-        elif job.film == "off" and seen.status == COMPLETED and now < (job.expires_at or 0):
+        elif job.film == "off" and seen.status == COMPLETED and today < (job.expires_at or 0):
             facts["film"] = self._film_for(mine=job.mine)  # the setting may have changed since
         current = {name: getattr(job, name, None) for name in facts}
         return {name: value for name, value in facts.items() if value is not None and value != current[name]}
@@ -353,7 +357,7 @@ class Jobs:
         """Return whether a job since then still has to be watched, found, or saved."""
         found = await self._driver.rows(
             f"SELECT count(*) AS n FROM jobs WHERE (status NOT IN ({_FINAL_WORDS}) OR film = 'wanted')"  # noqa: S608
-            " AND account = ? AND created_at > ?",
+            " AND account = ? AND started > ?",
             *(account, since),
         )
         return int(found[0]["n"]) > 0

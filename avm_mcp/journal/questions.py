@@ -14,7 +14,7 @@ class Questions:
 
     async def ask(self, draft: Job) -> None:
         """Note that exactly this request was refused at its price, for want of a yes."""
-        await self._told(draft.account, draft.caller, draft.identity, draft.credits_quoted or 0, draft.created_at)
+        await self._told(draft.account, draft.caller, draft.identity, draft.credits_quoted or 0, draft.started)
 
     async def quote(self, account: str, caller: str, model: str, seconds: int, amount: int, now: float) -> None:
         """Note that the price of any such video was told, in credits."""

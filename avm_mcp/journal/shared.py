@@ -6,6 +6,7 @@ from dataclasses import replace
 from avm_mcp import pacing
 from avm_mcp.hosts import Cuts
 from avm_mcp.journal.driver import Driver, Transaction
+from avm_mcp.machine import Machine
 from avm_mcp.pacing import Want
 
 JUST_NOW = 1.5
@@ -23,9 +24,11 @@ _CUTS = "SELECT cut_age, cut_at, seconds, learned_at FROM hosts WHERE name = ?"
 
 
 class Shared:
-    """Durations, buckets, leases, and what hosts have cut."""
+    """Durations, buckets, leases, and what hosts have cut. Every `now` is by `Journal.clock`."""
 
     _driver: Driver
+    _ahead: float
+    machine: Machine
 
     async def durations(self, account: str, model: str, seconds: int, limit: int) -> list[float]:
         """Return how many seconds the last films of this kind took, newest first."""
@@ -46,7 +49,8 @@ class Shared:
                 "SELECT tokens, filled_at, closed_until, looked_at FROM buckets WHERE egress = ?", egress
             )
             bucket = pacing.Bucket(**found[0]) if found else pacing.Bucket(pacing.BUCKET_CAPACITY, now)
-            # What is from before the clock jumped back is void.
+            if bucket.filled_at - now > pacing.MAX_RETRY_AFTER + pacing.OUT_OF_ORDER:
+                now = await self._caught_up(tx, now, bucket.filled_at)
             await tx.run("DELETE FROM wants WHERE until < ? OR until > ?", now, now + 10 * pacing.WANTED_FOR)
             since = now - want.waited
             if place := await tx.rows("SELECT since FROM wants WHERE name = ?", want.name):
@@ -74,6 +78,14 @@ class Shared:
                     *(want.name, egress, want.account, int(want.urgent), since, now + pacing.WANTED_FOR),
                 )
             return wait
+
+    async def _caught_up(self, tx: Transaction, now: float, to: float) -> float:
+        """Put the state's clock on to what another machine has brought it to, for all processes here; return that."""
+        self._ahead += to - now
+        await tx.run(
+            "UPDATE clocks SET ahead = ? WHERE boot = ? AND ahead < ?", self._ahead, self.machine.boot, self._ahead
+        )
+        return to
 
     async def claim_look(self, account: str, task_id: str, now: float) -> bool:
         """Note that a task is asked about now, or that the list is (an empty id); False where somebody just did.
@@ -113,7 +125,7 @@ class Shared:
         return {str(row["task_id"]): now - float(row["seen_at"]) for row in found}
 
     async def close_bucket(self, egress: str, until: float) -> None:
-        """Let nobody ask before `until`, seconds since 1970; what closes it for longer stays."""
+        """Let nobody ask before `until`, by `Journal.clock`; what closes it for longer stays."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "INSERT INTO buckets (egress, tokens, filled_at, closed_until) VALUES (?, 0, ?, ?)"
@@ -126,7 +138,7 @@ class Shared:
     async def lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
         """Take or renew a lease; False while another holder's has not run out.
 
-        One that reaches further ahead than any lease may was written before the wall clock jumped back: void.
+        One that reaches further ahead than any lease may was written by the clock of another machine: void.
         """
         async with self._driver.writing() as tx:
             changed = await tx.run(

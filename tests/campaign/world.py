@@ -46,7 +46,7 @@ from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.sandbox.ledger import Task
 from avm_mcp.tools import Desk
 from tests.campaign.schedule import PICTURES, Event, Intent, Schedule, Step
-from tests.clock import EPOCH, VirtualWall
+from tests.clock import EPOCH, VirtualMachine, VirtualWall
 from tests.transport import Link, StreamingASGITransport
 
 KEY = "ak_0123456789abcdef"
@@ -247,6 +247,7 @@ class Process:
         self.alive = True
         self.link = Link(up=not world.outage)
         self.wire = Wire(world, self)
+        self.machine = world.machine.process()
         self.connections: list[Mortal] = []
         self.partials: list[Partial] = []
         self.seen: Counter[str] = Counter()
@@ -274,6 +275,7 @@ class Process:
         runtime = Runtime(
             self.world.settings,
             now=self.world.wall,
+            machine=self.machine,
             transport=self.wire,
             film_transport=self.wire,
             resolver=_resolve,
@@ -334,6 +336,7 @@ class Process:
             return
         self.alive = False
         world.record.counts["deaths"] += 1
+        world.machine.dead.add(self.machine.process)
         world.record.deaths[self.number] = world.time()
         world.say(f"process {self.number} DIES")
         for connection in self.connections:
@@ -418,6 +421,7 @@ class World:
         self.loud = loud
         self.record = Record(schedule)
         self.wall = VirtualWall(EPOCH)
+        self.machine = VirtualMachine(self.wall)
         self.app = build_sandbox(SandboxOptions(**schedule.options), now=self.wall)
         self.sandbox = self.app.sandbox
         self.processes: list[Process] = []

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import faults
+from tests.clock import Skewed
 from tests.house import KEY, LEGACY, MODERN, UNASKED, error, fields, text
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import call, made_in
@@ -147,9 +148,10 @@ async def test_a_quote_that_fails_does_not_open_the_cap(house):
 async def test_a_quote_does_not_outlive_a_clock_that_was_put_back(house):
     """P8: a cap would be measured by it for as long as the clock was ahead."""
     await house.grown_up()
-    async with house.client() as client:
+    wall = Skewed(house.wall)
+    async with house.client(now=wall) as client:
         await call(client, "text_to_video", {**KITE, "max_credits": 15})
-        house.wall.skew -= 24 * 3600
+        wall.skew -= 24 * 3600
         await anyio.sleep(700)
         dear = {"model": "t2v", "credits": 40, "usdPerCredit": 0.01, "currentBalance": 900, "affordable": True}
         house.sandbox.faults.next("quote", faults.http_error(200, body=json.dumps(dear)))

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -215,38 +215,4 @@ async def test_calls_that_give_up_take_no_question_from_those_that_come_after(tm
             await anyio.sleep(0.2)
     assert_within_limits(served)
     assert len(served) > 0.9 * 120 * BUCKET_REFILL
-    journal.close()
-
-
-async def test_who_waits_while_the_clock_jumps_back_keeps_its_turn(tmp_path):
-    """Calls that come after the jump do not go before for as long as the clock has jumped."""
-    journal = await open_journal(tmp_path, now=0.0)
-    now = 1e9
-    await spent(journal, now)
-    old = Want("a1", waited=20.0, name="old")
-    assert await journal.take_token(EGRESS, now, old)
-    now -= 3600
-    newer, later = [], 0
-    while await journal.take_token(EGRESS, now + later, replace(old, waited=old.waited + later)):
-        newer.append(Want("a1", waited=-later, name=f"newer {later}"))
-        newer = [
-            want
-            for want in newer
-            if await journal.take_token(EGRESS, now + later, replace(want, waited=want.waited + later))
-        ]
-        later += 1
-        assert later < 60
-    journal.close()
-
-
-@pytest.mark.parametrize("jump", [-1e6, -60.0, 60.0, 1e6])
-async def test_a_jump_of_the_wall_clock_holds_nobody_up_for_long(tmp_path, jump):
-    journal = await open_journal(tmp_path, now=0.0)
-    now = 1e9
-    await spent(journal, now)
-    assert await journal.take_token(EGRESS, now, Want("a2", name="dead"))
-    waits = 0.0
-    while wait := await journal.take_token(EGRESS, now + jump + waits, Want("a1", waited=waits, name="alive")):
-        waits += wait
-    assert waits < 70
     journal.close()

@@ -40,6 +40,7 @@ from avm_mcp.models import (
     TaskSnapshot,
     rank,
 )
+from tests.clock import VirtualMachine, VirtualWall
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
 FREE = Limits(per_day=None, dedupe_seconds=3600)
@@ -51,7 +52,7 @@ def draft(identity: str = "i1", *, at: float = NOW, credits_: int | None = 15, *
     given: dict[str, Any] = {
         "id": f"sub_{number}", "account": "a1", "caller": "local", "identity": identity,
         "idempotency_key": f"idem-{number:06d}", "model": "t2v", "seconds": 5, "prompt": "a cat", "status": SUBMITTING,
-        "created_at": at, "credits_quoted": credits_, "credits_basis": "quote", "answer_by": at + 100,
+        "created_at": at, "started": at, "credits_quoted": credits_, "credits_basis": "quote", "answer_by": at + 100,
     }  # fmt: skip
     return Job(**{**given, **more})
 
@@ -877,16 +878,49 @@ async def test_a_429_closes_the_allowance_for_all(journal: Journal, second: Jour
     assert await second.take_token("new", NOW) == pytest.approx(30)
 
 
-async def test_after_a_jump_of_the_clock_the_allowance_neither_bursts_nor_freezes(journal: Journal) -> None:
-    for _ in range(10):
-        assert await journal.take_token("home", NOW) == 0
-    back = NOW - 100_000
-    assert await journal.take_token("home", back) > 0
-    assert await journal.take_token("home", back + 30) == 0
-    await journal.close_bucket("home", NOW + 60)  # written before the jump
-    assert await journal.take_token("home", back + 60) == 0
-    await journal.close_bucket("home", back + 90)
-    assert await journal.take_token("home", back + 61) == pytest.approx(29)
+async def test_the_clock_of_a_state_is_one_for_all_processes_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """P6, P1: whatever the wall clocks say; after a restart it goes on from the wall clock, but never goes back."""
+    true = VirtualWall()
+    machine = VirtualMachine(true)
+    first = await open_journal(tmp_path, now=true() + 500, machine=machine.process())
+    second = await open_journal(tmp_path, now=true() - 7200, machine=machine.process())
+    await anyio.sleep(100)
+    assert first.clock() == second.clock() == pytest.approx(true() + 500)
+    await first.take_token("home", first.clock())
+    before = first.clock()
+    for wall, expected in ((true() - 86400, before), (true() + 7200, true() + 7200), (true(), true() + 7200)):
+        machine.restart()
+        later = await open_journal(tmp_path, now=wall, machine=machine.process())
+        assert later.clock() == pytest.approx(expected)
+        await later.take_token("home", later.clock())
+        later.close()
+    first.close()
+    second.close()
+
+
+async def test_machines_whose_clocks_differ_keep_to_one_allowance_and_none_starves(tmp_path: Path) -> None:
+    """P6: a state that two machines use in turn; the one that is behind puts its clock on, once."""
+    true = VirtualWall()
+    behind = await open_journal(tmp_path, now=true(), machine=VirtualMachine(true, "one").process())
+    ahead = await open_journal(tmp_path, now=true() + 86400, machine=VirtualMachine(true, "two").process())
+    granted: dict[int, list[float]] = {0: [], 1: []}
+
+    async def ask(number: int, journal: Journal) -> None:
+        while anyio.current_time() < 240:
+            wait = await journal.take_token("home", journal.clock())
+            if wait == 0:
+                granted[number].append(anyio.current_time())
+            await anyio.sleep(max(wait, 0.05))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, 0, behind)
+        group.start_soon(ask, 1, ahead)
+    every = sorted(at for at in granted[0] + granted[1] if at > 5)  # who joins brings a full bucket, once
+    assert max(sum(start <= at < start + 60 for at in every) for start in every) <= 55
+    assert min(len(granted[0]), len(granted[1])) > 20
+    assert behind.clock() == pytest.approx(ahead.clock(), abs=1)
+    behind.close()
+    ahead.close()
 
 
 async def test_durations_are_by_kind_and_newest_first(journal: Journal) -> None:
@@ -939,7 +973,7 @@ async def test_a_question_at_a_price_is_remembered(journal: Journal, second: Jou
     since, until = NOW - 100, NOW + 499
     assert not await journal.asked(job, since, until)
     await journal.ask(job)
-    later = replace(draft(credits_=300), created_at=NOW + 500)
+    later = replace(draft(credits_=300), created_at=NOW + 500, started=NOW + 500)
     assert await second.asked(later, since, until)
     assert await second.asked(replace(later, credits_quoted=200), since, until)
     assert not await second.asked(replace(later, credits_quoted=301), since, until)
