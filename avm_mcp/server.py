@@ -13,7 +13,7 @@ from avm_mcp import __version__, catalog
 from avm_mcp.errors import AvmError
 from avm_mcp.report import MODEL_FACE, Report
 from avm_mcp.runtime import Runtime
-from avm_mcp.tools import Cuts, Desk
+from avm_mcp.tools import Cuts, Desk, Revisions
 
 NAME = "avm-mcp"
 TITLE = "AI Video Maker"
@@ -54,7 +54,7 @@ def build_server(runtime: Runtime) -> MCPServer[Runtime]:
         ),
         tools=Desk(runtime).tools(),
         lifespan=lifespan,
-        middleware=[Cuts(runtime)],
+        middleware=[Revisions(), Cuts(runtime)],
         log_level=runtime.settings.AVM_LOG_LEVEL,
     )
     _add_resources(server, runtime)

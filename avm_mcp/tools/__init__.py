@@ -5,5 +5,6 @@ Arguments are checked by `arguments`, not by the SDK, whose messages name no nex
 
 from avm_mcp.tools.cuts import Cuts
 from avm_mcp.tools.desk import Backend, Desk
+from avm_mcp.tools.revisions import Revisions
 
-__all__ = ["Backend", "Cuts", "Desk"]
+__all__ = ["Backend", "Cuts", "Desk", "Revisions"]

@@ -7,18 +7,15 @@ from typing import Any
 from mcp import MCPError
 from mcp.server.mcpserver import Context
 from mcp.server.session import ServerSession
-from mcp.types import (
-    ElicitRequest,
-    ElicitRequestFormParams,
-    ElicitResult,
-    InputRequiredResult,
-)
+from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
+from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, Field, ValidationError
 
 from avm_mcp import report
 from avm_mcp.hosts import MAX_NAME, Host
 from avm_mcp.models import Job
 from avm_mcp.service import Beat
+from avm_mcp.tools.revisions import ELICITATION, MODERN, PROGRESS_MESSAGE
 from avm_mcp.watcher import Progress
 
 TOKEN_WAIT = 45
@@ -29,9 +26,6 @@ BRIEF_WAIT = 3
 
 SUBMITTING_TAKES = 3
 """Seconds that a paid call may have taken before its wait begins (P4)."""
-
-MODERN = "2026-07-28"
-"""From this revision on a question travels in the result of the call, not beside it."""
 
 
 class Consent(BaseModel):
@@ -74,11 +68,12 @@ class Call:
         elicitation = capabilities.elicitation if capabilities is not None else None
         if elicitation is None or (elicitation.form is None and elicitation.url is not None):
             return False
-        return self._modern or self.context.session.can_send_request
+        return self._modern or (_speaks(self.context, ELICITATION) and self.context.session.can_send_request)
 
     @property
     def _modern(self) -> bool:
-        return (self.context.protocol_version or "") >= MODERN
+        """Return whether a question travels in the result of the call, not beside it."""
+        return _speaks(self.context, MODERN)
 
     async def consent(self, question: str, key: str) -> bool | InputRequiredResult | None:
         """Return a person's answer; at 2026-07-28 the first round returns the question instead.
@@ -109,6 +104,11 @@ class Call:
         return _Reporter(self.context) if self.wants_progress else None
 
 
+def _speaks(context: Context[Any, Any], since: str) -> bool:
+    """Return whether the call came at this protocol revision or a later one."""
+    return is_version_at_least(context.protocol_version or "", since)
+
+
 def _is_yes(content: Mapping[str, object]) -> bool:
     """Return whether a form says yes as the other era's does: hosts fill it with words too, and "no" is not one."""
     try:
@@ -136,5 +136,6 @@ class _Reporter:
         if percent <= self._last:
             return
         self._last = percent
-        message = f"Task {job.public_id}: {report.standing(job, progress)}"
-        await self._context.report_progress(round(percent, 3), 100, message[:199])
+        message = f"Task {job.public_id}: {report.standing(job, progress)}"[:199]
+        words = message if _speaks(self._context, PROGRESS_MESSAGE) else None
+        await self._context.report_progress(round(percent, 3), 100, words)

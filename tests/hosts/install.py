@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 HOSTS = HERE.parents[1] / ".hosts"
 WANTED = {
-    "hosts": [HERE / "node.txt"],
+    "hosts": [HERE / "node.txt", *sorted((HERE / "requirements").glob("*.txt"))],
     "frameworks": [HERE / "node.txt", *sorted((HERE.parent / "frameworks" / "requirements").glob("*.txt"))],
 }
 

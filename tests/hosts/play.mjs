@@ -11,7 +11,7 @@ export function transport(Stdio, Http) {
   return url ? new Http(new URL(url)) : new Stdio({ command, args, env, stderr: "inherit" });
 }
 
-export async function play(client, call) {
+export async function play(client, call, more = {}) {
   // Listing first is what makes the client check every result against the tool's output schema.
   const tools = (await client.listTools()).tools;
   const steps = {};
@@ -19,7 +19,7 @@ export async function play(client, call) {
     steps[name] = await step(call, tool, filled(given, steps), progress);
   }
   await client.close();
-  console.log(JSON.stringify({ tools: tools.map((tool) => tool.name), steps }));
+  console.log(JSON.stringify({ tools: tools.map((tool) => tool.name), steps, ...more }));
 }
 
 async function step(call, name, given, progress) {

@@ -103,6 +103,36 @@ def check_watched(told: Mapping[str, Any], machine: Machine) -> None:
     check_film(step, machine)
 
 
+STRUCTURED = "2025-06-18"
+"""First revision with structured content and links in results; before it everything stands in the text."""
+
+
+def aged(*, progress: bool = True) -> dict[str, Any]:
+    """Return one video and one refusal, for clients of any age."""
+    return {
+        "video": call("text_to_video", prompt="a red kite over the sea", wait_seconds=30, progress=progress),
+        "bad_input": call("text_to_video", prompt="a kite", duration=10),
+    }
+
+
+def check_aged(told: Mapping[str, Any], machine: Machine, revision: str, *, wordy: bool = True) -> None:
+    """Hold a video to be finished, saved and told in words, with what the revision has and nothing newer."""
+    assert told["spoken"] == revision
+    assert tuple(told["tools"]) == TOOLS
+    video, refused = told["steps"]["video"], told["steps"]["bad_input"]
+    for step in (video, refused):
+        assert not step.get("thrown"), step
+        assert bool(step.get("structured")) is (revision >= STRUCTURED), step
+        assert step["text"].splitlines()[-1].startswith("Next: "), step["text"]
+    (film,) = machine.films.glob("*.mp4")
+    assert is_film(str(film))
+    assert str(film) in video["text"]
+    assert video["is_error"] is False
+    assert video["links"] == ([film.as_uri()] if revision >= STRUCTURED else [])
+    assert refused["is_error"] is True
+    assert all(bool(beat.get("message")) is wordy for beat in video["beats"]), video["beats"]
+
+
 def unwatched() -> dict[str, Any]:
     """Return a film that is asked for with nothing named, and looked at with nothing named: the impatient hosts."""
     return {

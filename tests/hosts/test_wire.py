@@ -73,7 +73,8 @@ def test_old_revisions_over_stdio(machine, version):
     assert tuple(tool["name"] for tool in answers[2]["result"]["tools"]) == TOOLS
     called = answers[3]["result"]
     assert called["isError"] is False
-    assert called["structuredContent"]["task_id"] in called["content"][0]["text"]
+    assert ("structuredContent" in called) is (version >= "2025-06-18")
+    assert version < "2025-06-18" or called["structuredContent"]["task_id"] in called["content"][0]["text"]
 
 
 @pytest.mark.parametrize("state", ["/dev/null/state", "/proc/state"])
