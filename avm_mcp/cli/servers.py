@@ -10,6 +10,7 @@ from types import TracebackType
 
 import anyio
 
+from avm_mcp import front
 from avm_mcp.cli import exits, sockets
 from avm_mcp.cli.signals import STOPPING, stopping
 from avm_mcp.cli.terminal import Terminal
@@ -45,6 +46,7 @@ class _Closing(Runtime):
 
 def stdio(settings: Settings) -> int:
     """Serve MCP on stdin and stdout until stdin ends or a signal comes."""
+    front.attach()
     anyio.run(_stdio, settings)
     return exits.OK
 

@@ -10,7 +10,8 @@ What a server says of itself is constant for a version, so a thread of this modu
 There is no pump. `sys.stdin` and `sys.stdout` are replaced by streams whose `buffer` is the wire: that is what the
 SDK serves when a standard stream is not its descriptor. It is shown the request that opened the connection, its own
 answer to that one is dropped, and nothing behind it is shown before. After what was kept it reads the descriptor
-itself, at its own pace.
+itself, at its own pace. Whatever it reads has been examined (`lines`), for it drops what it cannot parse; that holds
+where there is no fast start too (`attach`).
 
 Only the plainest requests are answered here. A line that this module is not sure to read as the SDK does ends the
 fast start: it and everything behind it are the SDK's. There is none at all (`start`) with a setting that is wrong or
@@ -25,7 +26,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from avm_mcp.front.answers import Front, Snapshot
+from avm_mcp.front.answers import NOTHING_KNOWN, Front, Snapshot
 from avm_mcp.front.wire import Stream, Wire
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.json")  # noqa: PTH118, PTH120 - pathlib costs 7 ms
@@ -45,10 +46,31 @@ def start() -> None:
         source, sink = _moved()
     except (OSError, ValueError, KeyError):
         return
-    wire = Wire(Front(snapshot), source, sink)
+    wire = _wired(Front(snapshot), source, sink)
+    threading.Thread(target=wire.answer, name="fast start", daemon=True).start()
+
+
+def attach() -> None:
+    """Take over stdin and stdout where there was no fast start, so that every line is examined before the SDK reads it.
+
+    Nothing is changed where a standard stream is not its descriptor.
+    """
+    if isinstance(sys.stdin, Stream) or not _are_in_place():
+        return
+    try:
+        source, sink = _moved()
+    except OSError:
+        return
+    front = Front(Snapshot(NOTHING_KNOWN, ""))
+    front.stop()
+    _wired(front, source, sink).answer()
+
+
+def _wired(front: Front, source: int, sink: int) -> Wire:
+    wire = Wire(front, source, sink)
     sys.stdin = Stream(0, "rb", wire.stdin)
     sys.stdout = Stream(1, "wb", wire.stdout)
-    threading.Thread(target=wire.answer, name="fast start", daemon=True).start()
+    return wire
 
 
 def off() -> str:
@@ -94,18 +116,30 @@ def _is_installed(sdk: str) -> bool:
 
 def _are_pipes() -> bool:
     """Return whether the standard streams are where Python has them, block, and lead to a program."""
-    streams = (sys.stdin, sys.stdout)
-    if any(stream is None or stream.fileno() != at for at, stream in enumerate(streams)):
+    return _are_in_place() and not os.isatty(0) and os.get_blocking(0) and os.get_blocking(1)
+
+
+def _are_in_place() -> bool:
+    """Return whether the standard streams are on their descriptors."""
+    try:
+        return all(stream is not None and stream.fileno() == at for at, stream in enumerate((sys.stdin, sys.stdout)))
+    except (OSError, ValueError):  # they are no files
         return False
-    return not os.isatty(0) and os.get_blocking(0) and os.get_blocking(1)
+
+
+def _elsewhere(number: int) -> int:
+    """Return a copy of a descriptor that children do not inherit, above the standard ones."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return os.dup(number)
+    return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def _moved() -> tuple[int, int]:
     """Move the client's descriptors out of the way of children and stray prints, which get null and stderr."""
-    import fcntl
-
     null = os.open(os.devnull, os.O_RDWR)
-    source, sink = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3) for number in (0, 1))
+    source, sink = _elsewhere(0), _elsewhere(1)
     os.dup2(null, 0)
     try:
         os.dup2(2, 1)

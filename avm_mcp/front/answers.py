@@ -32,6 +32,10 @@ class Snapshot:
         return None if label is None else dumped(self._results[label]).replace(*self._threshold)
 
 
+NOTHING_KNOWN: Mapping[str, Any] = {"handshake": {}, "modern": (), "answers": {"": {}}, "results": {}}
+"""The content of a snapshot that answers nothing."""
+
+
 class Front:
     """Takes the client's bytes, answers what it can, and keeps the rest: no threads, no descriptors.
 

@@ -5,6 +5,7 @@ standard library may see differently (a bare carriage return, a number that is n
 half a surrogate pair, bytes that are no UTF-8, deep nesting) is not looked at here.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ def read(line: bytes) -> Mapping[str, Any] | None:
     if len(line) > MAX_LINE or b"\r" in line.removesuffix(b"\r\n") or line.count(b"{") + line.count(b"[") > MAX_DEPTH:
         return None
     try:
-        text = line.decode()
+        text = line.removeprefix(codecs.BOM_UTF8).decode()
         if re.search(r"\\u[dD]", text):  # halves of pairs, which JSON parsers disagree on
             return None
         message = json.loads(

@@ -3,13 +3,14 @@
 import io
 import json
 import os
+import select
 import sys
 import threading
 from typing import Any, BinaryIO, cast
 
 from avm_mcp.front.answers import Front, dumped
+from avm_mcp.front.lines import CHUNK, Lines
 
-CHUNK = 1 << 16
 PATIENCE = 10.0
 """Seconds for the SDK to answer the opening before it is shown more. It takes milliseconds, unless it is broken."""
 
@@ -34,15 +35,16 @@ class Wire:
         self._answering = True  # the thread lives, and may be reading
         self._opened = False  # the SDK has answered the opening
         self._direct = False  # nothing is kept any more
+        self._writing = threading.Lock()
         self._interval = sys.getswitchinterval()
-        self.stdin = io.BufferedReader(_Incoming(self), CHUNK)
+        self.stdin = io.BufferedReader(Lines(self.read, self.write), CHUNK)
         self.stdout = _Outgoing(self)
 
     def answer(self) -> None:
         """Read and answer until the client closes, the SDK reads, or a line is the SDK's."""
         sys.setswitchinterval(SWITCH)
         try:
-            while self._round():
+            while not self._front.stopped and self._round():
                 pass
         except OSError:
             pass  # whoever reads or writes next meets it too
@@ -53,10 +55,18 @@ class Wire:
                 self._turn.notify_all()
 
     def _round(self) -> bool:
-        data = os.read(self._source, CHUNK)
+        data = self._received(CHUNK)
         with self._turn:
             self.write(self._front.feed(data))
-            return bool(data) and not self._front.stopped
+            return bool(data)
+
+    def _received(self, size: int) -> bytes:
+        """Return what the client sent; its pipe may have been set not to block by who shares it."""
+        while True:
+            try:
+                return os.read(self._source, size)
+            except BlockingIOError:
+                select.select([self._source], [], [])
 
     def _stop(self) -> None:
         if not self._front.stopped:
@@ -71,7 +81,7 @@ class Wire:
                 if kept := self._kept(size):
                     return kept
             self._direct = True
-        return os.read(self._source, size)
+        return self._received(size)
 
     def _kept(self, size: int) -> bytes:
         """Return what the SDK reads before the descriptor: what was kept, and what the thread still reads."""
@@ -91,8 +101,13 @@ class Wire:
 
     def write(self, data: bytes) -> None:
         """Write whole lines. The thread's last one is out before the SDK reads, and so before its first."""
-        while data:
-            data = data[os.write(self._sink, data) :]
+        with self._writing:
+            rest = memoryview(data)
+            while rest:
+                try:
+                    rest = rest[os.write(self._sink, rest) :]
+                except BlockingIOError:
+                    select.select([], [self._sink], [])
 
     def had(self, line: bytes) -> bool:
         """Return whether a line of the SDK's is the answer to the opening, which the client has had."""
@@ -123,21 +138,6 @@ def _answer_one(line: bytes, other: bytes) -> bool:
         return True
     told, known = json.loads(line), json.loads(other)
     return "method" not in told and dumped(told.get("id")) == dumped(known["id"])
-
-
-class _Incoming(io.RawIOBase):
-    """The client's bytes, as a file."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = self._wire.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 class _Outgoing(io.BufferedIOBase):
