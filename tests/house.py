@@ -43,6 +43,20 @@ async def piped(server: MCPServer[Any]) -> AsyncGenerator[Any]:
         await theirs[1].aclose()
 
 
+@asynccontextmanager
+async def alive(app: Any) -> AsyncGenerator[None]:
+    """Start an ASGI app and stop it, as a server does."""
+    to_app, heard_by_app = anyio.create_memory_object_stream[dict[str, Any]](1)
+    by_app, said = anyio.create_memory_object_stream[dict[str, Any]](1)
+    async with to_app, heard_by_app, by_app, said, anyio.create_task_group() as group:
+        group.start_soon(app, {"type": "lifespan", "state": {}}, heard_by_app.receive, by_app.send)
+        for phase in ("startup", "shutdown"):
+            await to_app.send({"type": f"lifespan.{phase}"})
+            assert (await said.receive())["type"] == f"lifespan.{phase}.complete"
+            if phase == "startup":
+                yield
+
+
 @dataclass
 class House:
     """One user's machine, and the service it talks to.

@@ -16,7 +16,7 @@ from mcp.types import jsonrpc_message_adapter
 
 from avm_mcp.server import build_server
 from avm_mcp.web import build_app
-from tests.house import House, piped
+from tests.house import House, alive, piped
 from tests.snapshot import LISTS, initialize
 from tests.transport import StreamingASGITransport
 
@@ -105,7 +105,7 @@ async def over_http(house: House, revision: str, heard: list[dict[str, Any]]) ->
     app = build_app(house.runtime())
     headers = {"Accept": "application/json, text/event-stream"}
     async with (
-        app.router.lifespan_context(app),
+        alive(app),
         httpx2.AsyncClient(transport=StreamingASGITransport(app), headers=headers, timeout=None) as client,
     ):
 
