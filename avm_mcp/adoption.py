@@ -1,7 +1,7 @@
 """Tasks that were not started from this journal: made elsewhere with the same key, or before it was damaged."""
 
+import hashlib
 import logging
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -27,6 +27,9 @@ DAY = 24 * 3600.0
 
 TOGETHER = 100
 """Rows of the service's list that are compared with the journal in one go."""
+
+FOREIGN = "sub_x"
+"""How our ids of such tasks begin; those of our own requests are hexadecimal."""
 
 
 class Adoption:
@@ -107,6 +110,11 @@ async def adopted(journal: Journal, row: TaskSnapshot, account: str, now: float,
     return await journal.observed(account, row, at) or known
 
 
+def foreign_id(account: str, task_id: str) -> str:
+    """Return our id of a task that was not started from this journal: the same each time, whatever its own one is."""
+    return FOREIGN + hashlib.sha256(f"{account} {task_id}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def job_of(row: TaskSnapshot, account: str, now: float, at: float) -> Job:
     """Return the row of a task that was not started from this journal.
 
@@ -117,7 +125,7 @@ def job_of(row: TaskSnapshot, account: str, now: float, at: float) -> Job:
     created_at = created_at if created_at <= now + DAY else now  # nothing was made tomorrow, whatever the clocks say
     finished = bounds.finished(row.completed_at.timestamp(), created_at, now, row.read_at) if row.completed_at else None
     return Job(
-        id=f"sub_{secrets.token_hex(6)}",
+        id=foreign_id(account, row.id),
         account=account,
         caller="",
         identity=key,

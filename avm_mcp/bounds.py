@@ -1,11 +1,16 @@
 """What a value of the upstream can mean, and so how much of it is believed.
 
-A number is a whole number of credits within what any video or balance can be, or it was not told.
+A number is a whole number of credits within what any video or balance can be, or it was not told. An id is plain, or it
+is kept for the upstream and not shown; a link is one of the web's in its plainest form, or none; a status or a model is
+one word.
 """
 
+import ipaddress
 import math
+import re
 from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
@@ -23,6 +28,58 @@ LONGEST_MAKING = 2 * 24 * 3600.0
 
 DATE_SLACK = 3600.0
 """Seconds by which a date may lie outside of when it can have been: two clocks, and time on the way."""
+
+
+LONGEST_ID = 2000
+"""Characters; with more it could not be asked for, since it is a part of an address."""
+
+LONGEST_LINK = 8000
+"""Characters; presigned links have up to about 2,000, and servers refuse from 8,000 on."""
+
+LONGEST_TEXT = 2000
+LONGEST_WORD = 40
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_LEGAL = "!$&'()*+,;=:@/?#[]~%"
+"""What RFC 3986 allows in what follows a host, besides letters, digits and `_.-`."""
+
+
+def plain_id(text: str) -> bool:
+    """Return whether a task's id can be shown: nothing in it means anything to a model, a shell or a file system.
+
+    One that begins as our own ids do is not shown either: it would name a job of ours.
+    """
+    return _PLAIN_ID.fullmatch(text) is not None and not text.lower().startswith("sub_")
+
+
+def word(text: str) -> str:
+    """Return a status or a model's name as one word of letters, digits and `_.-`."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", text[:LONGEST_WORD])
+
+
+def link(text: str) -> str | None:
+    """Return a link of the web as RFC 3986 writes it; None where it is none, or holds blanks, controls or a password.
+
+    What a browser would understand is kept: letters of other scripts are percent-encoded, or IDNA in a host.
+    """
+    given = text.strip()
+    if len(given) > LONGEST_LINK or not given.isprintable() or " " in given or "\\" in given:
+        return None
+    try:
+        parts = urlsplit(given)
+        host, port = parts.hostname or "", parts.port
+        if ":" in host:
+            host = f"[{ipaddress.IPv6Address(host)}]"
+        elif not _HOST.fullmatch(host := host.encode("idna").decode()):
+            return None
+    except ValueError:  # UnicodeError is one
+        return None
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
+        return None
+    rest = quote(given[len(parts.scheme) + 3 + len(parts.netloc) :], safe=_LEGAL)
+    found = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{rest}"
+    return found if len(found) <= LONGEST_LINK else None
 
 
 def price(value: object) -> int | None:
@@ -85,8 +142,22 @@ Rate = Annotated[float | None, BeforeValidator(rate)]
 Balance = Annotated[int | None, BeforeValidator(balance)]
 """What is no amount is not told; an account is read all the same."""
 
-Link = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]+$")]
-"""One line: a link is told as it is, so nothing else may come along in it."""
+TaskId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
+
+Word = Annotated[str, AfterValidator(word)]
+
+Text = Annotated[str, AfterValidator(lambda text: text[:LONGEST_TEXT])]
+"""Prose of the upstream's: quoted wherever it is shown."""
+
+
+def _linked(text: str) -> str:
+    found = link(text)
+    if found is None:
+        raise ValueError("no link")
+    return found
+
+
+Link = Annotated[str, AfterValidator(_linked)]
 
 
 def _dated(value: datetime) -> datetime:

@@ -228,7 +228,7 @@ class AvmClient:
         error = self._error("cancel", answer)
         if isinstance(error, AuthFailed | BlockedOnTheWay | RateLimited | TaskNotFound):
             raise error
-        raise NotCancellable(f"The service did not cancel task {task_id} (HTTP {answer.status}).", task_id=task_id)
+        raise NotCancellable(f"The service did not cancel the task (HTTP {answer.status}).", task_id=task_id)
 
     # --- how a request is sent, repeated and read ---
 

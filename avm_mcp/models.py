@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -203,8 +203,8 @@ class Job:
 
     @property
     def public_id(self) -> str:
-        """Return the upstream's id, or ours while there is none."""
-        return self.task_id or self.id
+        """Return the upstream's id, or ours while there is none, or where its own cannot be shown."""
+        return self.task_id if self.task_id is not None and bounds.plain_id(self.task_id) else self.id
 
     @property
     def charged(self) -> Literal["no", "yes", "unknown"]:
@@ -221,10 +221,13 @@ class Job:
 # --- what the upstream says. Unknown fields are ignored; known ones are read in every documented spelling. ---
 
 
-Status = Annotated[
-    str, AfterValidator(lambda word: word.lower() if word in (SUBMITTING, UNKNOWN, NOT_CREATED) else word)
-]
-"""The API's word. Ours are about requests without a task; one of a task would be read so, should it ever say it."""
+def _status(text: str) -> str:
+    """Return the API's word. Ours are about requests without a task; one of a task would be read so."""
+    word = bounds.word(text)
+    return word.lower() if word in (SUBMITTING, UNKNOWN, NOT_CREATED) else word
+
+
+Status = Annotated[str, AfterValidator(_status)]
 
 
 class _Wire(BaseModel):
@@ -256,7 +259,7 @@ class _Wire(BaseModel):
 class Accepted(_Wire):
     """The answer to `generate`: the task exists. Only the live API says what it charged."""
 
-    task_id: str = Field(alias="taskId", min_length=1)
+    task_id: bounds.TaskId = Field(alias="taskId")
     status: Status = SUBMITTED
     credits_charged: bounds.Credits | None = Field(default=None, alias="creditsCharged")
     replayed: bool = Field(default=False, alias="idempotentReplay")
@@ -266,8 +269,8 @@ class Output(_Wire):
     """The `output` of a task, in any of the shapes that were seen or documented."""
 
     url: bounds.Link | None = Field(default=None, validation_alias=AliasChoices("url", "videoUrl", "video_url"))
-    error: str | None = None
-    msg: str | None = None
+    error: bounds.Text | None = None
+    msg: bounds.Text | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -275,19 +278,23 @@ class Output(_Wire):
         return {"url": value} if isinstance(value, str) else value
 
 
+MOST_PROMPTS = 100
+"""Prompts of one task that are read; the API takes six."""
+
+
 class TaskSnapshot(_Wire):
     """One task as the upstream shows it, in its list or alone."""
 
-    id: str = Field(min_length=1)
+    id: bounds.TaskId
     status: Status
-    model: str = ""
+    model: bounds.Word = ""
     created_at: bounds.Date | None = Field(default=None, alias="createdAt")
     completed_at: bounds.Date | None = Field(default=None, alias="completedAt")
     input: dict[str, Any] = Field(default_factory=dict[str, Any])
     output: Output | None = None
     credits_charged: bounds.Credits | None = Field(default=None, alias="creditsCharged")
     credits_refunded: bounds.Credits | None = Field(default=None, alias="creditsRefunded")
-    idempotency_key: str | None = Field(default=None, alias="idempotencyKey")
+    idempotency_key: bounds.Text | None = Field(default=None, alias="idempotencyKey")
 
     _read_at: float | None = PrivateAttr(default=None)
 
@@ -321,15 +328,16 @@ class TaskSnapshot(_Wire):
 
     @property
     def prompt(self) -> str:
-        given = self.input.get("prompt") or self.input.get("content") or ""
-        return " / ".join(map(str, given)) if isinstance(given, list) else str(given)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        given: object = self.input.get("prompt") or self.input.get("content") or ""
+        parts = cast("list[object]", given)[:MOST_PROMPTS] if isinstance(given, list) else [given]
+        return " / ".join(str(part)[: bounds.LONGEST_TEXT] for part in parts)
 
     @property
     def seconds(self) -> int:
         """Return the length asked for; 0 where the input does not tell."""
         given = self.input.get("duration")
         if given is None and isinstance(self.input.get("prompt"), list):
-            return 5 * len(self.input["prompt"])
+            return 5 * len(self.input["prompt"][:MOST_PROMPTS])
         try:
             length = int(str(given))
         except ValueError:
@@ -382,6 +390,6 @@ class ErrorEnvelope(_Wire):
     """What the API says when it refuses. `status` is FAILED in it, which is why a poll must not read it as a task."""
 
     status: Literal["FAILED"]
-    error_code: str | None = Field(default=None, alias="errorCode")
-    message: str | None = None
-    error: str | None = None
+    error_code: bounds.Text | None = Field(default=None, alias="errorCode")
+    message: bounds.Text | None = None
+    error: bounds.Text | None = None

@@ -350,7 +350,7 @@ class Recovery:
         answer = Accepted(taskId=row.id, status=row.status, creditsCharged=row.credits_charged)
         found = await self._journal.accepted(job.id, answer)
         found = await self._journal.observed(self._account, row, self._clock()) or found
-        logger.warning("%s: found: it is task %s", job.id, row.id)
+        logger.warning("%s: found: it is task %s", job.id, found.public_id)
         self._watcher.publish(found)
         self._watcher.nudge()
         return found

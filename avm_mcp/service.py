@@ -13,7 +13,7 @@ from typing import TypeVar
 import anyio
 
 from avm_mcp import catalog, cursors
-from avm_mcp.adoption import Adoption, adopted, jobs_of
+from avm_mcp.adoption import FOREIGN, Adoption, adopted, foreign_id, jobs_of
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import (
@@ -26,6 +26,7 @@ from avm_mcp.errors import (
     TaskNotFound,
     UpstreamUnavailable,
 )
+from avm_mcp.ids import bare_id, named
 from avm_mcp.journal import Journal
 from avm_mcp.keeper import Keeper, lease_name
 from avm_mcp.media import FilmError, FilmUnwritable, film_present, film_whole
@@ -261,8 +262,6 @@ class Service:
         upstream = self._upstream
         job = await self._journal.find(self.account, task_id)
         if job is None:
-            if task_id.startswith("sub_"):
-                raise TaskNotFound(f"No submission {task_id} is known here.", field="task_id", task_id=task_id)
             job = await self._adopted(task_id)
         upstream.watcher.publish(job)
         if not job.final:
@@ -271,13 +270,23 @@ class Service:
             upstream.archive.nudge()
         return await self._found(await self._noticed(job))
 
-    async def _adopted(self, task_id: str) -> Job:
-        """Take a task that was made elsewhere with the same key under watch."""
+    async def _adopted(self, given: str) -> Job:
+        """Take a task made elsewhere with the same key under watch, by its id or by the one that a list has shown."""
+        ours, upstream = given.startswith("sub_"), self._upstream
         try:
-            seen = await _soon(self._upstream.client.task(task_id))
-        except TaskNotFound as error:
-            gone = " A sandbox forgets its tasks when it ends; what was saved stays." if self.sandboxed else ""
-            raise TaskNotFound(f"No task {task_id} under this key.{gone}", field="task_id", task_id=task_id) from error
+            if not ours:
+                seen = await _soon(upstream.client.task(given))
+            else:
+                nobody = TaskList((), whole=False)
+                rows = await _soon(upstream.watcher.listed()) if given.startswith(FOREIGN) else nobody
+                seen = next((row for row in rows if foreign_id(self.account, row.id) == given), None)
+        except TaskNotFound:
+            seen = None
+        if seen is None:
+            where = "No submission {} is known here." if ours else "No task {} under this key."
+            gone = " A sandbox forgets its tasks when it ends; what was saved stays."
+            text = where.format(named(given)) + (gone if self.sandboxed and not ours else "")
+            raise TaskNotFound(text, field="task_id", task_id=given)
         mine = await self._journal.rebuilding(self.account, self._journal.clock())  # then all count as made here
         return await adopted(self._journal, seen, self.account, self._now(), mine=mine)
 
@@ -364,7 +373,7 @@ class Service:
         rows = await jobs_of(self._journal, listed, self.account, self._now, upstream.watcher.publish)
         for job in await self._journal.newest(self.account, LISTED):
             if job.status != NOT_CREATED:
-                rows.setdefault(job.public_id, job)
+                rows.setdefault(job.task_id or job.id, job)
         if trouble is not None and not rows:
             raise trouble  # to find nothing where nobody could be asked is no answer
         wanted = [job for job in rows.values() if _matches(job, status)]
@@ -470,21 +479,6 @@ class Service:
             await upstream.keeper.ensure()
         upstream.watcher.nudge()
         upstream.archive.nudge()
-
-
-def bare_id(given: str) -> str:
-    """Return the id in `given`, which may be an id or one of our resource URIs.
-
-    Raises:
-        InvalidInput: It cannot be an id.
-    """
-    text = given.strip().strip("\"'`").removeprefix("avm://tasks/").removesuffix("/video")
-    odd = any(ch.isspace() or not ch.isprintable() or ch in "/\\?#%" for ch in text)
-    if not text or len(text) > 200 or odd:
-        raise InvalidInput(
-            "task_id is not an id.", field="task_id", allowed="an id as a paid call or list_tasks returned it"
-        )
-    return text
 
 
 async def _soon(answer: Awaitable[T]) -> T:

@@ -314,7 +314,7 @@ class Submission:
             try:
                 self._watcher.publish(await write())
             except StateUnavailable as error:
-                logger.error("%s (%s): %s", shown.id, shown.task_id, error.message)  # noqa: TRY400 - no traceback
+                logger.error("%s (%s): %s", shown.id, shown.public_id, error.message)  # noqa: TRY400 - no traceback
                 self._watcher.publish(shown)
                 self._sending[shown.id].answered.set()
                 if self._group.cancel_scope.cancel_called:

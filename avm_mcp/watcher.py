@@ -292,14 +292,15 @@ class Watcher:
         """Ask for the list, or for one film's status, and for the rest of it only when it has ended."""
         if question.listed:
             return await self._client.tasks(urgent=question.urgent, only={job.task_id for job in jobs if job.task_id})
-        (task_id,) = (job.task_id for job in jobs)
+        (job,) = jobs
+        task_id = job.task_id
         assert task_id is not None
         try:
             status = await self._client.status(task_id, urgent=question.urgent)
             return [await self._client.task(task_id) if status in FINAL else TaskSnapshot(id=task_id, status=status)]
         except TaskNotFound:
             # Not shown is not gone: what the API shows, and for how long, is not documented.
-            logger.warning("task %s is not shown by the service", task_id)
+            logger.warning("task %s is not shown by the service", job.public_id)
             return []
 
 

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
     ("bounds",),
     ("errors", "models"),
-    ("catalog", "pacing", "config", "hosts", "cursors", "longlists", "machine", "wishes"),
+    ("catalog", "pacing", "config", "hosts", "cursors", "ids", "longlists", "machine", "wishes"),
     ("experience", "arguments", "answers", "exchange"),
     ("cadence",),
     ("client", "journal", "media"),

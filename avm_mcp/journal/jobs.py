@@ -1,12 +1,15 @@
 """Jobs in the journal: the only writer of their state, which moves forward only."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from avm_mcp import bounds
 from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable, capped
-from avm_mcp.journal.driver import Driver, Row, Transaction
+from avm_mcp.journal.driver import Driver, Transaction
+from avm_mcp.journal.rows import COLUMNS as _COLUMNS
+from avm_mcp.journal.rows import SELECT as _SELECT
+from avm_mcp.journal.rows import job_of as _job
 from avm_mcp.journal.spending import spending
 from avm_mcp.models import (
     COMPLETED,
@@ -30,8 +33,6 @@ MAX_FAILURES = 3
 FAILURE_WINDOW = 3600.0
 """After this many failures of one request within this many seconds it is not started again."""
 
-_COLUMNS = tuple(f.name for f in fields(Job))
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"  # noqa: S608 - column names of our own
 _FINAL_WORDS = ", ".join(f"'{status}'" for status in sorted(FINAL))
 
 
@@ -393,16 +394,6 @@ async def _learn(tx: Transaction, job: Job, seen: TaskSnapshot, now: float) -> N
 
 async def _one(tx: Transaction, job_id: str) -> Job:
     return _job((await tx.rows(f"{_SELECT} WHERE id = ?", job_id))[0])
-
-
-def _job(row: Row) -> Job:
-    values: dict[str, Any] = dict(row)
-    values["mine"] = bool(values["mine"])  # SQLite has no booleans
-    for name in ("credits_quoted", "credits_charged"):
-        values[name] = bounds.price(values[name])
-    paid = values["credits_quoted"] if values["credits_charged"] is None else values["credits_charged"]
-    values["credits_refunded"] = bounds.refund(bounds.price(values["credits_refunded"]), paid)
-    return Job(**values)
 
 
 def _open_status(status: str) -> str:

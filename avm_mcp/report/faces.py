@@ -202,9 +202,10 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def clipped(text: str, limit: int = PROMPT_SHOWN) -> str:
-    """Return text as one line of at most `limit` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    """Return text as one line of at most `limit` characters, without controls and what turns the direction of text."""
+    head = text[: 8 * limit]  # blanks fold into one
+    line = " ".join("".join(ch if ch.isprintable() else " " for ch in head).split())
+    return line if len(line) <= limit and head == text else line[: limit - 1] + "…"
 
 
 def standing(job: Job, progress: Progress) -> str:

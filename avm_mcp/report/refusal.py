@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from avm_mcp.errors import AvmError
+from avm_mcp.ids import is_safe
 from avm_mcp.report.faces import Face, spoken
 
 
@@ -14,8 +15,8 @@ def error_fields(error: AvmError, face: Face) -> dict[str, Any]:
         "message": error.message,
         "retryable": error.retryable,
         "charged": error.charged,
-        "next_step": face.say(error.next_step, id=error.task_id or "…"),
-        "task_id": error.task_id,
+        "next_step": face.say(error.next_step, id=_id(error) or "…"),
+        "task_id": _id(error),
         "retry_after": error.retry_after,
         "field": error.field,
         "allowed": _allowed(error),
@@ -29,14 +30,19 @@ def error_text(error: AvmError, face: Face) -> str:
     allowed = _allowed(error)
     if allowed is not None and not (allowed in error.message and str(error.field) in error.message):
         lines.append(f"Allowed for {error.field}: {allowed}")
-    if error.task_id is not None and error.task_id not in error.message:
-        lines.append(f"Task {error.task_id}.")
+    if (task_id := _id(error)) is not None and task_id not in error.message:
+        lines.append(f"Task {task_id}.")
     if error.retry_after is not None:
         lines.append(f"Wait {spoken(error.retry_after)} before the next try.")
-    step = face.say(error.next_step, id=error.task_id or "…")
+    step = face.say(error.next_step, id=_id(error) or "…")
     if error.charged == "no" and error.task_id is None and "nothing" not in f"{error.message} {step}".lower():
         lines.append("Nothing was started or charged.")
     return "\n".join([*lines, f"Next: {step}"])
+
+
+def _id(error: AvmError) -> str | None:
+    """Return the id that it is about, where that can be shown: an odd one is what somebody gave, and no task's."""
+    return error.task_id if error.task_id is not None and is_safe(error.task_id) else None
 
 
 def _allowed(error: AvmError) -> str | None:
