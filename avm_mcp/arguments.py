@@ -34,6 +34,9 @@ ENOUGH = 10**9
 LONGEST_WORD = 100
 """Characters of what may be one of a few words; a longer text is none, and is not looked at."""
 
+LONGEST_LIST = 12 * catalog.MAX_SEGMENTS * catalog.MAX_PROMPT_CHARS
+"""Characters of a list that is written as text; a character takes at most twelve in it."""
+
 _NOTHING = frozenset({"", "null", "none", "undefined", "nil"})
 """Words that models send where they mean to leave something out."""
 
@@ -269,12 +272,11 @@ def read(tool: str, given: Mapping[str, Any]) -> Arguments:
     """
     parameters = {p.name: p for p in PARAMETERS[tool]}
     others = [str(name) for name in given if name not in parameters]
-    ignored = [name for name in others if not parameters or name in HOST_ARGUMENTS]
     for name in others:
-        if name not in ignored:
+        if parameters and name not in HOST_ARGUMENTS:
             raise unknown(tool, name, list(parameters))
-    if ignored:
-        logger.info("%s: ignored what the host added: %s", tool, ", ".join(quoted(name, 40) for name in ignored[:20]))
+    if others:
+        logger.info("%s: ignored what the host added: %s", tool, ", ".join(quoted(name, 40) for name in others[:20]))
     values: dict[str, Any] = {}
     normalized: dict[str, Any] = {}
     for name, parameter in parameters.items():
@@ -289,15 +291,20 @@ def read(tool: str, given: Mapping[str, Any]) -> Arguments:
     return Arguments(tool, values, normalized)
 
 
+def _is_nothing(raw: object) -> bool:
+    """Return whether something is meant to be left out."""
+    return raw is None or (isinstance(raw, str) and raw.strip()[:LONGEST_WORD].lower() in _NOTHING)
+
+
 def _same(raw: object, value: object) -> bool:
     """Return whether a value is what was sent; leaving something out is not worth a word."""
-    if raw is None or (isinstance(raw, str) and raw.strip().lower() in _NOTHING):
+    if _is_nothing(raw):
         return True
     return (raw.strip() if isinstance(raw, str) else raw) == value and isinstance(raw, bool) == isinstance(value, bool)
 
 
 def _understood(tool: str, parameter: Parameter, raw: object) -> Any:
-    if raw is None or (isinstance(raw, str) and raw.strip().lower() in _NOTHING):
+    if _is_nothing(raw):
         if parameter.required:
             allowed = _either(parameter.words) if parameter.words else parameter.about
             end = "" if allowed.endswith(".") else "."
@@ -370,7 +377,7 @@ def _whole(parameter: Parameter, raw: object) -> int:
         number = raw
     elif isinstance(raw, float) and raw.is_integer():
         number = int(raw)
-    elif isinstance(raw, str):
+    elif isinstance(raw, str) and len(raw) <= LONGEST_WORD:
         unit = r"(?:s|sec|secs|second|seconds|credits?)?"
         match = re.fullmatch(rf"([+-]?\d{{1,9}})(?:\.0+)?\s*{unit}", raw.strip().lower())
         number = int(match[1]) if match else None
@@ -396,21 +403,22 @@ def _prompts(parameter: Parameter, raw: object) -> list[str]:
     items: object = raw
     if isinstance(raw, str):
         items = [raw]
-        if raw.strip().startswith("["):
+        if raw.lstrip()[:1] == "[" and len(raw) <= LONGEST_LIST:
             try:
                 items = json.loads(raw)
             except (ValueError, RecursionError):
                 items = [raw]
     if not isinstance(items, list | tuple):
         raise InvalidInput(f"{name} is not a list.", field=name, allowed="a list of 1 to 6 strings")
-    prompts = [_text(parameter, item) for item in cast("list[object]", items)]
-    if not prompts or len(prompts) > catalog.MAX_SEGMENTS:
+    if not items or len(cast("list[object]", items)) > catalog.MAX_SEGMENTS:
         raise InvalidInput(
-            f"{name} has {len(prompts)} items; 1 to {catalog.MAX_SEGMENTS} are allowed, five seconds each.",
+            f"{name} has {len(cast('list[object]', items))} items; 1 to {catalog.MAX_SEGMENTS} are allowed,"
+            " five seconds each.",
             field=name,
             allowed=f"1 to {catalog.MAX_SEGMENTS} strings",
-            next_step="join prompts until six are left, or make two videos." if prompts else None,
+            next_step="join prompts until six are left, or make two videos." if items else None,
         )
+    prompts = [_text(parameter, item) for item in cast("list[object]", items)]
     if not all(prompts):
         raise InvalidInput(f"{name} has an empty item.", field=name, allowed="text for each five seconds")
     return prompts

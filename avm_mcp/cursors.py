@@ -7,6 +7,9 @@ from typing import Any
 from avm_mcp.errors import InvalidInput
 from avm_mcp.models import Job
 
+LONGEST = 2_000
+"""Characters of a cursor; an id of the service's takes most of them."""
+
 
 def place(job: Job) -> tuple[float, str]:
     """Return a job's place in a list: one page begins below where the last one ended, whatever came in between."""
@@ -25,10 +28,12 @@ def read(cursor: str) -> tuple[float, str]:
         InvalidInput: It is not one of ours.
     """
     try:
+        if len(cursor) > LONGEST:
+            raise ValueError("longer than any of ours")
         raw: Any = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         created, task_id = raw
         return (float(created), str(task_id))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InvalidInput(
             "cursor is not one of ours.", field="cursor", allowed="next_cursor of the previous page, or nothing"
         ) from None

@@ -3,6 +3,9 @@
 from avm_mcp import bounds
 from avm_mcp.errors import InvalidInput, quoted
 
+LONGEST = 300
+"""Characters of what is looked at: an id of ours or the service's, and what a URI adds to it."""
+
 
 def bare_id(given: str) -> str:
     """Return the id in `given`, which may be an id or one of our resource URIs.
@@ -10,9 +13,9 @@ def bare_id(given: str) -> str:
     Raises:
         InvalidInput: It cannot be an id.
     """
-    text = given.strip().strip("\"'`").removeprefix("avm://tasks/").removesuffix("/video")
+    text = given[:LONGEST].strip().strip("\"'`").removeprefix("avm://tasks/").removesuffix("/video")
     odd = any(ch.isspace() or not ch.isprintable() or ch in "/\\?#%" for ch in text)
-    if not text or len(text) > 200 or odd:
+    if not text or len(text) > 200 or len(given) > LONGEST or odd:
         raise InvalidInput(
             "task_id is not an id.", field="task_id", allowed="an id as a paid call or list_tasks returned it"
         )

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from avm_mcp import catalog
 from avm_mcp.arguments import KEEP_SHAPE, Arguments
 from avm_mcp.errors import InvalidInput
-from avm_mcp.media import Picture, matches_shape, read_picture
+from avm_mcp.media import Aside, Picture, matches_shape, read_picture
 from avm_mcp.models import ImageInput, VideoRequest
 from avm_mcp.service import Found
 
@@ -41,6 +42,15 @@ def video_request(
     _same_shape(picture, given["aspect_ratio"])
     prompts = (given["prompt"],) if given["prompt"] else ()
     return VideoRequest(given["model"], given["duration"], prompts, None, image, given["take"]), picture
+
+
+async def request_read_aside(
+    tool: str, given: Arguments, *, folders: Sequence[Path], paths_allowed: bool, aside: Aside
+) -> tuple[VideoRequest, Picture | None]:
+    """Return what `video_request` does; a picture that has to be read is read beside the event loop."""
+    work = partial(video_request, tool, given, folders=folders, paths_allowed=paths_allowed)
+    start = str(given.values.get("image") or "")[:8].lower()
+    return work() if not start or start.startswith(("http://", "https://")) else await aside(work)
 
 
 def noted(found: Found, picture: Picture | None, given: Arguments) -> Found:

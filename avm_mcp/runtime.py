@@ -27,7 +27,7 @@ from avm_mcp.exchange import phases
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
 from avm_mcp.machine import Machine, this_machine
-from avm_mcp.media import Resolver, default_input_folders, look_up, unwritable
+from avm_mcp.media import Aside, Resolver, Threads, default_input_folders, look_up, unwritable
 from avm_mcp.pacing import MAX_RETRY_AFTER, Want
 from avm_mcp.prices import Prices
 from avm_mcp.recovery import Recovery
@@ -49,6 +49,7 @@ class Runtime:
         transport, film_transport: How HTTP leaves; the network when left out.
         resolver: How the file host's name is looked up; the system's way when left out.
         paths_allowed: False where callers are on another machine: then pictures come by link only.
+        aside: How pictures are read without keeping the event loop; in threads when left out.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class Runtime:
         film_transport: httpx2.AsyncBaseTransport | None = None,
         resolver: Resolver = look_up,
         paths_allowed: bool = True,
+        aside: Aside | None = None,
     ) -> None:
         self.settings = settings
         self.paths_allowed = paths_allowed
+        self.aside: Aside = aside or Threads()
         self._now = now
         self._machine = machine or this_machine()
         self._transport = transport

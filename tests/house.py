@@ -13,6 +13,7 @@ from mcp.shared.memory import create_client_server_memory_streams
 from mcp.types import CallToolResult, Implementation
 
 from avm_mcp.config import Settings
+from avm_mcp.media import Aside, inline
 from avm_mcp.runtime import Runtime
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.server import build_server
@@ -98,6 +99,7 @@ class House:
         *,
         link: Link | None = None,
         paths_allowed: bool = True,
+        aside: Aside = inline,
         now: Callable[[], float] | None = None,
         **more: str,
     ) -> Runtime:
@@ -111,6 +113,7 @@ class House:
             film_transport=StreamingASGITransport(self.app, link=link),
             resolver=self.names,
             paths_allowed=paths_allowed,
+            aside=aside,
         )
 
     async def grown_up(self) -> "House":

@@ -15,7 +15,7 @@ from avm_mcp.cli.terminal import Terminal
 from avm_mcp.errors import AvmError
 from avm_mcp.models import UNKNOWN, Job, VideoRequest
 from avm_mcp.report import Report
-from avm_mcp.requests import noted, video_request
+from avm_mcp.requests import noted, request_read_aside
 from avm_mcp.runtime import Runtime
 from avm_mcp.service import Beat, Found
 from avm_mcp.watcher import Progress
@@ -88,7 +88,9 @@ class Session:
     async def _film(self, given: Arguments) -> int:
         image, folders = _typed(given.values.get("image"), self._runtime.input_folders)
         typed = Arguments(given.tool, {**given.values, "image": image}, given.normalized) if image else given
-        request, picture = video_request(given.tool, typed, folders=folders, paths_allowed=True)
+        request, picture = await request_read_aside(
+            given.tool, typed, folders=folders, paths_allowed=True, aside=self._runtime.aside
+        )
         consent, cap = await self._asked(request, given["max_credits"])
         if consent is False:
             self._terminal.note("Not started, nothing charged.")

@@ -1,5 +1,6 @@
 """Pictures in, films out."""
 
+from avm_mcp.media.aside import Aside, Threads, inline
 from avm_mcp.media.boxes import film_whole
 from avm_mcp.media.defaults import default_input_folders
 from avm_mcp.media.failures import FilmCut, FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
@@ -14,6 +15,7 @@ from avm_mcp.media.targets import unwritable
 __all__ = [
     "MAX_FILM_BYTES",
     "MAX_PICTURE_BYTES",
+    "Aside",
     "FilmCut",
     "FilmError",
     "FilmGone",
@@ -25,10 +27,12 @@ __all__ = [
     "Ratio",
     "Resolver",
     "SavedFilm",
+    "Threads",
     "default_input_folders",
     "film_name",
     "film_present",
     "film_whole",
+    "inline",
     "look_up",
     "matches_shape",
     "read_picture",

@@ -20,9 +20,10 @@ from avm_mcp import arguments, report
 from avm_mcp.arguments import Arguments
 from avm_mcp.errors import AvmError, Internal
 from avm_mcp.hosts import HOSTS, Host
+from avm_mcp.media import Aside
 from avm_mcp.models import COMPLETED, Job
 from avm_mcp.report import MODEL_FACE, Place, Report
-from avm_mcp.requests import noted, video_request
+from avm_mcp.requests import noted, request_read_aside
 from avm_mcp.service import Found, Service
 from avm_mcp.tools.calls import BRIEF_WAIT, Call, client_name
 from avm_mcp.tools.published import PUBLISHED
@@ -46,6 +47,8 @@ class Backend(Protocol):
     def paths_allowed(self) -> bool: ...
     @property
     def published_settings(self) -> Mapping[str, int]: ...
+    @property
+    def aside(self) -> Aside: ...
 
 
 Handler = Callable[[Arguments, Call], Awaitable[CallToolResult | InputRequiredResult]]
@@ -109,8 +112,12 @@ class Desk:
 
     async def _paid(self, given: Arguments, call: Call) -> CallToolResult | InputRequiredResult:
         backend = self._backend
-        request, picture = video_request(
-            given.tool, given, folders=backend.input_folders, paths_allowed=backend.paths_allowed
+        request, picture = await request_read_aside(
+            given.tool,
+            given,
+            folders=backend.input_folders,
+            paths_allowed=backend.paths_allowed,
+            aside=backend.aside,
         )
         consent: bool | None = None
         began, cap = anyio.current_time(), given["max_credits"]

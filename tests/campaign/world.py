@@ -40,6 +40,7 @@ import avm_mcp.runtime
 import avm_mcp.submission
 from avm_mcp.config import Settings
 from avm_mcp.journal import open_journal
+from avm_mcp.media import inline
 from avm_mcp.media.partials import Partial
 from avm_mcp.runtime import Runtime
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
@@ -279,6 +280,7 @@ class Process:
             transport=self.wire,
             film_transport=self.wire,
             resolver=_resolve,
+            aside=inline,
         )
         async with runtime:
             self.desk = Desk(runtime)
