@@ -19,6 +19,7 @@ from avm_mcp.web.access import Access
 from avm_mcp.web.bodies import MAX_BODY, Bodies
 from avm_mcp.web.connections import GRACE, Places, Server, among, descriptors
 from avm_mcp.web.logs import limit_logs
+from avm_mcp.web.messages import Messages
 
 MAX_HEADERS = 32_768
 """Bytes of a request's headers."""
@@ -54,7 +55,7 @@ def build_app(runtime: Runtime, *, host: str = "127.0.0.1") -> ASGIApp:
     )
     settings = runtime.settings
     return Access(
-        Bodies(app),
+        Bodies(Messages(app)),
         host=host,
         hosts=settings.AVM_ALLOWED_HOSTS,
         origins=settings.AVM_ALLOWED_ORIGINS,
