@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 # that run in real time.
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: coverage docs manifests bundle validate wheels picture snapshot all demo test test-fast hosts frameworks check fix bench campaign clean
+.PHONY: converters coverage docs manifests bundle validate wheels picture snapshot all demo test test-fast hosts frameworks check fix bench campaign clean
 all: check test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -20,10 +20,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)        ## the main job, with no key: three films from the sandbox
 	$(BIN)/avm demo
 
-test: $(STAMP)        ## every test, on up to four cores
+test: $(STAMP) converters ## every test, on up to four cores
 	@$(BIN)/pytest $(SPREAD)
 
-coverage: $(STAMP)    ## every test, slower, with branch coverage of the package in .coverage.txt
+converters: $(STAMP)  ## what turns our schemas into those of models, in Python; installs under .hosts/
+	@$(PYTHON) tests/hosts/install.py converters
+
+coverage: $(STAMP) converters ## every test, slower, with branch coverage of the package in .coverage.txt
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage run -m pytest; code=$$?; \
 	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report > .coverage.txt; exit $$code
@@ -37,7 +40,7 @@ hosts: $(STAMP)       ## real MCP hosts against the real server; installs them u
 
 frameworks: $(STAMP)  ## the examples of docs/frameworks.md, and what their models saw; installs under .hosts/
 	$(PYTHON) tests/hosts/install.py frameworks
-	AVM_FRAMEWORKS=1 $(BIN)/pytest -rP tests/frameworks
+	AVM_FRAMEWORKS=1 $(BIN)/pytest -rP tests/frameworks tests/converters
 
 check: $(STAMP)       ## formatting, lint, types, the packaged snapshot
 	$(BIN)/ruff format --check .

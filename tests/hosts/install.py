@@ -1,4 +1,4 @@
-"""Install under `.hosts/` what `make hosts` or `make frameworks` needs: Node with its packages, virtual environments.
+"""Install under `.hosts/` what a make target needs: Node with its packages, virtual environments.
 
 Standard library only. What is already there as asked for is left alone.
 """
@@ -12,9 +12,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 HOSTS = HERE.parents[1] / ".hosts"
+NODE = HERE / "node.txt"
+CONVERTERS = sorted((HERE.parent / "converters" / "requirements").glob("*.txt"))
 WANTED = {
-    "hosts": [HERE / "node.txt", *sorted((HERE / "requirements").glob("*.txt"))],
-    "frameworks": [HERE / "node.txt", *sorted((HERE.parent / "frameworks" / "requirements").glob("*.txt"))],
+    "hosts": [NODE, *sorted((HERE / "requirements").glob("*.txt"))],
+    "frameworks": [NODE, *CONVERTERS, *sorted((HERE.parent / "frameworks" / "requirements").glob("*.txt"))],
+    "converters": CONVERTERS,
 }
 
 
@@ -47,11 +50,13 @@ def _install_node_packages() -> None:
 
 
 def main(*names: str) -> None:
-    """Install for the tests that are named: hosts, frameworks."""
+    """Install for the tests that are named: hosts, frameworks, converters."""
     HOSTS.mkdir(exist_ok=True)
-    for wanted in dict.fromkeys(path for name in names for path in WANTED[name]):
-        _install_venv(wanted)
-    _install_node_packages()
+    wanted = dict.fromkeys(path for name in names for path in WANTED[name])
+    for path in wanted:
+        _install_venv(path)
+    if NODE in wanted:
+        _install_node_packages()
 
 
 if __name__ == "__main__":
