@@ -26,7 +26,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from avm_mcp.front.answers import NOTHING_KNOWN, Front, Snapshot
+from avm_mcp.front.answers import Front, Snapshot
 from avm_mcp.front.wire import Stream, Wire
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.json")  # noqa: PTH118, PTH120 - pathlib costs 7 ms
@@ -61,9 +61,7 @@ def attach() -> None:
         source, sink = _moved()
     except OSError:
         return
-    front = Front(Snapshot(NOTHING_KNOWN, ""))
-    front.stop()
-    _wired(front, source, sink).answer()
+    _wired(Front(None), source, sink).answer()
 
 
 def _wired(front: Front, source: int, sink: int) -> Wire:

@@ -32,22 +32,20 @@ class Snapshot:
         return None if label is None else dumped(self._results[label]).replace(*self._threshold)
 
 
-NOTHING_KNOWN: Mapping[str, Any] = {"handshake": {}, "modern": (), "answers": {"": {}}, "results": {}}
-"""The content of a snapshot that answers nothing."""
-
-
 class Front:
     """Takes the client's bytes, answers what it can, and keeps the rest: no threads, no descriptors.
+
+    Without a snapshot it is stopped from the beginning.
 
     `lead` ends with the request that opened the connection, where that was answered here; `rest` is what came
     behind it. The SDK is to be shown both, and its answer to the opening, `opening`, is to be dropped.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot | None) -> None:
         self.lead = bytearray()
         self.rest = bytearray()
         self.opening: bytes | None = None
-        self.stopped = False
+        self.stopped = snapshot is None
         self._snapshot = snapshot
         self._revision = ""
         self._begun = bytearray()
@@ -91,35 +89,35 @@ class Front:
 
     def _decided(self, line: bytes) -> tuple[bytes, bool]:
         """Return the answer to a line, if one is known, and whether this was the last that is looked at."""
-        message = read(line)
-        if message is None:
+        message, snapshot = read(line), self._snapshot
+        if message is None or snapshot is None:
             return b"", True
         if "id" not in message:
             return b"", False
         if self.opening is None:
-            answer = self._open(message)
+            answer = self._open(message, snapshot)
             return answer, not answer
         if message["method"] == "initialize":
             return b"", True
-        return self._answer(message), False
+        return self._answer(message, snapshot), False
 
-    def _open(self, message: Mapping[str, Any]) -> bytes:
+    def _open(self, message: Mapping[str, Any], snapshot: Snapshot) -> bytes:
         """Answer the first request, which decides the era of the connection."""
         params = message.get("params", NOTHING)
         if message["method"] != "initialize":
-            self._revision = enveloped(params, self._snapshot.modern)
+            self._revision = enveloped(params, snapshot.modern)
         elif introduces(params):
-            handshake = self._snapshot.handshake
+            handshake = snapshot.handshake
             self._revision = handshake.get(params["protocolVersion"], handshake["*"])
-        return self._answer(message) if self._revision else b""
+        return self._answer(message, snapshot) if self._revision else b""
 
-    def _answer(self, message: Mapping[str, Any]) -> bytes:
+    def _answer(self, message: Mapping[str, Any], snapshot: Snapshot) -> bytes:
         method, params = message["method"], message.get("params", NOTHING)
-        if self._revision in self._snapshot.modern:
+        if self._revision in snapshot.modern:
             plain = enveloped(params, [self._revision]) != ""
         else:
             plain = method == "initialize" or is_bare(params)
-        result = self._snapshot.result(self._revision, method) if plain else None
+        result = snapshot.result(self._revision, method) if plain else None
         if result is None:
             return b""
         return f'{{"jsonrpc":"2.0","id":{dumped(message["id"])},"result":{result}}}\n'.encode()

@@ -2,11 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from tests.e2e.test_front_process import BOTH, INITIALIZED, ON, host, request
+from tests.e2e.test_front_process import BOTH, INITIALIZED, ON, environ, host, request
 from tests.snapshot import initialize
 
 pytestmark = pytest.mark.process
@@ -113,3 +115,21 @@ def test_pipes_that_do_not_block_are_waited_for(tmp_path, fast):
         client.send(request("tools/list", 1))
         assert client.hear()[0]["id"] == 1
         assert json.dumps(client.end()[:2]) == "[0, []]"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a terminal of POSIX")
+def test_at_a_terminal_too(tmp_path):
+    """Who tries it by hand sees what was wrong; Ctrl-D ends it."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    pipes = {"stdin": theirs, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-m", "avm_mcp"], env=environ(tmp_path, ON), **pipes) as process:
+        os.close(theirs)
+        os.write(ours, json.dumps(initialize("2025-11-25")).encode() + b"\nhello\n")
+        assert process.stdout is not None
+        told = [json.loads(process.stdout.readline()) for _ in range(2)]
+        assert sorted(str(answer["id"]) for answer in told) == ["0", "None"]
+        os.write(ours, b"\x04")
+        assert process.wait(20) == 0
+    os.close(ours)
