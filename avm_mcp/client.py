@@ -31,6 +31,7 @@ from avm_mcp.errors import (
 )
 from avm_mcp.exchange import exchange, phases
 from avm_mcp.models import Accepted, Account, Quote, TaskList, TaskSnapshot, TaskStatus
+from avm_mcp.redaction import Redaction
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,6 @@ NEVER_SENT = (
 
 MAX_ANSWER_BYTES = 64_000_000
 """A longer answer is not read: the longest known one is the list of all tasks."""
-
-SHORTEST_SECRET = 8
-"""Characters; a shorter key, such as the sandbox's, is a word that answers may hold by chance."""
 
 SANDBOX_HEADER = "X-AVM-Sandbox-Speed"
 """Our sandbox says in this header how many times faster than the real API it runs; the real API has no such header."""
@@ -106,7 +104,7 @@ class AvmClient:
         self._base = base_url.rstrip("/") + "/api/v1"
         self._real = urlsplit(base_url).hostname == REAL_HOST
         self._http = http
-        self._key = api_key
+        self._redaction = Redaction(api_key)
         self._headers = {"key": api_key, "User-Agent": user_agent, "Accept": "application/json"}
         self._allowance = allowance
         self._closed = closed
@@ -297,8 +295,7 @@ class AvmClient:
             timeout=timeout,
             most=MAX_ANSWER_BYTES,
         )
-        if len(self._key) >= SHORTEST_SECRET:  # should the service ever send the key back, it ends here (P5)
-            parts = parts.replace(self._key.encode(), b"[key]")
+        parts = await self._redaction.body(parts)  # should the key ever be sent back, it ends here (P5)
         speed = response.headers.get(SANDBOX_HEADER)
         if speed is not None and not self._real:
             self.sandbox_speed = _positive(speed)
@@ -306,7 +303,8 @@ class AvmClient:
             self.clock_skew = date - self._now()
         data = await longlists.parse(parts)
         text = parts[:PAGE_READ].decode("utf-8", "replace") if data is None else ""
-        return Answer(response.status_code, response.headers, data, len(parts), text)
+        headers_shown = self._redaction.headers(response.headers)
+        return Answer(response.status_code, headers_shown, data, len(parts), text)
 
     def _error(self, endpoint: Endpoint, answer: Answer) -> AvmError:
         return error_of(endpoint, answer, self._now())

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bounds",),
     ("errors", "models"),
     ("catalog", "pacing", "config", "hosts", "cursors", "ids", "longlists", "machine", "wishes"),
-    ("experience", "arguments", "answers", "exchange"),
+    ("experience", "arguments", "answers", "exchange", "redaction"),
     ("cadence",),
     ("client", "journal", "media"),
     ("watcher", "archive", "prices", "consent", "patience", "keeper"),
@@ -64,7 +64,7 @@ NEVER: Mapping[tuple[str, str], str] = {
 # One door per library: the rooms, or the one module, that may import it.
 DOORS: Mapping[str, tuple[str, ...]] = {
     # archive only names the type of the pool that it hands on to media
-    "httpx2": ("answers", "client", "exchange", "media", "runtime", "archive"),
+    "httpx2": ("answers", "redaction", "client", "exchange", "media", "runtime", "archive"),
     "httpx": (),
     "requests": (),
     "urllib.request": ("media/proxies",),  # only to read which proxies there are
