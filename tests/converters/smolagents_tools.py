@@ -17,7 +17,7 @@ def adapted(tool: dict[str, Any]) -> Any:
 def inputs(tool: dict[str, Any]) -> Any:
     made = adapted(tool)
     validate_tool_arguments(made, tool["calls"][-1])  # all filled in
-    return {"type": "object", "properties": made.inputs}
+    return {"type": "object", "properties": made.inputs, "required": list(made.inputs)}
 
 
 def told_to_the_model(tool: dict[str, Any]) -> Any:
