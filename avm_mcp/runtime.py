@@ -23,6 +23,7 @@ from avm_mcp.adoption import Adoption
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
 from avm_mcp.config import LOOPBACK, SANDBOX_KEY, Settings
+from avm_mcp.errors import StateUnavailable
 from avm_mcp.exchange import phases
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
@@ -170,14 +171,22 @@ class Runtime:
 
         # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.
         lines = {urgent: (anyio.Lock(), secrets.token_hex(8)) for urgent in (True, False)}
+        failed: tuple[float, StateUnavailable] | None = None
 
         async def allowance(urgent: bool) -> None:
+            nonlocal failed
             began = anyio.current_time()
             line, name = lines[urgent]
             async with line:
+                if failed is not None and failed[0] > began:  # who stood behind it has waited as long as it has
+                    raise StateUnavailable(failed[1].message, next_step=failed[1].next_step)
                 while True:
                     want = Want(account, urgent, anyio.current_time() - began, name)
-                    wait = await journal.take_token(egress, journal.clock(), want)
+                    try:
+                        wait = await journal.take_token(egress, journal.clock(), want)
+                    except StateUnavailable as error:
+                        failed = anyio.current_time(), error
+                        raise
                     if wait <= 0:
                         return
                     await anyio.sleep(wait)  # others take from the same bucket, so this is only true for the moment

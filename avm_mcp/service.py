@@ -23,6 +23,7 @@ from avm_mcp.errors import (
     InvalidInput,
     NotCancellable,
     NotConfigured,
+    StateUnavailable,
     TaskNotFound,
     UpstreamUnavailable,
 )
@@ -366,7 +367,8 @@ class Service:
             listed = await _soon(upstream.watcher.listed())
         except AvmError as error:
             trouble, listed = error, TaskList((), whole=False)
-            notes.append(f"The service could not be asked. {error.message} This is what is known here.")
+            why = "was not asked" if isinstance(error, StateUnavailable) else "could not be asked"
+            notes.append(f"The service {why}. {error.message} This is what is known here.")
         if listed.left_out:
             told = len(listed) + listed.left_out
             notes.append(f"The service lists {told:,} tasks; its newest {len(listed):,} are looked at here.")

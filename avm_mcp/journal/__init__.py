@@ -15,7 +15,7 @@ from avm_mcp.journal.jobs import FILE_LIFE, Jobs, Limits, Reservation
 from avm_mcp.journal.questions import Questions
 from avm_mcp.journal.shared import Shared
 from avm_mcp.journal.spending import Sums
-from avm_mcp.journal.sqlite import DAMAGED, SqliteDriver
+from avm_mcp.journal.sqlite import DAMAGED, START_PATIENCE, SqliteDriver
 from avm_mcp.machine import Machine, this_machine
 
 __all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "open_journal"]
@@ -167,6 +167,7 @@ def _set_aside(path: Path, now: float) -> Path:
 
 async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False) -> SqliteDriver:
     driver = SqliteDriver(path)
+    patience, driver.patience = driver.patience, START_PATIENCE
     try:
         await driver.start()
         await _migrate(driver, moment.now)
@@ -178,6 +179,7 @@ async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False)
     except BaseException:
         driver.close()
         raise
+    driver.patience = patience
     return driver
 
 

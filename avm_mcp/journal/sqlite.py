@@ -20,8 +20,12 @@ from avm_mcp.journal.driver import Row
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
-"""Seconds to wait for other processes' locks before saying that the state is unavailable."""
+PATIENCE = 2.5
+"""Seconds to wait for other processes' locks before saying that the state is unavailable: a submit has to answer within
+three."""
+
+START_PATIENCE = 10.0
+"""The same while a journal is opened, when nobody waits for an answer: without it there would be no durable state."""
 
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 DAMAGED = "damage"
@@ -35,6 +39,7 @@ class SqliteDriver:
         self.path = path
         self.durable = path is not None
         self.journal_mode = "memory"
+        self.patience = PATIENCE
         self._writer = anyio.Lock()
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._connection = _connected(path)
@@ -58,7 +63,7 @@ class SqliteDriver:
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator["SqliteTransaction"]:
         # Counted from here: in a crowd behind others' lock, each would otherwise begin its wait after all before it.
-        give_up = anyio.current_time() + PATIENCE
+        give_up = anyio.current_time() + self.patience
         async with self._writer:
             await self._patiently("BEGIN IMMEDIATE", give_up=give_up)
             # From here on nothing waits, unless COMMIT must: a cancellation cannot fall between two statements.
@@ -87,13 +92,13 @@ class SqliteDriver:
             self._connection.execute("ROLLBACK")
 
     async def _patiently(self, sql: str, *values: object, give_up: float | None = None) -> list[Row]:
-        give_up = give_up or anyio.current_time() + PATIENCE
+        give_up = give_up or anyio.current_time() + self.patience
         while True:
             try:
                 return self._translated(lambda: _fetched(self._connection, sql, values))
             except _Busy:
                 if anyio.current_time() > give_up:
-                    raise StateUnavailable(f"Other processes have held the journal {self.path} too long.") from None
+                    raise _held(self.path) from None
                 await anyio.sleep(0.002 + 0.02 * self._rng.random())
 
     def _translated(self, work: Callable[[], T]) -> T:
@@ -130,6 +135,14 @@ class _Busy(Exception):
 
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _held(path: Path | None) -> StateUnavailable:
+    return StateUnavailable(
+        f"Other programs have held the state file {path} too long.",
+        next_step="repeat the {call} in a minute; nothing was started. If it stays so, {model:tell the user that }a"
+        " backup, a file scanner or another program keeps that file locked.",
+    )
 
 
 def _damaged(what: object) -> StateUnavailable:

@@ -507,13 +507,13 @@ async def test_a_lock_is_waited_for(tmp_path: Path, journal: Journal) -> None:
     other.execute("BEGIN IMMEDIATE")
 
     async def let_go() -> None:
-        await anyio.sleep(5)
+        await anyio.sleep(2)
         other.execute("COMMIT")
 
     async with anyio.create_task_group() as group:
         group.start_soon(let_go)
         assert not (await reserve(journal, draft())).duplicate
-        assert anyio.current_time() >= 5
+        assert anyio.current_time() >= 2
     other.close()
 
 
@@ -533,7 +533,7 @@ async def test_but_not_for_ever_and_then_nothing_is_written(tmp_path: Path, jour
 async def test_a_cancelled_wait_leaves_nothing_behind(tmp_path: Path, journal: Journal) -> None:
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with anyio.move_on_after(3) as waiting:
+    with anyio.move_on_after(1) as waiting:
         await reserve(journal, draft())
     assert waiting.cancelled_caught
     other.execute("ROLLBACK")
