@@ -89,7 +89,7 @@ class Adoption:
     async def _take_over(self, rows: Sequence[TaskSnapshot], *, mine: bool) -> None:
         """Add the last day's tasks. After damage it is not known which were started here, so all count, for the cap."""
         now = self._now()
-        service_now = now + (self._client.clock_skew or 0.0)
+        service_now = self._client.clock.at_least()
         for row in rows:
             if row.created_at is None or service_now - row.created_at.timestamp() > DAY:
                 continue

@@ -1,19 +1,27 @@
-"""Finished films onto the user's disk, waited for or not, until they are there or their link is dead (P3)."""
+"""Finished films onto the user's disk, waited for or not, until they are there or their link is dead (P3).
+
+Whatever a try meets is taken for passing: what DNS, a proxy, a login page or a firewall says, and what the file host
+itself says of a link, for which a fresh one is asked. Only the end of the link's day is final, by the service's clock,
+which is asked once more before; and the API's own word that there is no such task, where it never told a link.
+"""
 
 import logging
+import os
 import random
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
 import httpx2
+from anyio.abc import TaskGroup
 
 from avm_mcp import pacing
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError, TaskNotFound
-from avm_mcp.journal import Journal
+from avm_mcp.journal import FILE_LIFE, Journal
 from avm_mcp.media import FilmError, FilmGone, Resolver, film_name, look_up, save_film
 from avm_mcp.models import Job
 
@@ -21,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 3
 """Films fetched side by side."""
+
+STALE_AFTER = 2
+"""Failures of any kind after which a fresh link is asked for; where the link itself was refused, it is at once."""
 
 SLOWEST_RETRY = 300.0
 """Seconds between tries at most; a link lives a day."""
@@ -31,19 +42,25 @@ REST_GAP = 30.0
 FAILED_PAUSE = 5.0
 """Seconds before the journal is read again where that failed."""
 
-LONGEST_TRY = 900.0
-"""Seconds that one try may take before it lets others go first; the next one goes on where it was."""
+LONGEST_TURN = 300.0
+"""Seconds after which a download that goes on no longer counts among those `AT_ONCE`: a slow host holds up no other."""
 
-GONE_PATIENCE = 900.0
-"""Seconds during which a file host must say nothing else than that there is no film, before it is believed: it may
-not have it yet, or a network's login page may answer in its place."""
+AT_MOST = 12
+"""Films on their way in all, the slow ones too."""
+
+LINK_GAP = 60.0
+"""Seconds between two questions for fresh links, among all processes of a state and for all films together."""
+
+END_DOUBT = 7 * 24 * 3600.0
+"""Seconds after a link's end by our clock after which it is believed though the service's clock could not be asked."""
 
 CUT_PATIENCE = 900.0
 """Seconds after completion during which a film that looks cut is not taken as it is: its host may still be writing it,
 or something on the way may keep half of it. It is, so long before its link dies."""
 
-URL_PATIENCE = 3600.0
-"""Seconds after completion during which a link that is missing from the answer may still appear."""
+DENIED_PATIENCE = 3600.0
+"""Seconds during which the API itself must say nothing else than that there is no such task, before a film of which it
+never told a link is given up."""
 
 
 class Archive:
@@ -51,7 +68,7 @@ class Archive:
 
     Args:
         journal: Says which films are wanted, and learns what became of them.
-        client: Asked again for a link that was missing.
+        client: Asked for links that were missing or refused, and for the time.
         http: A pool without the API key: the file host is not the API.
         folder: Where films go.
         base_url: Origin of the API; the one host that may be private, for the sandbox.
@@ -87,11 +104,15 @@ class Archive:
         self._resolver = resolver
         self._notice = notice
         self._nudged = anyio.Event()
-        self._busy: set[str] = set()
+        self._busy: dict[str, float] = {}  # since when
         self._tries: dict[str, int] = {}
         self._due: dict[str, float] = {}
-        self._denied: dict[str, float] = {}
-        self._places = anyio.Semaphore(AT_ONCE)
+        self._stale: set[str] = set()  # jobs whose link was refused
+        self._denied: dict[str, float] = {}  # since when the API knows no such task
+        self._asked_next = 0.0
+        self._asks = 0
+        self._answered = float("-inf")
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
 
     def nudge(self) -> None:
@@ -102,17 +123,8 @@ class Archive:
         """Save films until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
-                pause = REST_GAP
                 try:
-                    for job in await self._journal.films_wanted(self._account):
-                        wait = self._due.get(job.id, 0.0) - anyio.current_time()
-                        if job.id in self._busy:
-                            continue
-                        if wait > 0:
-                            pause = min(pause, wait)
-                            continue
-                        self._busy.add(job.id)
-                        group.start_soon(self._save, job)
+                    pause = self._start(group, await self._journal.films_wanted(self._account))
                 except AvmError as error:
                     logger.warning("films: %s", error.message)
                     pause = FAILED_PAUSE
@@ -123,11 +135,27 @@ class Archive:
                     await self._nudged.wait()
                 self._nudged = anyio.Event()
 
+    def _start(self, group: TaskGroup, wanted: Sequence[Job]) -> float:
+        """Start what is due, the first to end first, as far as there is room; return the seconds until the next."""
+        pause, now = REST_GAP, anyio.current_time()
+        for job in sorted(wanted, key=_end):
+            wait = self._due.get(job.id, 0.0) - now
+            if job.id in self._busy:
+                continue
+            turns = [since + LONGEST_TURN - now for since in self._busy.values() if since + LONGEST_TURN > now]
+            if wait <= 0 and (len(turns) >= AT_ONCE or len(self._busy) >= AT_MOST):
+                wait = min(turns, default=REST_GAP)
+            if wait > 0:
+                pause = min(pause, wait)
+                continue
+            self._busy[job.id] = now
+            group.start_soon(self._save, job)
+        return pause
+
     async def _save(self, job: Job) -> None:
         """Try once; what becomes of it is in the journal, and when to try again in `_due`."""
         try:
-            async with self._places:
-                await self._try(job)
+            await self._try(job)
         except AvmError as error:
             self._later(job, None)
             logger.warning("film of %s: %s", job.public_id, error.message)
@@ -135,22 +163,20 @@ class Archive:
             self._later(job, None)
             logger.exception("film of %s: saving failed; it is tried again", job.public_id)
         finally:
-            self._busy.discard(job.id)
+            self._busy.pop(job.id, None)
             self.nudge()
 
     async def _try(self, job: Job) -> None:
+        if job.video_url is None or job.id in self._stale:
+            await self._renew()
+            job = await self._journal.find(self._account, job.id) or job
         if job.video_url is None:
-            await self._find_url(job)
+            await self._without_link(job)
             return
-        path: Path | None = None
         try:
-            with anyio.move_on_after(LONGEST_TRY):
-                path = await self.fetch(job, self.folder, take_cut=self._last_chance(job))
+            path = await self.fetch(job, self.folder, take_cut=self._last_chance(job))
         except FilmError as error:
             await self._failed(job, error)
-            return
-        if path is None:
-            self._later(job, None)
             return
         self._forget(job)
         if self._notice is not None:
@@ -158,7 +184,7 @@ class Archive:
 
     def _last_chance(self, job: Job) -> bool:
         """Return whether a film that looks cut is taken as it is: it has had its time, or will soon be gone."""
-        now = self._client.service_now()
+        now = self._client.clock.at_least()
         # By the job's own times, which outlive a process: where there is no keeper, none may live for so long.
         patient = now <= (job.completed_at or job.created_at) + CUT_PATIENCE
         return not patient or (job.expires_at is not None and now > job.expires_at - CUT_PATIENCE)
@@ -189,26 +215,90 @@ class Archive:
         self._changed(await self._journal.film(job, "saved", path=str(saved.path), size=saved.size, error=None))
         return saved.path
 
-    async def _find_url(self, job: Job) -> None:
-        """COMPLETED without a link: the service may add it later, so it is asked for again for a while."""
+    async def fetch_now(self, job: Job, folder: Path | None) -> Path:
+        """Save a film for a person who asks: what there is of it, by a fresh link where the known one is refused.
+
+        Raises:
+            FilmError: As `fetch`.
+        """
+        try:
+            return await self.fetch(job, folder or self.folder, take_cut=True)
+        except FilmError as error:
+            fresh = await self._fresh(job) if error.link_at_fault else None
+            if fresh is None or fresh.video_url in (None, job.video_url):
+                raise
+        return await self.fetch(fresh, folder or self.folder, take_cut=True)
+
+    async def _fresh(self, job: Job) -> Job | None:
         assert job.task_id is not None
-        with suppress(TaskNotFound):  # not shown any more: as good as an answer without a link
-            shown = await self._client.task(job.task_id, urgent=False)
-            seen = await self._journal.observed(self._account, shown, self._journal.clock())
-            if seen is not None and seen.video_url is not None:
-                self._changed(seen)
+        with suppress(AvmError):
+            shown = await self._client.task(job.task_id)
+            return await self._journal.observed(self._account, shown, self._journal.clock())
+        return None
+
+    async def _renew(self) -> None:
+        """Ask for the links that were refused or are missing, in one question, and rarely: it is allowed few."""
+        now = anyio.current_time()
+        if now < self._asked_next:
+            return
+        self._asks += 1
+        self._asked_next = now + min(LINK_GAP, 2.0**self._asks)
+        if not await self._journal.lease(f"links:{self._account}", self._name, self._journal.clock(), LINK_GAP):
+            return
+        wanted = {job.task_id: job for job in await self._journal.films_wanted(self._account)}
+        ill = [job for job in wanted.values() if job.id in self._stale or job.video_url is None]
+        heard = self._client.clock.heard
+        try:
+            await self._ask_links(ill)
+        except AvmError as error:
+            logger.info("no fresh links: %s", error.message)
+        if self._client.clock.heard > heard:  # whatever it said, it told the time
+            self._answered = anyio.current_time()
+
+    async def _ask_links(self, ill: Sequence[Job]) -> None:
+        if len(ill) > 1:
+            rows = await self._client.tasks(urgent=False, only={job.task_id for job in ill if job.task_id})
+        elif ill:
+            (job,) = ill
+            assert job.task_id is not None
+            try:
+                rows = [await self._client.task(job.task_id, urgent=False)]
+            except TaskNotFound:
+                self._denied.setdefault(job.id, anyio.current_time())
                 return
-        if self._client.service_now() > (job.completed_at or job.created_at) + URL_PATIENCE:
+        else:
+            return
+        by_task = {job.task_id: job for job in ill}
+        for row in rows:
+            if (job := by_task.get(row.id)) is None:
+                continue
+            self._denied.pop(job.id, None)
+            seen = await self._journal.observed(self._account, row, self._journal.clock())
+            if seen is not None and seen.video_url is not None:
+                self._stale.discard(job.id)
+                self._changed(seen)
+
+    async def _without_link(self, job: Job) -> None:
+        """COMPLETED without a link: the service may add it later, so it is asked for again."""
+        denied = anyio.current_time() - self._denied.get(job.id, anyio.current_time())
+        if denied > DENIED_PATIENCE or await self._over(job):
             await self._lose(job, "the service gave no link to the film")
         else:
             self._later(job, None)
 
+    async def _over(self, job: Job) -> bool:
+        """Return whether the link is dead for sure: its day is over by what the service says when it is asked now."""
+        end = _end(job)
+        if self._client.clock.at_least() <= end:
+            return False
+        await self._renew()
+        asked = anyio.current_time() - self._answered <= LINK_GAP
+        return (asked and self._client.clock.at_least() > end) or self._now() > end + END_DOUBT
+
     async def _failed(self, job: Job, error: FilmError) -> None:
-        now = self._now()
-        if error.retryable:
-            self._denied.pop(job.id, None)
-        denied = not error.retryable and now - self._denied.setdefault(job.id, now) > GONE_PATIENCE
-        if denied or (job.expires_at is not None and self._client.service_now() > job.expires_at):
+        if error.link_at_fault or self._tries.get(job.id, 0) >= STALE_AFTER:
+            self._stale.add(job.id)
+        if await self._over(job):
             await self._lose(job, error.message)
             return
         self._later(job, error.retry_after)
@@ -224,6 +314,8 @@ class Archive:
     def _forget(self, job: Job) -> None:
         for known in (self._due, self._tries, self._denied):
             known.pop(job.id, None)
+        self._stale.discard(job.id)
+        self._asks = 0
 
     def _later(self, job: Job, asked: float | None) -> None:
         tries = self._tries.get(job.id, 0) + 1
@@ -231,3 +323,8 @@ class Archive:
         # Never sooner than of our own accord, whatever is asked for, nor so late that the link may be dead.
         nominal = max(asked or 0.0, pacing.backoff(1, self._rng) * 2 ** min(tries, 10))
         self._due[job.id] = anyio.current_time() + min(SLOWEST_RETRY, nominal)
+
+
+def _end(job: Job) -> float:
+    """Return when the link is dead, by the service's clock, in seconds since 1970."""
+    return job.expires_at if job.expires_at is not None else (job.completed_at or job.created_at) + FILE_LIFE

@@ -113,10 +113,14 @@ class AvmClient:
         self._read_timeout = phases(read_timeout, connect_timeout)
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self.sandbox_speed: float | None = None
-        self.clock_skew: float | None = None
-        """Seconds that the service's clock is ahead of ours, by the `Date` of its last answer; None before one."""
+        self.clock = pacing.ServiceClock(now)
         self.answer_bytes: dict[Endpoint, int] = {}
         """How long the last good answer of an endpoint was: what is cheaper to ask is measured."""
+
+    @property
+    def clock_skew(self) -> float | None:
+        """Seconds that the service's clock is ahead of ours, by the `Date` of its last answer; None before one."""
+        return self.clock.skew
 
     def service_now(self) -> float:
         """Return the time by the service's clock, as its dates are, or by ours before its first answer."""
@@ -299,9 +303,9 @@ class AvmClient:
         speed = response.headers.get(SANDBOX_HEADER)
         if speed is not None and not self._real:
             self.sandbox_speed = _positive(speed)
-        if (date := pacing.http_date(response.headers.get("Date"))) is not None:
-            self.clock_skew = date - self._now()
         data = await longlists.parse(parts)
+        if data is not None:  # of what is no JSON, something on the way may be the author
+            self.clock.hear(response.headers.get("Date"))
         text = parts[:PAGE_READ].decode("utf-8", "replace") if data is None else ""
         headers_shown = self._redaction.headers(response.headers)
         return Answer(response.status_code, headers_shown, data, len(parts), text)

@@ -1,7 +1,8 @@
-"""How fast, how often, and whether again: pure functions, no clock and no I/O of their own."""
+"""How fast, how often, and whether again: no clock and no I/O of their own."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -71,6 +72,44 @@ def http_date(header: str | None) -> float | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+class ServiceClock:
+    """The service's clock, by the `Date` of its answers, any one of which may be wrong.
+
+    Args:
+        now: Our wall clock, seconds since 1970.
+
+    Attributes:
+        heard: How many answers have told the time.
+    """
+
+    KEPT, TRUSTED = 5, 3
+    """Answers that are remembered, and how many it takes to trust them against our own clock."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._skews: deque[float] = deque(maxlen=self.KEPT)
+        self.heard = 0
+
+    def hear(self, header: str | None) -> None:
+        """Take note of the `Date` of an answer that just came."""
+        if (date := http_date(header)) is not None:
+            self._skews.append(date - self._now())
+            self.heard += 1
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds that it was ahead of ours at the last answer; None before one."""
+        return self._skews[-1] if self._skews else None
+
+    def at_least(self) -> float:
+        """Return the earliest time that it can be: by the last answers, and by our clock while they are few.
+
+        What is over by this clock is given up, so neither one wrong `Date` nor a jump of our clock may move it ahead.
+        """
+        few = len(self._skews) < self.TRUSTED
+        return self._now() + min((*self._skews, 0.0) if few else self._skews)
 
 
 def nothing_happened(status: int, enveloped: bool) -> bool:

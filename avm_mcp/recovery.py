@@ -243,7 +243,7 @@ class Recovery:
         if self._journal.durable and self._clock() - self._journal.born > max(window, YOUNG):
             return []
         rows = await self._client.tasks()
-        earliest = self._client.service_now() - window
+        earliest = self._client.clock.at_least() - window
         ended = ((row, row.completed_at or row.created_at) for row in rows)
         return [row for row, at in ended if row.status not in FINAL or (at is not None and at.timestamp() > earliest)]
 

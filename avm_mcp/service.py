@@ -310,7 +310,7 @@ class Service:
             said.append(f"The saved file was {job.film_error}: {job.film_path}")
         elif job.film == "saved" and job.film_path is not None and not film_whole(Path(job.film_path)):
             said.append("The saved file looks cut: the service sent no more of it.")
-        watcher, now = self._upstream.watcher, self._upstream.client.service_now()
+        watcher, now = self._upstream.watcher, self._upstream.client.clock.at_least()
         if job.video_url is not None and job.expires_at is not None and now > job.expires_at:
             job = replace(job, video_url=None)
             said.append("Its link is dead: the service keeps a finished video for 24 hours.")
@@ -337,17 +337,17 @@ class Service:
                 next_step="{do} {get_task} and wait for the end." if not found.job.final else "nothing to do.",
             )
         try:
-            archive = self._upstream.archive
-            await archive.fetch(found.job, folder or archive.folder, take_cut=True)  # a person asks for what there is
+            await self._upstream.archive.fetch_now(found.job, folder)
         except FilmError as error:
-            leaf = UpstreamUnavailable if error.retryable else TaskNotFound
+            over = self._upstream.client.clock.at_least() > (found.job.expires_at or float("inf"))
+            leaf = UpstreamUnavailable if error.retryable and not over else TaskNotFound
             if isinstance(error, FilmUnwritable):
                 leaf = InvalidInput
             raise leaf(
                 f"The film of task {found.job.public_id} could not be saved: {error.message.rstrip('.')}.",
                 task_id=found.job.public_id,
                 charged=found.job.charged,
-                next_step=error.next_step,
+                next_step=error.next_step if isinstance(error, FilmUnwritable) or not over else FilmError.gone,
             ) from error
         return await self._found(await self._current(found.job))
 

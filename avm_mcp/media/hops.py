@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 import anyio
 import httpx2
 
+from avm_mcp.exchange import bounded, whole
 from avm_mcp.media.failures import FilmGone, FilmRefused, FilmUnavailable
 from avm_mcp.media.links import NotPublic, check_public_host, literal_address, public_addresses
 from avm_mcp.media.proxies import proxied
@@ -28,7 +29,7 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Looks a host and port up, and returns its addresses."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_GONE = frozenset({403, 404, 410, 451})
+_GONE = frozenset({401, 403, 404, 410, 451})
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
 
@@ -56,8 +57,12 @@ class Web:
     async def answer(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[httpx2.Response, None]:
         """Ask, follow redirects, and give the first answer that is none; its body is still to be read."""
         hop = _parsed(url)
-        for _ in range(1 + MAX_REDIRECTS):
-            response = await self._ask(hop, headers)
+        for number in range(1 + MAX_REDIRECTS):
+            try:
+                response = await self._ask(hop, headers)
+            except FilmRefused as refused:
+                refused.retryable |= number > 0  # a login page redirects into its own network, until somebody signs in
+                raise
             try:
                 if response.status_code not in _REDIRECTS:
                     yield response
@@ -65,20 +70,22 @@ class Web:
                 hop = _next(hop, response)
             finally:
                 await response.aclose()
-        raise FilmRefused(f"The film's link redirects more than {MAX_REDIRECTS} times.")
+        raise FilmRefused(f"The film's link redirects more than {MAX_REDIRECTS} times.", retryable=True)
 
     async def _ask(self, url: httpx2.URL, headers: Mapping[str, str]) -> httpx2.Response:
         failure: httpx2.TransportError | None = None
         for address in await self._addresses(url):
             request = self._request(url, address, headers)
             try:
-                return await self._http.send(request, stream=True, auth=None, follow_redirects=False)
+                with bounded(whole(self._http.timeout)):  # to the end of its head, however it trickles
+                    return await self._http.send(request, stream=True, auth=None, follow_redirects=False)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:  # the next address may answer
                 failure = error
             except httpx2.TransportError as error:
                 failure = error
                 break
-        raise FilmUnavailable(f"{url.host} does not answer ({type(failure).__name__}).") from failure
+        why = "its certificate is not valid" if "CERTIFICATE_VERIFY_FAILED" in str(failure) else type(failure).__name__
+        raise FilmUnavailable(f"{url.host} does not answer ({why}).") from failure
 
     def _request(self, url: httpx2.URL, address: str | None, headers: Mapping[str, str]) -> httpx2.Request:
         """Write a request of its own, not the client's: what the client would add belongs to other hosts."""
@@ -100,10 +107,17 @@ class Web:
             check_public_host(_host(url))
             if literal_address(_host(url)) is not None or self._by_proxy(url):
                 return [None]
-            found = await self._resolver(_host(url), url.port or _PORTS[url.scheme])
-            return public_addresses(found)[:MAX_ADDRESSES]
         except NotPublic as error:
             raise FilmRefused(f"The film's link leads to {url.host}: {error}.") from None
+        try:
+            with anyio.fail_after(self._http.timeout.connect):
+                found = await self._resolver(_host(url), url.port or _PORTS[url.scheme])
+            if not found:
+                raise OSError("no address")
+            # Over https the host has to prove its name, so a local proxy's stand-in for its address is as good.
+            return public_addresses(found, stand_ins=url.scheme == "https")[:MAX_ADDRESSES]
+        except NotPublic as error:  # what a login page or a VPN says of a name: passes
+            raise FilmRefused(f"The film's link leads to {url.host}: {error}.", retryable=True) from None
         except (OSError, UnicodeError) as error:
             raise FilmUnavailable(f"The name {url.host} is not found.") from error
 
@@ -125,7 +139,7 @@ def _next(url: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
     try:
         return url.join(location)
     except (httpx2.InvalidURL, UnicodeError):
-        raise FilmRefused(f"{url.host} redirects to an address that is not valid.") from None
+        raise FilmRefused(f"{url.host} redirects to an address that is not valid.", retryable=True) from None
 
 
 def _host(url: httpx2.URL) -> str:
@@ -142,7 +156,7 @@ def check_status(response: httpx2.Response) -> None:
     if status == 200:
         return
     if status in _GONE:
-        raise FilmGone(f"The film's link is dead (HTTP {status}).")
+        raise FilmGone(f"The film's server, or something on the way to it, refused the link (HTTP {status}).")
     raise FilmUnavailable(f"The film's server answered HTTP {status}.", retry_after=_retry_after(response))
 
 

@@ -64,7 +64,7 @@ class Partial:
 
     Attributes:
         size: Bytes written so far.
-        validator: The ETag or date with which the rest may be asked for; None if it may not.
+        validator: The ETag or date with which the rest may be asked for; None where the host sent none.
         total: The whole film's size, where the server told it.
     """
 
@@ -112,8 +112,9 @@ class Partial:
         except (ValueError, KeyError, TypeError):
             return self._emptied()
         size = os.fstat(self._file.fileno()).st_size
-        types_right = type(held) is int and type(validator) is str and (total is None or type(total) is int)
-        if not types_right or not FTYP_END <= held <= size or not is_film(self._file.read(FTYP_END)):
+        types_right = type(held) is int and type(validator) in (str, type(None)) and type(total) in (int, type(None))
+        tied = types_right and (validator is not None or (total is not None and held <= total))
+        if not tied or not FTYP_END <= held <= size or not is_film(self._file.read(FTYP_END)):
             return self._emptied()
         self._file.truncate(held)
         self._file.seek(held)
@@ -145,12 +146,13 @@ class Partial:
         if self.size - self._synced >= CHECKPOINT_BYTES:
             self._checkpoint()
 
-    def start(self) -> bytes:
-        """Return the first bytes, to see what this is."""
-        self._file.seek(0)
-        start = self._file.read(FTYP_END)
-        self._file.seek(self.size)
-        return start
+    def read(self, place: int, count: int) -> bytes:
+        """Return up to so many of the bytes that are here."""
+        self._file.seek(place)
+        try:
+            return self._file.read(min(count, self.size - place))
+        finally:
+            self._file.seek(self.size)
 
     def missing(self) -> str | None:
         """Return what these bytes lack to be a whole film, in words."""
@@ -185,7 +187,7 @@ class Partial:
         """Let go of it; what can be continued stays."""
         if self._done:
             return
-        if self.validator is None or self.size < FTYP_END:
+        if (self.validator is None and self.total is None) or self.size < FTYP_END:
             self.discard()
             return
         self._done = True

@@ -115,8 +115,8 @@ async def test_what_looks_cut_is_kept_when_its_link_is_about_to_die(house):
 
 
 async def test_films_that_come_slowly_do_not_hold_up_the_others(house, monkeypatch, caplog):
-    """P3: three are fetched side by side; what drips for longer than a try lets the next one go first."""
-    monkeypatch.setattr(archive, "LONGEST_TRY", 5)
+    """P3: three are fetched side by side; what drips for longer than its turn lets the next one go first."""
+    monkeypatch.setattr(archive, "LONGEST_TURN", 5)
     house.sandbox.faults.next("file", faults.hang(25), count=9)
     async with house.client() as client:
         for number in range(4):

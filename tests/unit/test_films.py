@@ -21,6 +21,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avm_mcp.exchange import phases
 from avm_mcp.media import (
     FilmCut,
     FilmError,
@@ -295,7 +296,7 @@ async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatc
     ],
 )  # fmt: skip
 async def test_a_link_or_redirect_into_a_private_network_is_refused(tmp_path: Path, location: str) -> None:
-    """P5: on every hop, and never asked."""
+    """P5, P3: on every hop, and never asked; what a name leads to may pass, a literal address in the link does not."""
     asked: list[str] = []
 
     async def names(host: str, port: int) -> list[str]:
@@ -307,12 +308,13 @@ async def test_a_link_or_redirect_into_a_private_network_is_refused(tmp_path: Pa
 
     with pytest.raises(FilmRefused) as caught:
         await save(handler, tmp_path, resolver=names)
-    assert not caught.value.retryable
+    assert caught.value.retryable, "a login page redirects so until somebody signs in"
     assert asked == ["static.example.com"]
     if not location.startswith("//"):
-        with pytest.raises(FilmRefused):
+        with pytest.raises(FilmRefused) as caught:
             await save(handler, tmp_path, location, resolver=names)
         assert len(asked) == 1
+        assert caught.value.retryable is ("example.com/x" in location and "@" not in location and "https" in location)
     assert left(tmp_path) == []
 
 
@@ -387,7 +389,179 @@ async def test_what_cannot_be_tied_to_one_version_starts_over(tmp_path: Path, he
     host.cuts = [100_000]
     saved = await save(host, tmp_path)
     assert saved.path.read_bytes() == FILM
-    assert ["range" in request.headers for request in host.asked] == [False, False]
+    assert [request.headers.get("range") for request in host.asked] == [None, "bytes=0-65535"]
+    assert "if-range" not in host.asked[1].headers
+
+
+class Plain:
+    """A film's server that sends no validator, and continues wherever it is asked to."""
+
+    def __init__(self, film: bytes) -> None:
+        self.film = film
+        self.cut: int | None = None  # after how many bytes answers break off
+        self.asked: list[str | None] = []
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        asked = request.headers.get("range")
+        self.asked.append(asked)
+        if asked is None:
+            body, status, headers = self.film, 200, {}
+        else:
+            first, last = asked.removeprefix("bytes=").split("-")
+            end = int(last) + 1 if last else len(self.film)
+            body, status = self.film[int(first) : end], 206
+            headers = {"content-range": f"bytes {first}-{end - 1}/{len(self.film)}"}
+        headers |= {"content-length": str(len(body))}
+        if self.cut is None or len(body) <= 65536:
+            return httpx2.Response(status, headers=headers, content=body)
+        return httpx2.Response(status, headers=headers, stream=Cuts(body[: self.cut], error=httpx2.ReadError("cut")))
+
+
+async def test_without_a_validator_a_cut_is_continued_where_length_and_both_ends_are_the_same(tmp_path: Path) -> None:
+    """P3: within a call, and by the next one, which may be another process."""
+    host = Plain(FILM)
+    host.cut = 150_000
+    with pytest.raises(FilmUnavailable, match="broke off"):
+        await save(host, tmp_path)
+    assert host.asked[:3] == [None, "bytes=0-65535", f"bytes={150_000 - 65536}-"]
+    held = (tmp_path / f".{NAME}.part").stat().st_size
+    assert held == 150_000 + 4 * (150_000 - 65536)
+    host.cut, host.asked = None, []
+    assert (await save(host, tmp_path)).path.read_bytes() == FILM
+    assert host.asked == ["bytes=0-65535", f"bytes={held - 65536}-"]
+    assert left(tmp_path) == [NAME]
+
+
+def changed(place: int) -> bytes:
+    return FILM[:place] + bytes([FILM[place] ^ 1]) + FILM[place + 1 :]
+
+
+@pytest.mark.parametrize("other", [changed(100), changed(100_000), FILM + bytes(8), FILM[:-8]])
+async def test_without_a_validator_another_film_of_that_name_is_never_mixed_in(tmp_path: Path, other: bytes) -> None:
+    """P3: it starts over, by its length, its first bytes, or the last ones that are held."""
+    host = Plain(FILM)
+    host.cut = 120_000
+    with anyio.move_on_after(0.5), contextlib.suppress(FilmError):
+        await save(host, tmp_path)
+    assert (tmp_path / f".{NAME}.part").stat().st_size == 120_000
+    host.film, host.cut = other, None
+    if len(other) < len(FILM):
+        with pytest.raises(FilmCut):
+            await save(host, tmp_path)
+        return
+    assert (await save(host, tmp_path)).path.read_bytes() == other
+
+
+@pytest.mark.parametrize("headers", [ETAG, {}])
+@pytest.mark.parametrize(
+    "page",
+    [
+        always(403, b"error code: 1010"),
+        always(404),
+        always(401),
+        always(502, b"x"),
+        always(200, b"<html>Sign in to the Wi-Fi</html>", content_type="text/html"),
+        always(200, b""),
+        always(200, b"x", content_encoding="gzip"),
+        always(302, location="http://192.168.1.1/login"),
+    ],
+)
+async def test_nothing_that_is_answered_in_the_hosts_place_takes_away_what_is_held(
+    tmp_path: Path, page: Handler, headers: dict[str, str]
+) -> None:
+    """P3: a login page must not cost the gigabyte that is here."""
+    host = Host(headers=headers) if headers else Plain(FILM)
+    if isinstance(host, Host):
+        host.cuts = [120_000]
+    else:
+        host.cut = 120_000
+    with anyio.move_on_after(0.5), contextlib.suppress(FilmError):
+        await save(host, tmp_path)
+    with pytest.raises(FilmError) as caught:
+        await save(page, tmp_path)
+    assert caught.value.retryable
+    assert (tmp_path / f".{NAME}.part").stat().st_size == 120_000
+    if isinstance(host, Plain):
+        host.cut = None
+    host.asked = []
+    assert (await save(host, tmp_path)).path.read_bytes() == FILM
+    asked = [one if isinstance(one, str) else one.headers.get("range") for one in host.asked]
+    assert asked[-1] == (f"bytes={120_000 - 65536}-" if isinstance(host, Plain) else "bytes=120000-")
+
+
+async def test_a_download_that_all_but_stands_still_is_broken_off_and_one_that_is_slow_is_not(tmp_path: Path) -> None:
+    """P3: a byte each four seconds is never silent for long."""
+    still = Cuts(FILM[:100], *[b"x"] * 1000, pause=4)
+    began = anyio.current_time()
+    with pytest.raises(FilmUnavailable, match="bytes came in"):
+        await save(lambda _: httpx2.Response(200, headers=ETAG, stream=still), tmp_path)
+    assert anyio.current_time() - began < 5 * 70 + 15
+    slow = Cuts(*[FILM[place : place + 500] for place in range(0, len(FILM), 500)], pause=4)
+    began = anyio.current_time()
+    await save(lambda _: httpx2.Response(200, headers=ETAG, stream=slow), tmp_path / "slow")
+    assert anyio.current_time() - began > 8000
+
+
+async def test_a_head_that_trickles_is_not_waited_for(tmp_path: Path) -> None:
+    """P3, P4: nor a resolver that never answers."""
+
+    async def never(*_: object) -> list[str]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    class Deaf(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    for resolver, words in ((never, "not found"), (resolve, "does not answer")):
+        began = anyio.current_time()
+        async with httpx2.AsyncClient(transport=Deaf(), timeout=phases(30, 10)) as http:
+            with pytest.raises(FilmUnavailable, match=words):
+                await save_film(URL, folder=tmp_path, name=NAME, http=http, base_url=API, resolver=resolver)
+        assert anyio.current_time() - began <= 50
+
+
+@pytest.mark.parametrize(
+    ("found", "url", "connected"),
+    [
+        (["198.18.0.7"], URL, "198.18.0.7"),
+        (["fdfe:dcba:9876::7", "198.19.255.1"], URL, "198.19.255.1"),
+        (["127.0.0.1", "198.18.0.7"], URL, "198.18.0.7"),
+        (["198.18.0.7"], URL.replace("https", "http"), None),
+        (PUBLIC, "https://198.18.0.7/a.mp4", None),
+        (["198.20.0.1"], URL, "198.20.0.1"),
+        (["198.17.0.1", "10.0.0.1"], URL, None),
+        (["fdfe:dcba:9876::7"], URL, None),
+    ],
+)
+async def test_a_local_proxys_stand_in_address_is_taken_for_names_over_https_only(
+    tmp_path: Path, found: list[str], url: str, connected: str | None
+) -> None:
+    """P3, P5: 198.18.0.0/15, where TLS proves the host; never as a literal, nor over http, and nothing beside it."""
+
+    async def stand_in(*_: object) -> list[str]:
+        return found
+
+    host = Host()
+    if connected is None:
+        with pytest.raises(FilmRefused):
+            await save(host, tmp_path, url, resolver=stand_in)
+        assert host.asked == []
+        return
+    await save(host, tmp_path, url, resolver=stand_in)
+    assert [request.url.host for request in host.asked] == [connected]
+    assert host.asked[0].extensions["sni_hostname"] == "static.example.com"
+
+
+async def test_a_certificate_that_is_not_valid_is_named(tmp_path: Path) -> None:
+    """P3: as behind a login page, or a proxy that reads along; it passes, or the user can tell."""
+
+    def handler(_: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed")
+
+    with pytest.raises(FilmUnavailable, match="its certificate is not valid"):
+        await save(handler, tmp_path)
 
 
 async def test_a_date_ties_a_continuation_too(tmp_path: Path) -> None:
@@ -547,10 +721,12 @@ async def test_a_film_whose_last_step_was_missed_is_put_in_place_without_asking(
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-async def test_a_dead_link_is_gone(tmp_path: Path, status: int) -> None:
+async def test_a_link_that_is_refused_may_be_good_later_or_in_a_fresh_form(tmp_path: Path, status: int) -> None:
+    """P3: a firewall's word, or a signature's that has run out; only the end of the link's day is final."""
     with pytest.raises(FilmGone) as caught:
         await save(always(status), tmp_path)
-    assert not caught.value.retryable
+    assert caught.value.retryable
+    assert caught.value.link_at_fault
     assert left(tmp_path) == []
     (tmp_path / NAME).write_bytes(FILM)
     assert await save(always(status), tmp_path) == SavedFilm(tmp_path / NAME, len(FILM))

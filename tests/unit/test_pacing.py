@@ -218,3 +218,29 @@ def test_a_closure_from_before_the_clock_jumped_back_is_void() -> None:
 )
 def test_a_day_is_utc(when: datetime, day: str) -> None:
     assert pacing.day_of(when.timestamp()) == day
+
+
+def test_the_services_clock_is_not_moved_ahead_by_one_answer_or_by_a_jump_of_ours() -> None:
+    """P3: what is over by it is given up."""
+    ours = [1_800_000_000.0]
+    clock = pacing.ServiceClock(lambda: ours[0])
+
+    def hear(ahead: float) -> None:
+        clock.hear(format_datetime(datetime.fromtimestamp(ours[0] + ahead, UTC), usegmt=True))
+
+    assert clock.skew is None
+    assert clock.at_least() == ours[0]
+    hear(2 * 86400)  # the first answer, and it is wrong
+    assert clock.skew == 2 * 86400
+    assert clock.at_least() == ours[0]
+    for _ in range(3):
+        hear(60)
+    assert clock.at_least() == ours[0] + 60, "ours is a minute behind, say three"
+    hear(2 * 86400)
+    assert clock.at_least() == ours[0] + 60
+    ours[0] += 2 * 86400
+    hear(60 - 2 * 86400)  # the first answer after a jump of ours
+    assert clock.at_least() == ours[0] + 60 - 2 * 86400
+    for header in (None, "", "yesterday"):
+        clock.hear(header)
+    assert clock.heard == 6
