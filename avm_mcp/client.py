@@ -10,7 +10,7 @@ import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Container, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote as percent_encode
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ from avm_mcp.errors import (
     TaskNotFound,
     UpstreamUnavailable,
 )
-from avm_mcp.exchange import exchange, phases
+from avm_mcp.exchange import Check, exchange, phases
 from avm_mcp.models import Accepted, Account, Quote, TaskList, TaskSnapshot, TaskStatus
 from avm_mcp.redaction import Redaction
 
@@ -60,6 +60,13 @@ SANDBOX_HEADER = "X-AVM-Sandbox-Speed"
 
 REAL_HOST = "aivideomaker.ai"
 """What it says costs money, whatever its headers are."""
+
+
+class Permit(Protocol):
+    """Says of each send of a paid request whether it may leave, by raising where it may not."""
+
+    async def begin(self) -> None: ...
+    async def check(self) -> None: ...
 
 
 class _Again(Exception):
@@ -143,9 +150,23 @@ class AvmClient:
         return self._expect(Quote.read(answer.data), "quote", answer)
 
     async def generate(
-        self, model: str, body: bytes, *, idempotency_key: str, max_credits: int | None = None
+        self,
+        model: str,
+        body: bytes,
+        *,
+        idempotency_key: str,
+        max_credits: int | None = None,
+        permit: Permit | None = None,
     ) -> Accepted:
         """Start a film. Sent again only where provably nothing came of it.
+
+        Args:
+            model: Its name.
+            body: The request, in bytes.
+            idempotency_key: The same for the same request.
+            max_credits: The service's own cap.
+            permit: Asked before each send, and again before each piece of it leaves. What it raises passes through;
+                then nothing was sent that the service could act on.
 
         Raises:
             SubmissionUnknown: The answer was lost: there may be a task, and it may have been charged.
@@ -157,7 +178,7 @@ class AvmClient:
         path = f"/generate/{_segment(model)}"
         for attempt in range(1, pacing.RETRIES + 1):
             try:
-                return await self._generate_once(path, body, headers)
+                return await self._generate_once(path, body, headers, permit)
             except _Again as again:
                 pause = self._pause(attempt, again.error)
                 if pause is None:
@@ -166,9 +187,15 @@ class AvmClient:
                 await anyio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _generate_once(self, path: str, body: bytes, headers: Mapping[str, str]) -> Accepted:
+    async def _generate_once(
+        self, path: str, body: bytes, headers: Mapping[str, str], permit: Permit | None
+    ) -> Accepted:
+        check = None
+        if permit is not None:
+            await permit.begin()
+            check = permit.check
         try:
-            answer = await self._send("POST", path, body, headers, self._submit_timeout)
+            answer = await self._send("POST", path, body, headers, self._submit_timeout, check)
         except httpx2.ProxyError as error:
             raise _Again(_refused_by_proxy(error)) from error
         except NEVER_SENT as error:
@@ -287,7 +314,13 @@ class AvmClient:
         return None if asked > pacing.MAX_RETRY_AFTER else max(asked, pacing.backoff(attempt, self._rng))
 
     async def _send(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: httpx2.Timeout
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout: httpx2.Timeout,
+        check: Check | None = None,
     ) -> Answer:
         """Send one request and read its answer."""
         response, parts = await exchange(
@@ -298,6 +331,7 @@ class AvmClient:
             headers={**self._headers, **headers},
             timeout=timeout,
             most=MAX_ANSWER_BYTES,
+            check=check,
         )
         parts = await self._redaction.body(parts)  # should the key ever be sent back, it ends here (P5)
         speed = response.headers.get(SANDBOX_HEADER)

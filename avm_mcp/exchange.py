@@ -5,13 +5,15 @@ breaks them. So an exchange also has one deadline, which counts from the moment 
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import aclosing
 
 import anyio
 import httpx2
 
 PIECE = 64 * 1024
+
+Check = Callable[[], Awaitable[None]]
 
 SLOWEST_UPLOAD = 16_000.0
 """Bytes a second: a picture that leaves more slowly is not waited for."""
@@ -50,9 +52,10 @@ def bounded(seconds: float) -> Generator[anyio.CancelScope]:
 class _Upload:
     """A request's body, in pieces that say when they leave."""
 
-    def __init__(self, body: bytes, leaving: Callable[[], None]) -> None:
+    def __init__(self, body: bytes, leaving: Callable[[], None], check: Check | None) -> None:
         self._body = body
         self._leaving = leaving
+        self._check = check
         self._place = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -63,6 +66,8 @@ class _Upload:
         self._leaving()
         if self._place >= len(self._body):
             raise StopAsyncIteration
+        if self._check is not None:
+            await self._check()
         piece = self._body[self._place : self._place + PIECE]
         self._place += len(piece)
         return piece
@@ -77,6 +82,7 @@ async def exchange(
     headers: Mapping[str, str],
     timeout: httpx2.Timeout,
     most: int,
+    check: Check | None = None,
 ) -> tuple[httpx2.Response, bytes]:
     """Send one request, and read its answer whole. Redirects are not followed: the key would go along.
 
@@ -88,6 +94,7 @@ async def exchange(
         headers: With which headers.
         timeout: Seconds for each phase; `whole` of them for all that follows the last byte that was sent.
         most: Bytes of the answer that are read.
+        check: Awaited before each piece of the body leaves; what it raises ends the exchange with the body unsent.
 
     Raises:
         httpx2.HTTPError: It failed, took too long, or is too long.
@@ -103,7 +110,7 @@ async def exchange(
         async with http.stream(
             method,
             url,
-            content=None if body is None else _Upload(body, leaving),
+            content=None if body is None else _Upload(body, leaving, check),
             headers={**headers, **sent},
             timeout=timeout,
             follow_redirects=False,  # whatever the pool says

@@ -7,6 +7,7 @@ command line. It waits until it holds the watch, saves films, and ends when ther
 
 import logging
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 LEASE, RENEW = 30.0, 5.0
 """Seconds that its place is held without being renewed, and between two renewals."""
 
+STARTING = 30.0
+"""Seconds that a started keeper has to take its place. As long, at most, no other is started if its starter died."""
+
 LIFE = 25 * 3600.0
 """Seconds after which it no longer waits for a job: links are dead after a day."""
 
@@ -37,6 +41,11 @@ Spawn = Callable[[Mapping[str, str]], None]
 def lease_name(account: str) -> str:
     """Return the name of the place that only one keeper of an account can hold."""
     return f"keep:{account}"
+
+
+def starting_name(account: str) -> str:
+    """Return the name of the lease that is held from before a keeper is started until it has its place."""
+    return f"start-keeper:{account}"
 
 
 def possible(settings: Settings, journal: Journal) -> bool:
@@ -72,6 +81,7 @@ class Keeper:
         self._journal = journal
         self._account = account
         self._spawn = spawn or spawn_keeper
+        self._left = anyio.Event()
 
     async def ensure(self) -> None:
         """Start the keeper unless one is alive. A failure is logged: the job itself is safe in the journal."""
@@ -82,9 +92,29 @@ class Keeper:
                 await self._journal.release(name, holder)  # it was killed: its place is free before the lease ends
                 holder = None
             if holder is None:
-                self._spawn(child_environment(self._settings))
+                await self._start()
         except (AvmError, OSError) as error:
             logger.warning("no keeper could be started: %s", error)
+
+    async def run(self) -> None:
+        """Look again after a start that was left to another process: it may have died before it. Until cancelled."""
+        while True:
+            await self._left.wait()
+            self._left = anyio.Event()
+            await anyio.sleep(STARTING + 1)
+            await self.ensure()
+
+    async def _start(self) -> None:
+        """Start one, unless any process has just begun to."""
+        name, me = starting_name(self._account), f"{self._journal.machine.process}/{secrets.token_hex(4)}"
+        if not await self._journal.lease(name, me, self._journal.clock(), STARTING):
+            self._left.set()
+            return
+        try:
+            self._spawn(child_environment(self._settings))
+        except OSError:
+            await self._journal.release(name, me)
+            raise
 
 
 def spawn_keeper(environment: Mapping[str, str]) -> None:
@@ -114,6 +144,7 @@ async def keep(settings: Settings) -> None:
         if not journal.durable or not await place.take():
             return
         logger.info("keeping account %s", account)
+        await journal.free(starting_name(account))
         give_up = anyio.current_time() + LIFE
         while not isinstance(runtime.service.trouble, AuthFailed) and anyio.current_time() < give_up:
             try:

@@ -196,6 +196,8 @@ class Job:
     resends: int = 0
     searches: int = 0
     searched_since: float | None = None
+    attempt: int = 0
+    sender: str | None = None
 
     @property
     def final(self) -> bool:

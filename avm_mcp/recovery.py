@@ -16,16 +16,16 @@ A paid request whose answer was lost is compared with the upstream's own list of
 
 import json
 import logging
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import replace
 
 import anyio
 
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError, SubmissionUnknown
-from avm_mcp.journal import FILE_LIFE, Journal
+from avm_mcp.journal import FILE_LIFE, Journal, Send, Superseded
+from avm_mcp.matching import Sent, match
 from avm_mcp.models import (
     CANCEL,
     FAILED,
@@ -72,88 +72,15 @@ FIRST_GAP, LONGEST_GAP = 5.0, 300.0
 GIVE_UP = 24 * 3600.0
 """Seconds between looks, doubling from the first to the longest; and when looking ends: the film would be gone."""
 
+SENDER_LIFE = 900.0
+"""Seconds after its last sign of life in which a process that cannot be asked whether it has ended may still send."""
+
 IDLE_GAP = 15.0
 """Seconds between two readings of the journal while no answer is lost: the process that waits for one may die, also
 one that was about to be looked for when this one started."""
 
 LEASE = 30.0
 """Seconds: among the processes of a state, one looks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What is known of a request whose answer was lost, in terms of the upstream's list."""
-
-    job: Job
-    fields: Mapping[str, Any]
-    pictures: frozenset[str]
-    earliest: float
-    latest: float
-
-    def is_row(self, row: TaskSnapshot) -> bool:
-        """Return whether this row is likely to be what was sent; by key alone where it has one."""
-        if row.idempotency_key is not None:
-            return row.idempotency_key == self.job.idempotency_key
-        return self.is_like(row) and row.created_at is not None and row.created_at.timestamp() <= self.latest
-
-    def is_like(self, row: TaskSnapshot) -> bool:
-        """Return whether this row, which has no key, holds what was sent and was made after it, however long after."""
-        return row.created_at is not None and self.may_be_row(row)
-
-    def may_be_row(self, row: TaskSnapshot, *, doubt: float = 0.0) -> bool:
-        """Return whether this row, which has no key, holds what was sent, and no date says that it was made before.
-
-        With `doubt` a date must say so by more seconds than that.
-        """
-        if row.idempotency_key is not None or (row.created_at and row.created_at.timestamp() < self.earliest - doubt):
-            return False
-        return row.model == self.job.model and all(self._same(name, row.input) for name in self.fields)
-
-    def _same(self, name: str, shown: Mapping[str, Any]) -> bool:
-        ours, theirs = self.fields[name], shown.get(name)
-        if name == "image" and str(ours).startswith("data:"):
-            # The upstream stores the bytes and shows a link of its own: any that we have not sent as a link.
-            return isinstance(theirs, str) and theirs not in self.pictures
-        return theirs is not None and _plain(ours) == _plain(theirs)
-
-
-def _plain(value: object) -> object:
-    """Return a field's value without what an upstream may change in it: white space, and 5 for "5"."""
-    if isinstance(value, list):
-        return [_plain(item) for item in cast("list[object]", value)]
-    return " ".join(str(value).split())
-
-
-def match(
-    sent: Sent, rows: Sequence[TaskSnapshot], claimed: Container[str], *, lost: Sequence[Sent], waiting: Sequence[Sent]
-) -> TaskSnapshot | None:
-    """Return the row that is the lost task; None where there is none, or where it would be a guess.
-
-    Args:
-        sent: What is looked for.
-        rows: The upstream's list.
-        claimed: Tasks that belong to a job.
-        lost: The other requests whose answers are lost.
-        waiting: Requests whose answers are being waited for: they will say themselves which task is theirs.
-    """
-    left = sorted((row for row in rows if row.id not in claimed), key=_made)
-    for fits in (Sent.is_row, Sent.is_like):
-        free = [row for row in left if fits(sent, row)]
-        if keyed := [row for row in free if row.idempotency_key is not None]:
-            return keyed[0]
-        if not free:
-            continue
-        if any(fits(other, row) for other in waiting for row in free):
-            return None
-        equals = [sent, *(other for other in lost if all(fits(other, row) for row in free))]
-        owners = sorted((other.job.started, other.job.id) for other in equals)[-len(free) :]
-        me = (sent.job.started, sent.job.id)
-        return free[owners.index(me)] if me in owners and len(free) <= len(owners) else None
-    return None
-
-
-def _made(row: TaskSnapshot) -> float:
-    return row.created_at.timestamp() if row.created_at else 0.0
 
 
 class Recovery:
@@ -217,10 +144,8 @@ class Recovery:
             return False
         if not await self._journal.lease(f"recover:{self._account}", self._holder, now, LEASE):
             return True
-        for job in gone:
-            if job.status != UNKNOWN:
-                text = "The process that sent the request ended before the answer came."
-                self._watcher.publish(await self._journal.unknown(job.id, text, now))
+        wanted = [await self._given_up(job, now) for job in wanted]
+        wanted = [job for job in wanted if job.task_id is None and job.status in (UNKNOWN, NOT_CREATED)]
         rows = await self._client.tasks(urgent=any(now - job.started < GOOD_SECONDS for job in gone))
         # Who else may own a row is read after the list: a request that was sent meanwhile may stand in it.
         unanswered = await self._journal.unanswered(self._account, float("inf"))
@@ -231,6 +156,19 @@ class Recovery:
                 rivals.pop(job.id, None)
                 left -= 1
         return left > 0
+
+    async def _given_up(self, job: Job, now: float) -> Job:
+        """Return the job as it is, once nobody waits for its answer; a sender that has ended sends no more."""
+        if job.status == SUBMITTING:
+            text = "The process that sent the request ended before the answer came."
+            job = await self._journal.lapsed(job.id, text, now)
+            self._watcher.publish(job)
+        if job.sender is not None:
+            gone = self._journal.machine.gone(job.sender)
+            # One elsewhere cannot be asked. It reads the row before it sends, and its time-outs end.
+            if gone or (gone is None and now > (job.answer_by or now) + SENDER_LIFE):
+                job = await self._journal.end_send(job.id, job.sender) or job
+        return job
 
     # --- a journal that cannot know what was started before ---
 
@@ -279,16 +217,18 @@ class Recovery:
             return True
         if job.status == NOT_CREATED:
             return False
+        if job.sender is not None:
+            return False  # a process that was stopped may send it yet: till it has ended, no list proves anything
         if any(other.idempotency_key is not None for other in rows) and await self._resent(job):
             return True
         open_rows = (row for row in rows if row.id not in claimed)
         if any(sent.may_be_row(row, doubt=DOUBT) for row in open_rows) or not await self._would_show(sent, rows):
             return False
-        job = await self._journal.not_found(job.id, self._clock())
+        job = await self._journal.not_found(job, self._clock())
         if job.searches < GOOD_LISTS or self._clock() - (job.searched_since or 0.0) < GOOD_SECONDS:
             return False
         text = "The service's answer was lost, and its list of tasks shows that no task was made."
-        self._watcher.publish(await self._journal.refused(job.id, NOT_CREATED, text, self._clock()))
+        self._watcher.publish(await self._journal.never(job, text, self._clock()))
         return False  # a list that lags may show it yet
 
     async def _sent(self, job: Job) -> Sent:
@@ -320,20 +260,28 @@ class Recovery:
         if not await self._journal.lease(name, self._holder, now, RESEND_PATIENCE):
             return False
         try:
-            body = await self._journal.resending(job.id, MOST_RESENDS, now + LEASE)
+            body = await self._journal.resending(job, MOST_RESENDS, now + LEASE)
             with anyio.move_on_after(RESEND_PATIENCE):
                 return body is not None and await self._sent_again(job, body)
             return False
         finally:
             with anyio.move_on_after(1, shield=True), suppress(AvmError):
+                await self._journal.end_send(job.id, self._journal.machine.process)
                 await self._journal.release(name, self._holder)
 
     async def _sent_again(self, job: Job, body: bytes) -> bool:
         logger.warning("%s: sending the same request again with the same key", job.id)
         try:
             answer = await self._client.generate(
-                job.model, body, idempotency_key=job.idempotency_key, max_credits=job.max_credits
+                job.model,
+                body,
+                idempotency_key=job.idempotency_key,
+                max_credits=job.max_credits,
+                permit=Send(self._journal, job, self._journal.machine.process),
             )
+        except Superseded:
+            logger.warning("%s: not sent again: its row has changed", job.id)
+            return False
         except SubmissionUnknown as lost:
             logger.warning("%s: %s", job.id, lost.message)
             return False

@@ -1,7 +1,5 @@
 """The runtime: what outlives every call, put together once per process. No MCP."""
 
-import hashlib
-import hmac
 import logging
 import os
 import secrets
@@ -19,6 +17,7 @@ import httpx2
 from anyio.abc import TaskGroup
 
 from avm_mcp import __version__, keeper, notice
+from avm_mcp.accounts import account_of, earlier_accounts, service
 from avm_mcp.adoption import Adoption
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
@@ -141,7 +140,8 @@ class Runtime:
         base_url = settings.AVM_BASE_URL
         if settings.sandboxed:
             base_url = await self._stack.enter_async_context(_embedded_sandbox(settings.AVM_SANDBOX_SPEED))
-        account = fingerprint(settings.api_key or "", base_url)
+        account = account_of(settings.api_key or "", base_url)
+        await journal.merge_accounts(earlier_accounts(settings.api_key or "", base_url), account)
         if settings.api_key is None:
             prices = Prices(settings, journal, None, account=account, now=self._now)
             self._service = Service(journal, prices, None, account=account, now=self._now)
@@ -160,13 +160,15 @@ class Runtime:
         group.start_soon(upstream.archive.run)
         group.start_soon(upstream.recovery.run)
         group.start_soon(upstream.adoption.run)
+        if upstream.keeper is not None:
+            group.start_soon(upstream.keeper.run)
         self._service = Service(journal, prices, upstream, account=account, now=self._now)
         await self._service.recover()
 
     async def _client(self, key: str, base_url: str, account: str, journal: Journal) -> AvmClient:
         settings = self.settings
         # Each service has its own limit: a sandbox takes nothing from the real one's allowance, and never waits for it.
-        egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {_service(base_url)}"
+        egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {service(base_url)}"
         http = await self._stack.enter_async_context(_pool(self._transport, base_url, settings))
 
         # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.
@@ -238,17 +240,6 @@ class Runtime:
             settings, journal, client, watcher, recovery, prices, kept, account=account, group=group, now=self._now
         )
         return Upstream(client, watcher, archive, recovery, adoption, submission, kept)
-
-
-def fingerprint(key: str, base_url: str) -> str:
-    """Return the name of an account in the state: it tells keys apart and cannot be turned back into one."""
-    return hmac.new(key.encode(), base_url.encode(), hashlib.sha256).hexdigest()[:16]
-
-
-def _service(base_url: str) -> str:
-    """Return which service this is, however its address is spelled: a port of its own is another one."""
-    parts = urlsplit(base_url)
-    return f"{parts.hostname}:{parts.port}" if parts.port not in (None, 80, 443) else str(parts.hostname)
 
 
 def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str, settings: Settings) -> httpx2.AsyncClient:

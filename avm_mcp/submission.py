@@ -9,6 +9,7 @@ import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -25,8 +26,9 @@ from avm_mcp.errors import (
     InvalidInput,
     StateUnavailable,
     SubmissionUnknown,
+    UpstreamUnavailable,
 )
-from avm_mcp.journal import Journal, Limits, Reservation
+from avm_mcp.journal import Journal, Limits, Reservation, Send, Superseded
 from avm_mcp.keeper import Keeper
 from avm_mcp.models import NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price, VideoRequest
 from avm_mcp.prices import QUOTE_ANEW, Prices, affordable
@@ -48,6 +50,11 @@ LAST_ANSWERS = 10.0
 
 WRITE_GAP = 5.0
 """Seconds between tries to write an outcome that the disk refused."""
+
+STOPPED = (
+    "Not started, nothing charged: avm-mcp was stopped while it was sending the request, and for so long that the"
+    " request was given up."
+)
 
 REMEMBERED = 100
 """Answers that are kept for callers which come for them late."""
@@ -247,6 +254,8 @@ class Submission:
                     why = "Sending the request failed inside avm-mcp; its log says why."
                     lost = replace(job, status=UNKNOWN, error_code=SubmissionUnknown.code, error_text=why)
                     self._watcher.publish(lost)
+                    with suppress(AvmError):
+                        await self._journal.end_send(job.id, self._journal.machine.process)
                 finally:
                     pulse.cancel_scope.cancel()
         sending.answered.set()
@@ -271,19 +280,26 @@ class Submission:
             raise
         return sending.known
 
-    async def _refused(self, job: Job, refusal: AvmError, sending: _Sending) -> None:
-        """Write that nothing came of the request, and keep why for the caller."""
+    async def _refused(self, job: Job, refusal: AvmError, sending: _Sending, attempt: int = 0) -> None:
+        """Write that nothing came of the request in so many attempts, and keep why for the caller.
+
+        Where the row knows of another attempt, or of its task, that is told instead.
+        """
         shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
-        write = partial(self._journal.refused, job.id, refusal.code, refusal.message, self._journal.clock())
-        await self._write(shown, write)
+        how = (job.id, refusal.code, refusal.message, self._journal.clock())
+        await self._write(shown, partial(self._journal.refused, *how, attempt=attempt))
+        if (self._watcher.latest(job.id) or shown).status != NOT_CREATED:
+            return
         sending.refusal = refusal  # for whoever cannot wait for the rest
         sending.refusal = await self._explained(refusal, job)
 
     async def _settle(self, job: Job, body: bytes, sending: _Sending) -> None:
+        send = Send(self._journal, job, self._journal.machine.process)
+        key, most = job.idempotency_key, job.max_credits
         try:
-            answer = await self._client.generate(
-                job.model, body, idempotency_key=job.idempotency_key, max_credits=job.max_credits
-            )
+            answer = await self._client.generate(job.model, body, idempotency_key=key, max_credits=most, permit=send)
+        except Superseded:  # what was sent before it provably came to nothing
+            await self._refused(job, UpstreamUnavailable(STOPPED), sending, send.attempt)
         except SubmissionUnknown as lost:
             logger.warning("%s: %s", job.id, lost.message)
             shown = replace(job, status=UNKNOWN, error_code=lost.code, error_text=lost.message)
@@ -292,7 +308,7 @@ class Submission:
             if self._keeper is not None:
                 await self._keeper.ensure()
         except AvmError as refusal:
-            await self._refused(job, refusal, sending)
+            await self._refused(job, refusal, sending, send.attempt)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._journal.unknown(job.id, "The process ended before the answer came.", self._journal.clock())

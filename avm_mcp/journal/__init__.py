@@ -12,13 +12,16 @@ from typing import Literal
 from avm_mcp.errors import StateUnavailable
 from avm_mcp.journal.driver import Driver, Transaction
 from avm_mcp.journal.jobs import FILE_LIFE, Jobs, Limits, Reservation
+from avm_mcp.journal.merging import Merging
 from avm_mcp.journal.questions import Questions
+from avm_mcp.journal.rows import RowMissing
+from avm_mcp.journal.sends import Send, Superseded
 from avm_mcp.journal.shared import Shared
 from avm_mcp.journal.spending import Sums
 from avm_mcp.journal.sqlite import DAMAGED, START_PATIENCE, SqliteDriver
 from avm_mcp.machine import Machine, this_machine
 
-__all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "open_journal"]
+__all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "RowMissing", "Send", "Superseded", "open_journal"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ _IN_MEMORY = (
 _FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
 
 
-class Journal(Jobs, Questions, Sums, Shared):
+class Journal(Jobs, Merging, Questions, Sums, Shared):
     """The journal, over any driver."""
 
     def __init__(

@@ -7,17 +7,14 @@ from typing import Literal
 from avm_mcp import bounds
 from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable, capped
 from avm_mcp.journal.driver import Driver, Transaction
-from avm_mcp.journal.rows import COLUMNS as _COLUMNS
-from avm_mcp.journal.rows import SELECT as _SELECT
-from avm_mcp.journal.rows import job_of as _job
+from avm_mcp.journal.rows import COLUMNS, SELECT, job_of, one
+from avm_mcp.journal.sends import Sends
 from avm_mcp.journal.spending import spending
 from avm_mcp.models import (
     COMPLETED,
     FAILED,
     FINAL,
     NOT_CREATED,
-    SUBMITTING,
-    UNKNOWN,
     Accepted,
     Film,
     Job,
@@ -52,13 +49,12 @@ class Reservation:
     duplicate: bool
 
 
-class Jobs:
+class Jobs(Sends):
     """The table of jobs. Every method raises `StateUnavailable` where the state cannot be read or written.
 
     `now`, `since` and other times that are given are by `Journal.clock`; dates are in the rows.
     """
 
-    _driver: Driver
     save: Literal["mine", "all", "off"]
     full: bool
     """Whether this stands in for a journal on a full disk."""
@@ -86,11 +82,11 @@ class Jobs:
                 *(draft.account, draft.caller, draft.identity, COMPLETED, now - limits.dedupe_seconds),
             )
             existing = await tx.rows(
-                f"{_SELECT} WHERE account = ? AND caller = ? AND identity = ? AND live = 1",
+                f"{SELECT} WHERE account = ? AND caller = ? AND identity = ? AND live = 1",
                 *(draft.account, draft.caller, draft.identity),
             )
             if existing:
-                return Reservation(_job(existing[0]), duplicate=True)
+                return Reservation(job_of(existing[0]), duplicate=True)
             await self._refuse_hopeless(tx, draft)
             if limits.per_day is not None:
                 await self._refuse_beyond_day(tx, draft, limits.per_day)
@@ -130,17 +126,12 @@ class Jobs:
 
     async def _insert(self, tx: Transaction, job: Job, *, live: int, body: bytes | None, input_json: str) -> None:
         extra = {"live": live, "body": body, "input": input_json, "day": day_of(job.created_at)}
-        columns = {name: getattr(job, name) for name in _COLUMNS} | extra
+        columns = {name: getattr(job, name) for name in COLUMNS} | extra
         columns["mine"] = int(job.mine)
         if job.final:
             columns["settled_at"] = job.started
         marks = ", ".join("?" * len(columns))
         await tx.run(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})", *columns.values())  # noqa: S608
-
-    async def expect_answer(self, job_id: str, answer_by: float) -> None:
-        """Note until when the process that sends this job's request may still be waiting for its answer."""
-        async with self._driver.writing() as tx:
-            await tx.run("UPDATE jobs SET answer_by = ? WHERE id = ? AND status = ?", answer_by, job_id, SUBMITTING)
 
     async def accepted(self, job_id: str, answer: Accepted) -> Job:
         """Give the job its task. A task that another request has claimed already stays with that one.
@@ -156,6 +147,7 @@ class Jobs:
             )
             await tx.run(
                 "UPDATE jobs SET task_id = ?, status = ?, credits_charged = COALESCE(?, credits_charged), body = NULL,"
+                " sender = NULL,"
                 " error_code = NULL, error_text = NULL, settled_at = NULL, live = CASE WHEN EXISTS ("
                 "SELECT 1 FROM jobs o WHERE o.account = jobs.account AND o.caller = jobs.caller"
                 " AND o.identity = jobs.identity AND o.live = 1 AND o.id <> jobs.id) THEN 0 ELSE 1 END"
@@ -163,35 +155,16 @@ class Jobs:
                 " AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.account = jobs.account AND o.task_id = ?)",
                 *(answer.task_id, _open_status(answer.status), answer.credits_charged, job_id, answer.task_id),
             )
-            return await _one(tx, job_id)
-
-    async def refused(self, job_id: str, code: str, text: str, now: float) -> Job:
-        """Record that provably nothing came of the request; what it reserved is free again."""
-        return await self._without_task(job_id, NOT_CREATED, code, text, now)
-
-    async def unknown(self, job_id: str, text: str, now: float) -> Job:
-        """Record that the answer was lost."""
-        return await self._without_task(job_id, UNKNOWN, "SUBMISSION_UNKNOWN", text, now)
-
-    async def _without_task(self, job_id: str, status: str, code: str, text: str, now: float) -> Job:
-        gone = status == NOT_CREATED
-        async with self._driver.writing() as tx:
-            await tx.run(
-                "UPDATE jobs SET status = ?, error_code = ?, error_text = ?, live = CASE WHEN ? THEN 0 ELSE live END,"
-                " body = CASE WHEN ? THEN NULL ELSE body END, settled_at = CASE WHEN ? THEN ? ELSE settled_at END"
-                " WHERE id = ? AND task_id IS NULL AND status <> ?",
-                *(status, code, text, gone, gone, gone, now, job_id, NOT_CREATED),
-            )
-            return await _one(tx, job_id)
+            return await one(tx, job_id)
 
     async def live(self, account: str, caller: str, identity: str, since: float) -> Job | None:
         """Return the job that the same request has started and that still stands for it."""
         found = await self._driver.rows(
-            f"{_SELECT} WHERE account = ? AND caller = ? AND identity = ? AND live = 1"
+            f"{SELECT} WHERE account = ? AND caller = ? AND identity = ? AND live = 1"
             " AND (status <> ? OR settled_at > ?)",
             *(account, caller, identity, COMPLETED, since),
         )
-        return _job(found[0]) if found else None
+        return job_of(found[0]) if found else None
 
     # --- lost answers ---
 
@@ -199,31 +172,6 @@ class Jobs:
         """Return the fields that were sent, as JSON; a picture's bytes stand as `data:sha256=…`."""
         found = await self._driver.rows("SELECT input FROM jobs WHERE id = ?", job_id)
         return str(found[0]["input"])
-
-    async def resending(self, job_id: str, most: int, answer_by: float) -> bytes | None:
-        """Note that a lost request is sent again, and return its exact bytes; None where that may not be done.
-
-        What lists did not show before it proves nothing any more: the search begins anew.
-        """
-        async with self._driver.writing() as tx:
-            changed = await tx.run(
-                "UPDATE jobs SET resends = resends + 1, answer_by = ?, searches = 0, searched_since = NULL"
-                " WHERE id = ? AND status = ? AND resends < ? AND task_id IS NULL AND body IS NOT NULL",
-                *(answer_by, job_id, UNKNOWN, most),
-            )
-            if not changed:
-                return None
-            return bytes((await tx.rows("SELECT body FROM jobs WHERE id = ?", job_id))[0]["body"])
-
-    async def not_found(self, job_id: str, now: float) -> Job:
-        """Note that a good list did not show the task of a lost answer."""
-        async with self._driver.writing() as tx:
-            await tx.run(
-                "UPDATE jobs SET searches = searches + 1, searched_since = COALESCE(searched_since, ?)"
-                " WHERE id = ? AND status = ?",
-                *(now, job_id, UNKNOWN),
-            )
-            return await _one(tx, job_id)
 
     async def claimed(self, account: str) -> set[str]:
         """Return the ids of all tasks that a request of ours has; not of those that were only seen here."""
@@ -255,10 +203,10 @@ class Jobs:
         Reading an older state after a newer one changes nothing. A final row only learns a refund or a link.
         """
         async with self._driver.writing() as tx:
-            found = await tx.rows(f"{_SELECT} WHERE account = ? AND task_id = ?", account, seen.id)
+            found = await tx.rows(f"{SELECT} WHERE account = ? AND task_id = ?", account, seen.id)
             if not found:
                 return None
-            job = _job(found[0])
+            job = job_of(found[0])
             changes = self.changes(job, seen, now)
             if not changes:
                 return job
@@ -266,7 +214,7 @@ class Jobs:
                 await _learn(tx, job, seen, now)
             assignments = ", ".join(f"{name} = ?" for name in changes)
             await tx.run(f"UPDATE jobs SET {assignments} WHERE id = ?", *changes.values(), job.id)  # noqa: S608
-            return await _one(tx, job.id)
+            return await one(tx, job.id)
 
     def changes(self, job: Job, seen: TaskSnapshot, now: float) -> dict[str, object]:
         """Return what `observed` would write."""
@@ -302,9 +250,9 @@ class Jobs:
         Its idempotency key is its identity: it stands for no request of ours, until one claims the task.
         """
         async with self._driver.writing() as tx:
-            found = await tx.rows(f"{_SELECT} WHERE account = ? AND task_id = ?", draft.account, draft.task_id)
+            found = await tx.rows(f"{SELECT} WHERE account = ? AND task_id = ?", draft.account, draft.task_id)
             if found:
-                return _job(found[0])
+                return job_of(found[0])
             await self._insert(tx, draft, live=0, body=None, input_json="{}")
             if draft.final:
                 await tx.run("UPDATE jobs SET settled_at = ? WHERE id = ?", now, draft.id)
@@ -324,16 +272,16 @@ class Jobs:
                 " film_error = ? WHERE account = ? AND task_id = ? AND (film <> 'saved' OR ? = 'saved')",
                 *(state, path, size, error, *whose, state),
             )
-            return _job((await tx.rows(f"{_SELECT} WHERE account = ? AND task_id = ?", *whose))[0])
+            return job_of((await tx.rows(f"{SELECT} WHERE account = ? AND task_id = ?", *whose))[0])
 
     # --- reading ---
 
     async def find(self, account: str, any_id: str) -> Job | None:
         """Return the job with this id of ours or of the upstream's."""
         found = await self._driver.rows(
-            f"{_SELECT} WHERE account = ? AND (id = ? OR task_id = ?)", account, any_id, any_id
+            f"{SELECT} WHERE account = ? AND (id = ? OR task_id = ?)", account, any_id, any_id
         )
-        return _job(found[0]) if found else None
+        return job_of(found[0]) if found else None
 
     async def of_tasks(self, account: str, task_ids: Collection[str]) -> list[Job]:
         """Return the jobs of these tasks, as far as they have rows; a few hundred at a time."""
@@ -343,12 +291,6 @@ class Jobs:
     async def in_flight(self, account: str) -> list[Job]:
         """Return the jobs that have a task which is not final, oldest first."""
         return await self._where(f"task_id IS NOT NULL AND status NOT IN ({_FINAL_WORDS})", account)
-
-    async def unanswered(self, account: str, now: float) -> list[Job]:
-        """Return the jobs whose answer is lost: known so, or the process that waited for it must be gone."""
-        return await self._where(
-            "task_id IS NULL AND (status = ? OR (status = ? AND answer_by < ?))", account, UNKNOWN, SUBMITTING, now
-        )
 
     async def presumed_never(self, account: str) -> list[Job]:
         """Return the jobs that are said never to have come to be because no list has shown them: one may yet."""
@@ -368,15 +310,15 @@ class Jobs:
 
     async def newest(self, account: str, limit: int) -> list[Job]:
         found = await self._driver.rows(
-            f"{_SELECT} WHERE account = ? ORDER BY created_at DESC, id DESC LIMIT ?", account, limit
+            f"{SELECT} WHERE account = ? ORDER BY created_at DESC, id DESC LIMIT ?", account, limit
         )
-        return [_job(row) for row in found]
+        return [job_of(row) for row in found]
 
     async def _where(self, condition: str, account: str, *values: object) -> list[Job]:
         found = await self._driver.rows(
-            f"{_SELECT} WHERE account = ? AND {condition} ORDER BY created_at, id", account, *values
+            f"{SELECT} WHERE account = ? AND {condition} ORDER BY created_at, id", account, *values
         )
-        return [_job(row) for row in found]
+        return [job_of(row) for row in found]
 
 
 async def _learn(tx: Transaction, job: Job, seen: TaskSnapshot, now: float) -> None:
@@ -390,10 +332,6 @@ async def _learn(tx: Transaction, job: Job, seen: TaskSnapshot, now: float) -> N
             " ON CONFLICT DO NOTHING",
             *(job.account, seen.id, job.model, job.seconds, took, now),
         )
-
-
-async def _one(tx: Transaction, job_id: str) -> Job:
-    return _job((await tx.rows(f"{_SELECT} WHERE id = ?", job_id))[0])
 
 
 def _open_status(status: str) -> str:

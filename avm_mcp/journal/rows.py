@@ -4,11 +4,27 @@ from dataclasses import fields
 from typing import Any
 
 from avm_mcp import bounds
-from avm_mcp.journal.driver import Row
+from avm_mcp.journal.driver import Row, Transaction
 from avm_mcp.models import Job
 
 COLUMNS = tuple(f.name for f in fields(Job))
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"  # noqa: S608 - column names of our own
+
+
+class RowMissing(Exception):
+    """The journal has no row of this job: another one has taken its place."""
+
+
+async def one(tx: Transaction, job_id: str) -> Job:
+    """Return the job of an id of ours.
+
+    Raises:
+        RowMissing: There is none.
+    """
+    found = await tx.rows(f"{SELECT} WHERE id = ?", job_id)
+    if not found:
+        raise RowMissing(job_id)
+    return job_of(found[0])
 
 
 def job_of(row: Row) -> Job:

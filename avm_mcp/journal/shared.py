@@ -153,6 +153,11 @@ class Shared:
         async with self._driver.writing() as tx:
             await tx.run("DELETE FROM leases WHERE name = ? AND holder = ?", name, holder)
 
+    async def free(self, name: str) -> None:
+        """End a lease, whoever holds it."""
+        async with self._driver.writing() as tx:
+            await tx.run("DELETE FROM leases WHERE name = ?", name)
+
     async def holder(self, name: str, now: float) -> str | None:
         """Return who holds a lease; None where nobody does."""
         found = await self._driver.rows("SELECT holder FROM leases WHERE name = ? AND until >= ?", name, now)

@@ -418,13 +418,14 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), job=jobs)
     def not_found(self, which: int, job: str) -> None:
-        run(self._journal(which).not_found, job, self.now)
+        found = run(self._journal(which).find, "a1", job)
+        run(self._journal(which).not_found, found, self.now)
 
     @rule(which=st.integers(0, 1), job=jobs)
     def resending(self, which: int, job: str) -> None:
         row = self._row(job)
         assert row is not None
-        body = run(self._journal(which).resending, job, 3, self.now + 100)
+        body = run(self._journal(which).resending, run(self._journal(which).find, "a1", job), 3, self.now + 100)
         allowed = row["status"] == UNKNOWN and row["resends"] < 3 and row["task_id"] is None
         assert body == (b'{"prompt":"a cat"}' if allowed else None)
 
@@ -906,10 +907,13 @@ async def test_machines_whose_clocks_differ_keep_to_one_allowance_and_none_starv
     granted: dict[int, list[float]] = {0: [], 1: []}
 
     async def ask(number: int, journal: Journal) -> None:
+        began = 0.0
         while anyio.current_time() < 240:
-            wait = await journal.take_token("home", journal.clock())
+            want = pacing.Want(f"a{number}", waited=anyio.current_time() - began, name=f"{number}")
+            wait = await journal.take_token("home", journal.clock(), want)
             if wait == 0:
-                granted[number].append(anyio.current_time())
+                began = anyio.current_time()
+                granted[number].append(began)
             await anyio.sleep(max(wait, 0.05))
 
     async with anyio.create_task_group() as group:

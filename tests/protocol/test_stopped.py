@@ -1,0 +1,114 @@
+"""A process that was stopped between any two steps of a paid request sends nothing that was decided meanwhile (P1)."""
+
+import random
+
+import anyio
+import pytest
+
+from avm_mcp.journal import Superseded, open_journal
+from avm_mcp.journal.sends import Send
+from avm_mcp.models import NOT_CREATED, SUBMITTING, UNKNOWN
+from avm_mcp.sandbox import faults
+from tests.clock import VirtualMachine
+from tests.house import fields
+from tests.unit.test_journal import NOW, answer, draft, reserve
+
+CALL = {"prompt": "a red kite", "wait_seconds": 0}
+
+
+async def only_row(journal):
+    (row,) = await journal._driver.rows("SELECT id, account FROM jobs")
+    return await journal.find(row["account"], row["id"])
+
+
+@pytest.mark.parametrize("decided", ["never", "adopted", "never, and repeated elsewhere"])
+async def test_what_was_decided_during_a_429_is_not_sent_after_it(house, decided):
+    """Issue 10 M: before, the request that was said NOT_CREATED meanwhile was paid, and its repeat too."""
+    await house.grown_up()
+    house.sandbox.faults.next("generate", faults.rate_limited(60))
+    async with house.client() as stopped, house.runtime() as other:
+        told = fields(await stopped.call_tool("text_to_video", CALL))
+        assert told["status"] == SUBMITTING
+        job = await only_row(other.journal)
+        if decided == "adopted":
+            await other.journal.accepted(job.id, answer("ck1"))
+        else:  # as if its process had been stopped for ten minutes
+            await other.journal.end_send(job.id, job.sender)
+            job = await other.journal.lapsed(job.id, "gone", other.journal.clock() + 600)
+            assert (await other.journal.never(job, "never", other.journal.clock())).status == NOT_CREATED
+        if "repeated" in decided:
+            async with house.client() as elsewhere:
+                await elsewhere.call_tool("text_to_video", CALL | {"wait_seconds": 3600})
+        await anyio.sleep(200)
+        later = fields(await stopped.call_tool("get_task", {"task_id": job.id, "wait_seconds": 0}))
+    if decided == "adopted":
+        assert later["task_id"] == "ck1"
+    else:
+        assert later["error"]["charged"] == "no"
+    assert len(house.sandbox.entries("charge")) == ("repeated" in decided)
+
+
+async def test_a_request_that_lapsed_while_it_connected_does_not_leave(house):
+    """The row is read again before each piece of the body; till then nobody may say that it never came to be."""
+    await house.grown_up()
+    house.link.connect_delay = 8.0
+    async with house.client() as stopped, house.runtime() as other:
+        told = fields(await stopped.call_tool("text_to_video", CALL))
+        job = await only_row(other.journal)
+        assert job.sender is not None
+        job = await other.journal.lapsed(job.id, "gone", other.journal.clock() + 600)
+        assert (await other.journal.never(job, "never", other.journal.clock())).status == UNKNOWN
+        await anyio.sleep(30)
+        later = fields(await stopped.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 0}))
+    assert later["error"]["charged"] == "no"
+    assert not house.sandbox.tasks(), "a body that was cut makes none"
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_in_any_order_of_steps_nothing_leaves_that_was_said_never_to_be(tmp_path, wall, seed):
+    """Two processes send, lapse, resend, are stopped and go on, and lists are read, in any order.
+
+    While a send has passed its last check and its process lives on, the row does not become NOT_CREATED.
+    """
+    rng = random.Random(seed)
+    machine = VirtualMachine(wall)
+    journals = [await open_journal(tmp_path, now=NOW, machine=machine.process()) for _ in range(3)]
+    job = draft(at=journals[0].clock())
+    await reserve(journals[0], job)
+    senders = [Send(journals[0], job, journals[0].machine.process), None, None]
+    step = ["begin", "", ""]
+    said = False
+    for _ in range(60):
+        who = rng.randrange(3)
+        journal, row = journals[who], await journals[2].find("a1", job.id)
+        assert row is not None
+        if row.status == NOT_CREATED:
+            said = True
+        send = senders[who]
+        if send is not None and rng.random() < 0.5:
+            try:
+                if step[who] == "begin":
+                    await send.begin()
+                    step[who] = "check"
+                elif step[who] == "check":
+                    await send.check()
+                    step[who] = "leave"
+                else:
+                    assert not said, "it leaves after it was said never to have come to be"
+                    step[who] = "begin"
+                    if rng.random() < 0.5:  # lost: over, for this sender
+                        await journal.unknown(job.id, "lost", journal.clock())
+                        senders[who] = None
+            except Superseded:
+                await journal.end_send(job.id, journal.machine.process)
+                senders[who] = None
+        elif row.status == SUBMITTING:
+            await journal.lapsed(job.id, "gone", journal.clock() + 1000)
+        elif row.status == UNKNOWN and row.sender is None and rng.random() < 0.3 and senders[who] is None:
+            if await journal.resending(row, 3, journal.clock()) is not None:
+                senders[who], step[who] = Send(journal, row, journal.machine.process), "begin"
+        elif row.status == UNKNOWN:
+            row = await journal.not_found(row, journal.clock())
+            await journal.never(row, "never", journal.clock())
+    for journal in journals:
+        journal.close()

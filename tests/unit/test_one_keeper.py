@@ -1,0 +1,107 @@
+"""At most one background worker is started, however many ask for it at once (issue 10 N)."""
+
+import os
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+from avm_mcp.config import Settings
+from avm_mcp.journal import open_journal
+from avm_mcp.keeper import STARTING, Keeper, lease_name
+from tests.clock import VirtualMachine
+
+PROCESSES = 40 if os.environ.get("AVM_FULL") == "1" else 6
+
+
+async def keepers(folder, wall, count, spawn):
+    machine = VirtualMachine(wall)
+    journals = [await open_journal(folder, now=wall(), machine=machine.process()) for _ in range(count)]
+    return journals, [Keeper(Settings(), journal, account="a1", spawn=spawn) for journal in journals]
+
+
+async def test_forty_that_ask_at_once_start_one(tmp_path, wall):
+    """In one process and in many; before, each started one: 40 to 80 of them, 2.1 GB."""
+    started = []
+    journals, asking = await keepers(tmp_path, wall, 8, started.append)
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            for keeper in asking:
+                group.start_soon(keeper.ensure)
+    assert len(started) == 1
+    for journal in journals:
+        journal.close()
+
+
+async def test_one_whose_starter_died_is_started_by_another(tmp_path, wall):
+    """P2: a crash between the lock and the start blocks for the length of the lock, and no longer."""
+    started = []
+
+    def spawn(environment):
+        if not died:
+            died.append(True)
+            raise SystemExit  # as `kill -9` would end it: nothing is given back
+        started.append(environment)
+
+    died = []
+    journals, (dies, lives) = await keepers(tmp_path, wall, 2, spawn)
+    with pytest.raises(SystemExit):
+        await dies.ensure()
+    async with anyio.create_task_group() as group:
+        group.start_soon(lives.run)
+        await lives.ensure()
+        assert not started
+        await anyio.sleep(STARTING + 2)
+        group.cancel_scope.cancel()
+    assert len(started) == 1
+    for journal in journals:
+        journal.close()
+
+
+async def test_one_that_could_not_be_started_is_tried_again_at_once(tmp_path, wall):
+    tried = []
+
+    def spawn(environment):
+        tried.append(environment)
+        raise OSError("no more processes")
+
+    (journal,), (keeper,) = await keepers(tmp_path, wall, 1, spawn)
+    await keeper.ensure()
+    await keeper.ensure()
+    assert len(tried) == 2
+    assert await journal.holder(lease_name("a1"), journal.clock()) is None
+    journal.close()
+
+
+STARTER = """
+import sys, time
+from pathlib import Path
+import anyio
+from avm_mcp.config import Settings
+from avm_mcp.journal import open_journal
+from avm_mcp.keeper import Keeper
+
+async def main(folder):
+    journal = await open_journal(folder, now=time.time())
+    spawn = lambda environment: (folder / "started").open("a").write("one\\n")
+    sys.stdin.readline()
+    await Keeper(Settings(), journal, account="a1", spawn=spawn).ensure()
+
+anyio.run(main, Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.process
+def test_processes_that_ask_at_once_start_one(tmp_path):
+    """Forty with AVM_FULL=1."""
+    asking = [
+        subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path)], stdin=subprocess.PIPE)
+        for _ in range(PROCESSES)
+    ]
+    for process in asking:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    assert [process.wait(60) for process in asking] == [0] * PROCESSES
+    assert (tmp_path / "started").read_text() == "one\n"
