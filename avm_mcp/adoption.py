@@ -62,19 +62,28 @@ class Adoption:
         self._now = now
 
     async def run(self) -> None:
-        """Take over what is to be taken over, until cancelled; return where nothing ever is."""
+        """Take over what is to be taken over, until cancelled."""
         while True:
             looked = False
             try:
                 damaged = await self._journal.rebuilding(self._account, self._journal.clock())
                 if not damaged and self._journal.save != "all":
-                    return
+                    await self._moved()
+                    continue
                 looked = await self._look(damaged=damaged)
             except AvmError as error:
                 logger.warning("looking for tasks made elsewhere: %s", error.message)
             except Exception:
                 logger.exception("looking for tasks made elsewhere failed; going on")
             await anyio.sleep(GAP if looked else AGAIN)
+
+    async def _moved(self) -> None:
+        """Return once another journal has taken the place of this one."""
+        before = self._journal.moved
+        while True:
+            await anyio.sleep(AGAIN)
+            if self._journal.moved != before:
+                return
 
     async def _look(self, *, damaged: bool) -> bool:
         """Look once, unless another process does; return whether somebody has. After damage each does."""

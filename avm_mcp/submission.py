@@ -28,7 +28,7 @@ from avm_mcp.errors import (
     SubmissionUnknown,
     UpstreamUnavailable,
 )
-from avm_mcp.journal import Journal, Limits, Reservation, Send, Superseded
+from avm_mcp.journal import Journal, Limits, Reservation, RowMissing, Send, Superseded
 from avm_mcp.keeper import Keeper
 from avm_mcp.models import NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price, VideoRequest
 from avm_mcp.prices import QUOTE_ANEW, Prices, affordable
@@ -64,6 +64,7 @@ REMEMBERED = 100
 class _Sending:
     """A request whose answer is being waited for; `known` if the upstream turned out to have its task already."""
 
+    input_json: str
     answered: anyio.Event = field(default_factory=anyio.Event)
     refusal: AvmError | None = None
     known: bool = False
@@ -148,7 +149,7 @@ class Submission:
             self._watcher.nudge()
         else:
             # No await between the row and this line: from here on the runtime sends, whoever goes away.
-            self._sending[draft.id] = _Sending()
+            self._sending[draft.id] = _Sending(_without_bytes(request))
             self._group.start_soon(self._send, draft, body, window)
         self._watcher.publish(reservation.job)
         return reservation
@@ -328,7 +329,15 @@ class Submission:
         """
         for attempt in itertools.count(1):
             try:
-                self._watcher.publish(await write())
+                try:
+                    self._watcher.publish(await write())
+                except RowMissing:
+                    self._watcher.publish(shown)
+                    if shown.status == NOT_CREATED:
+                        return
+                    draft = replace(shown, status=SUBMITTING, task_id=None, attempt=1)
+                    await self._journal.restore(draft, self._sending[shown.id].input_json)
+                    self._watcher.publish(await write())
             except StateUnavailable as error:
                 logger.error("%s (%s): %s", shown.id, shown.public_id, error.message)  # noqa: TRY400 - no traceback
                 self._watcher.publish(shown)

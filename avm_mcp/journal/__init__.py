@@ -5,6 +5,7 @@ import errno
 import logging
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,9 @@ __all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "RowMissing", "Send"
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "journal.db"
+
+JUST_BEGUN = 60.0
+"""Seconds of a journal's life in which it holds all that it can know, since the one before it went."""
 
 _IN_MEMORY = (
     "Jobs are kept in memory only: once this process has ended, a video is found again only in the account's list, the"
@@ -51,6 +55,8 @@ class Journal(Jobs, Merging, Questions, Sums, Shared):
         self._driver = driver
         self.machine = machine
         self._ahead = ahead
+        self.moved = 0
+        """How often another file has taken the place of the one that was written."""
         self.save = save
         self.warning = warning
         self.born = born
@@ -66,6 +72,11 @@ class Journal(Jobs, Merging, Questions, Sums, Shared):
         For dates it is of no use: see `now` where there is one.
         """
         return self.machine.seconds() + self._ahead
+
+    def set_state(self, *, born: float, ahead: float) -> None:
+        """Take over what another file says of itself."""
+        self.born, self._ahead = born, ahead
+        self.moved += 1
 
     @property
     def durable(self) -> bool:
@@ -119,7 +130,35 @@ async def open_journal(
     driver = driver or await _started(None, moment)
     born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
     ahead = float((await driver.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot))[0]["ahead"])
-    return Journal(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
+    journal = Journal(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
+    if driver.path is not None:
+        driver.successor = partial(_gone_over, journal, path)
+    return journal
+
+
+async def _gone_over(journal: Journal, path: Path) -> SqliteDriver:
+    """Open what is at `path` after the journal there was moved, deleted or replaced under a living process.
+
+    What the old one held may be missing: the service's list is read before anything is paid for, and the last day is
+    rebuilt from it, as after damage.
+    """
+    logger.error("The journal %s was moved, deleted or replaced; going on with what is there now.", path)
+    moment = _Moment(journal.clock(), journal.machine)
+    try:
+        driver = await _started(path, moment, damaged=True)
+    except StateUnavailable as refusal:
+        if refusal.field != DAMAGED:
+            raise
+        _, driver = await _replaced(path, moment)
+    async with driver.writing() as tx:
+        born = float((await tx.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
+        if born < moment.now - JUST_BEGUN:  # an older one, that does not know what was written since
+            await tx.run("UPDATE facts SET value = ? WHERE name IN ('born', 'damaged')", moment.now)
+            await tx.run("DELETE FROM facts WHERE name LIKE 'rebuilt:%'")
+            born = moment.now
+        ahead = await tx.rows("SELECT ahead FROM clocks WHERE boot = ?", journal.machine.boot)
+    journal.set_state(born=born, ahead=float(ahead[0]["ahead"]))
+    return driver
 
 
 @dataclass(frozen=True, slots=True)

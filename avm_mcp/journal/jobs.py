@@ -93,6 +93,15 @@ class Jobs(Sends):
             await self._insert(tx, draft, live=1, body=body, input_json=input_json)
             return Reservation(draft, duplicate=False)
 
+    async def restore(self, job: Job, input_json: str) -> None:
+        """Write the row of a request that was sent anew: the journal that held it is gone (P2)."""
+        async with self._driver.writing() as tx:
+            same = await tx.rows(
+                "SELECT 1 AS one FROM jobs WHERE id = ? OR (account = ? AND caller = ? AND identity = ? AND live = 1)",
+                *(job.id, job.account, job.caller, job.identity),
+            )
+            await self._insert(tx, job, live=0 if same else 1, body=None, input_json=input_json)
+
     async def admit(self, draft: Job, limits: Limits) -> None:
         """Raise what `reserve` would: nobody should be asked for a yes to a film that could not be started."""
         await self._refuse_hopeless(self._driver, draft)

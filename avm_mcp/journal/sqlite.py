@@ -8,7 +8,7 @@ process holds is not waited for inside SQLite, which would block the loop, but o
 import os
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -43,6 +43,9 @@ class SqliteDriver:
         self._writer = anyio.Lock()
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._connection = _connected(path)
+        self._file = _file_at(path)
+        self.successor: Callable[[], Awaitable[SqliteDriver]] | None = None
+        """Opens what has taken the file's place, once it was moved, deleted or replaced."""
 
     async def start(self) -> None:
         """Set up the connection.
@@ -52,12 +55,39 @@ class SqliteDriver:
         """
         self.journal_mode = str((await self._patiently("PRAGMA journal_mode = WAL"))[0]["journal_mode"])
         await self._patiently("PRAGMA synchronous = FULL")
+        before, self._file = self._file, _file_at(self.path)
+        if before not in (None, self._file):
+            raise StateUnavailable(f"The journal {self.path} was replaced while it was opened.")
         await self._patiently("PRAGMA foreign_keys = ON")
         found = next(iter((await self._patiently("PRAGMA quick_check(1)"))[0].values()))  # milliseconds, for megabytes
         if found != "ok":
             raise _damaged(found)
 
+    @property
+    def moved(self) -> bool:
+        """Return whether what this connection writes is no longer the file at its path: nobody would read it again.
+
+        The connection keeps the old file's inode in use, so that no new file can have it.
+        """
+        return self.path is not None and _file_at(self.path) != self._file
+
+    async def _follow(self) -> None:
+        """Go over to the file that is at the path now. The lock of writers is held."""
+        if self.successor is None or not self.moved:
+            return
+        fresh = await self.successor()
+        old = self._connection
+        self._connection, self._file = fresh.handed_on()
+        old.close()  # SQLite checks that its file was not moved before it deletes a log by its name
+
+    def handed_on(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
+        """Return what another driver goes on with in place of this one."""
+        return self._connection, self._file
+
     async def rows(self, sql: str, *values: object) -> list[Row]:
+        if self.moved:
+            async with self._writer:
+                await self._follow()
         return await self._patiently(sql, *values)
 
     @asynccontextmanager
@@ -65,6 +95,7 @@ class SqliteDriver:
         # Counted from here: in a crowd behind others' lock, each would otherwise begin its wait after all before it.
         give_up = anyio.current_time() + self.patience
         async with self._writer:
+            await self._follow()
             await self._patiently("BEGIN IMMEDIATE", give_up=give_up)
             # From here on nothing waits, unless COMMIT must: a cancellation cannot fall between two statements.
             try:
@@ -73,6 +104,8 @@ class SqliteDriver:
             except BaseException:
                 self._roll_back()
                 raise
+            if self.successor is not None and self.moved:
+                raise StateUnavailable(f"The journal {self.path} was replaced while it was written.")
 
     async def version(self) -> int:
         return int((await self._patiently("PRAGMA user_version"))[0]["user_version"])
@@ -178,6 +211,15 @@ def _statements(sql: str) -> list[str]:
             found.append(pending)
             pending = ""
     return found
+
+
+def _file_at(path: Path | None) -> tuple[int, int] | None:
+    """Return which file is at a path; None where there is none."""
+    try:
+        found = os.stat(path) if path is not None else None  # noqa: PTH116 - each statement asks
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found is not None else None
 
 
 def _connected(path: Path | None) -> sqlite3.Connection:
