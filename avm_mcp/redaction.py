@@ -36,6 +36,7 @@ _UNSEEN_ESCAPED = (
     *(rb"\n", rb"\r", rb"\t", rb"\u0000", rb"\u0009", rb"\u000a", rb"\u000d", rb"\u0020", rb"\u00a0", rb"\u00ad"),
     *(rb"\u200b", rb"\u200c", rb"\u200d", rb"\u200e", rb"\u200f", rb"\u2060", rb"\ufeff"),
 )
+_ESCAPED = re.compile(b"|".join(map(re.escape, _UNSEEN_ESCAPED)))
 _NAMED = {
     b"&lowbar;": b"_", b"&underbar;": b"_", b"&hyphen;": b"-", b"&dash;": b"-", b"&period;": b".", b"&num;": b"#",
     b"&percnt;": b"%", b"&semi;": b";", b"&bsol;": b"\\", b"&sol;": b"/", b"&equals;": b"=", b"&amp;": b"&",
@@ -58,21 +59,23 @@ class Redaction:
         self._hex = tuple(form.hex().encode() for form in written)
         self._base64 = tuple({needle for form in written for needle in _base64(form)})
         letters = [*b"%&#;\\", *sorted(set(self._plain))]
-        self._codes: tuple[tuple[bytes, tuple[tuple[bytes, bytes], ...]], ...] = (
-            (b"\\", ((b"\\\\", b"\\"), (rb"\/", b"/"))),
-            (rb"\u00", tuple((b"\\u00%02x" % code, bytes([code])) for code in letters)),
-            (rb"\x", tuple((b"\\x%02x" % code, bytes([code])) for code in letters)),
-            (b"%", tuple((b"%%%02x" % code, bytes([code])) for code in letters)),
-            (b"=", tuple((b"=%02x" % code, bytes([code])) for code in letters)),
-            (b"&", tuple(_NAMED.items())),
-            (b"&#", tuple((b"&#%d;" % code, bytes([code])) for code in letters)),
-            (b"&#x", tuple((b"&#x%x;" % code, bytes([code])) for code in letters)),
+        layers = (
+            {b"\\\\": b"\\", rb"\/": b"/"},
+            {b"\\u00%02x" % code: bytes([code]) for code in letters},
+            {b"\\x%02x" % code: bytes([code]) for code in letters},
+            {b"%%%02x" % code: bytes([code]) for code in letters},
+            {b"=%02x" % code: bytes([code]) for code in letters},
+            _NAMED,
+            {b"&#%d;" % code: bytes([code]) for code in letters},
+            {b"&#x%x;" % code: bytes([code]) for code in letters},
         )
+        # One look for any of them costs as much as one replacement, and mostly there is none.
+        self._codes = [(re.compile(b"|".join(map(re.escape, codes))), codes) for codes in map(dict, layers)]
 
     async def body(self, body: bytes) -> bytes:
         """Return an answer without the key: the same bytes where it holds none; none at all where it cannot be mended.
 
-        The time is in proportion to the length, at most about 0.2 s a megabyte, and others run in between.
+        The time is in proportion to the length, mostly 0.02 s and at most 0.2 s a megabyte; others run in between.
         """
         if not self._on or not await self._hides(body):
             return body
@@ -123,7 +126,7 @@ class Redaction:
     def _shows(self, data: bytes) -> bool:
         """Return whether bytes hold the key, in any of the forms; each step is one of the library's own, in C."""
         seen = data.translate(None, _UNSEEN)
-        if b"\\" in seen:
+        if _ESCAPED.search(seen):
             for escape in _UNSEEN_ESCAPED:
                 seen = seen.replace(escape, b"")
         if any(needle in seen for needle in self._base64):
@@ -143,9 +146,9 @@ class Redaction:
         for padded, bare in ((b"&#0", b"&#"), (b"&#x0", b"&#x")):
             while padded in seen:
                 seen = seen.replace(padded, bare)
-        for mark, codes in self._codes:
-            if mark in seen:
-                for code, letter in codes:
+        for any_of_them, codes in self._codes:
+            if any_of_them.search(seen):
+                for code, letter in codes.items():
                     seen = seen.replace(code, letter)
         return seen
 
