@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx2
 
-from avm_mcp import longlists, pacing
+from avm_mcp import longlists, pacing, pools
 from avm_mcp.answers import PAGE_READ, PROXY_STEP, Answer, Endpoint, error_of, saying, unexpected
 from avm_mcp.errors import (
     AuthFailed,
@@ -199,10 +199,10 @@ class AvmClient:
         except httpx2.ProxyError as error:
             raise _Again(_refused_by_proxy(error)) from error
         except NEVER_SENT as error:
-            unreached = f"The service could not be reached ({_kind(error)}); nothing was started."
+            unreached = f"The service could not be reached ({pools.told(error)}); nothing was started."
             raise _Again(UpstreamUnavailable(unreached)) from error
         except httpx2.HTTPError as error:
-            raise SubmissionUnknown(f"The service's answer was lost ({_kind(error)}).") from error
+            raise SubmissionUnknown(f"The service's answer was lost ({pools.told(error)}).") from error
         envelope = answer.envelope
         if answer.status < 300 and envelope is None:
             accepted = Accepted.read(answer.data)
@@ -289,7 +289,7 @@ class AvmClient:
             except httpx2.ProxyError as failure:
                 error = _refused_by_proxy(failure)
             except httpx2.HTTPError as failure:
-                error = UpstreamUnavailable(f"The service could not be reached ({_kind(failure)}).")
+                error = UpstreamUnavailable(f"The service could not be reached ({pools.told(failure)}).")
             else:
                 if answer.status == 429:
                     error = self._error(endpoint, answer)
@@ -373,7 +373,3 @@ def _positive(text: str) -> float | None:
 def _refused_by_proxy(error: httpx2.ProxyError) -> BlockedOnTheWay:
     said = f"A proxy on the way to the service refused the connection{saying(str(error))}; the key was not judged."
     return BlockedOnTheWay(said, next_step=PROXY_STEP)
-
-
-def _kind(error: Exception) -> str:
-    return type(error).__name__

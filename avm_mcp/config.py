@@ -1,7 +1,7 @@
 """The settings: every environment variable once, with its default, its meaning and its check.
 
-Only this module (and the fast start) reads the environment. An empty value, and the literal `${…}` that some
-hosts pass on when a user left a field empty, count as unset.
+Only this module (and the fast start) reads the environment. An empty value, and the literal `${user_config.…}` that
+Claude Desktop passes on when a user left a field empty, count as unset; any other placeholder is refused by name.
 """
 
 import os
@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from avm_mcp.errors import BadSetting
+from avm_mcp.errors import BadSetting, quoted
+from avm_mcp.front import variables
+from avm_mcp.masking import allowed_words, masked, refused
 
 SANDBOX_KEY = "sandbox"
 """The value of AVM_API_KEY that starts an embedded sandbox instead of using the real API."""
@@ -24,6 +26,10 @@ ALIASES: Mapping[str, str] = {"AIVIDEO_API_KEY": "AVM_API_KEY"}
 
 HTTP_ONLY = ("AVM_HTTP_TOKEN", "AVM_ALLOWED_HOSTS", "AVM_ALLOWED_ORIGINS")
 """Settings of `avm-mcp serve` alone: no other process of ours is given them."""
+
+_OUTSIDE = frozenset(
+    {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"}
+)
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -55,6 +61,8 @@ def _is_text(path: Path) -> bool:
         return False
     return True
 
+
+_LEVELS: Mapping[str, str] = {"WARN": "WARNING", "CRITICAL": "ERROR", "FATAL": "ERROR"}
 
 Credits = Annotated[int, Field(ge=0, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=600)]
@@ -145,6 +153,17 @@ class Settings(BaseModel):
         default="WARNING", description="What is written to stderr."
     )
 
+    @field_validator("AVM_SAVE", "AVM_KEEPER", "AVM_NOTIFY", "AVM_FAST_START", mode="before")
+    @classmethod
+    def _switched(cls, value: object, info: ValidationInfo) -> object:
+        word = variables.switch(value) if isinstance(value, str) else value
+        return "mine" if word == "on" and info.field_name == "AVM_SAVE" else word
+
+    @field_validator("AVM_LOG_LEVEL", mode="before")
+    @classmethod
+    def _level(cls, value: object) -> object:
+        return _LEVELS.get(value.upper(), value.upper()) if isinstance(value, str) else value
+
     @field_validator("AVM_API_KEY")
     @classmethod
     def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
@@ -198,7 +217,9 @@ class Settings(BaseModel):
     @field_validator("AVM_INPUT_DIRS", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(p.strip() for p in value.split(os.pathsep) if p.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return tuple(text for part in value.split(os.pathsep) if (text := variables.plain(part)))
 
     @field_validator("AVM_OUTPUT_DIR", "AVM_STATE_DIR", "AVM_INPUT_DIRS")
     @classmethod
@@ -243,25 +264,50 @@ class Settings(BaseModel):
         """Read the settings.
 
         Raises:
-            BadSetting: For the first variable whose value cannot be used; it names the variable and what is allowed.
+            BadSetting: For all variables whose values cannot be used; it names each, what it holds and what is allowed.
+        """
+        settings, refusal = cls.read(environ)
+        if refusal is not None:
+            raise refusal
+        return settings
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] | None = None) -> "tuple[Settings, BadSetting | None]":
+        """Return the settings, with the default for each that cannot be used, and the refusal of those.
+
+        For programs that have to go on, and to say at each call what is wrong.
         """
         given = os.environ if environ is None else environ
-        values: dict[str, Any] = {}
+        texts: dict[str, str] = {}
         written: dict[str, str] = {}  # under which name the user wrote it
         for name in (*cls.model_fields, *ALIASES):
-            text = given.get(name, "").strip()
-            if text and not re.fullmatch(r"\$\{[^}]*\}", text):
-                values.setdefault(ALIASES.get(name, name), text)
+            if text := variables.value(given, name):
+                texts.setdefault(ALIASES.get(name, name), text)
                 written.setdefault(ALIASES.get(name, name), name)
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = written[str(first["loc"][0])]
-            allowed = first["msg"].removeprefix("Value error, ")
-            raise BadSetting(
-                f"{name} cannot be used: allowed is {_allowed(first['type'], allowed)}.", field=name
-            ) from None
+        wrong: dict[str, str] = {}
+        for name, text in texts.items():
+            if variables.is_unfilled(text, key=name == "AVM_API_KEY"):
+                meant = "a key from https://aivideomaker.ai" if name == "AVM_API_KEY" else "the value itself"
+                held = f"is {quoted(masked(text), 60)}, a placeholder that was not filled in"
+                wrong[written[name]] = f"{written[name]} {held}: allowed is {meant}."
+        values: dict[str, Any] = {name: text for name, text in texts.items() if written[name] not in wrong}
+        while True:
+            try:
+                settings = cls(**values)
+                break
+            except ValidationError as error:
+                for one in error.errors(include_url=False, include_input=False):
+                    name = str(one["loc"][0])
+                    allowed = allowed_words(one["type"], one["msg"].removeprefix("Value error, "))
+                    wrong[written[name]] = refused(written[name], texts[name], allowed)
+                    values.pop(name, None)
+        first = next((name for name in written.values() if name in wrong), None)
+        return settings, BadSetting(" ".join(wrong.values()), field=first) if first else None
+
+
+def outside() -> Mapping[str, str]:
+    """Return the variables, as they are spelled, by which other libraries learn of proxies and certificates."""
+    return {name: text for name, text in os.environ.items() if name.upper() in _OUTSIDE and text}
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
@@ -276,12 +322,3 @@ def child_environment(settings: Settings) -> dict[str, str]:
     if settings.AVM_INPUT_DIRS is not None:
         given["AVM_INPUT_DIRS"] = os.pathsep.join(map(str, settings.AVM_INPUT_DIRS))
     return inherited | {name: str(value) for name, value in given.items()} | {"AVM_KEEPER": "off"}
-
-
-def _allowed(kind: str, message: str) -> str:
-    """Turn pydantic's "Input should be …" into the words after "allowed is"."""
-    if kind == "value_error":
-        return message
-    plain = message.removeprefix("Input should be ").split(", unable to parse")[0]
-    plain = plain.removeprefix("String should have ")
-    return "a whole number" if kind.startswith("int_") else re.sub(r"^a valid ", "a ", plain)

@@ -18,7 +18,7 @@
     |- BlockedOnTheWay          UPSTREAM_UNAVAILABLE     yes        no        mend the network, try again
     |- UpstreamUnexpected       UPSTREAM_UNEXPECTED      no         no        report it
     |- SubmissionUnknown        SUBMISSION_UNKNOWN       no         unknown   look at the id that is named, never repeat
-    `- Internal                 INTERNAL                 no         -         report it
+    `- Internal                 INTERNAL                 no         unknown   look at the tasks, then report it
 
 The sentence is in `str(error)`; the facts are attributes. `next_step` is a template: `{get_task}`, `{model:…}` and
 the other words of `report.faces` are filled in by the face that shows it, so that a model reads a tool call and what to
@@ -222,13 +222,24 @@ class SubmissionUnknown(AvmError):
 
 
 class Internal(AvmError):
-    """A bug of ours; details are in the log, not in the answer."""
+    """A bug of ours; details are in the log, not in the answer.
+
+    Where it struck is not known here, so neither is whether something was paid for; who knows that nothing was says so,
+    with `FREE_BUG` as the next step.
+    """
 
     code = "INTERNAL"
+    default_charged = "unknown"
     default_next_step = (
-        "{model:tell the user that avm-mcp has a bug and where its log is}"
-        "{person:please report it; AVM_LOG_LEVEL=DEBUG shows more}."
+        "{do} {list_tasks} to see whether the video was started; do not repeat a paid {call} before that."
     )
+
+
+FREE_BUG = (
+    "{model:tell the user that avm-mcp has a bug and where its log is}"
+    "{person:please report it; AVM_LOG_LEVEL=DEBUG shows more}."
+)
+"""The next step after a bug where nothing was paid for."""
 
 
 def quoted(text: object, limit: int = 300) -> str:

@@ -5,12 +5,14 @@ keeper is the process that acts on it: one for each state and account, in a sess
 command line. It waits until it holds the watch, saves films, and ends when there is nothing left to wait for.
 """
 
+import contextlib
 import logging
 import os
 import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -183,11 +185,23 @@ class _Place:
         await self._journal.release(self._name, self._holder)
 
 
+class _PrivateLog(RotatingFileHandler):
+    """A log that only its owner reads: it names tasks, folders and what the service said."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with contextlib.suppress(OSError, AttributeError):  # one of an older version, and systems without modes
+            os.fchmod(descriptor, 0o600)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding="utf-8", errors="backslashreplace")
+
+
 def main() -> int:
     """Run the keeper; nobody reads its output, so it logs to a file in the state folder."""
-    settings = Settings.from_env()
+    settings, refusal = Settings.read()
+    if refusal is not None:  # who started it had settings that could be used
+        return 1
     try:
-        handler = RotatingFileHandler(settings.AVM_STATE_DIR / LOG_NAME, maxBytes=LOG_BYTES, backupCount=1)
+        handler = _PrivateLog(settings.AVM_STATE_DIR / LOG_NAME, maxBytes=LOG_BYTES, backupCount=1)
     except OSError:
         return 0
     logging.basicConfig(handlers=[handler], level="INFO", format="%(asctime)s %(process)d %(levelname)s %(message)s")

@@ -1,28 +1,27 @@
 """The runtime: what outlives every call, put together once per process. No MCP."""
 
+import copy
 import logging
 import os
 import secrets
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Self, cast
 
 import anyio
 import httpx2
 from anyio.abc import TaskGroup
 
-from avm_mcp import __version__, keeper, notice
+from avm_mcp import __version__, keeper, notice, pools
 from avm_mcp.accounts import account_of, earlier_accounts, service
 from avm_mcp.adoption import Adoption
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
-from avm_mcp.config import LOOPBACK, SANDBOX_KEY, Settings
-from avm_mcp.errors import StateUnavailable
+from avm_mcp.config import SANDBOX_KEY, Settings
+from avm_mcp.errors import FREE_BUG, AvmError, Internal, StateUnavailable
 from avm_mcp.exchange import phases
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
@@ -42,8 +41,12 @@ logger = logging.getLogger(__name__)
 class Runtime:
     """Everything that lives as long as the process: journal, client, watcher, archive, service.
 
+    To enter it raises nothing but a cancellation: what keeps it from starting is in `trouble`, and is raised by every
+    use of the service and the journal, so that a server stays up and says it at each call.
+
     Args:
         settings: What was set.
+        refusal: Why it must not start: settings that cannot be used.
         now: The wall clock of this process, for dates.
         machine: The clock that its processes share, and which of them still run; this one's when left out.
         transport, film_transport: How HTTP leaves; the network when left out.
@@ -55,6 +58,7 @@ class Runtime:
     def __init__(
         self,
         settings: Settings,
+        refusal: AvmError | None = None,
         *,
         now: Callable[[], float] = time.time,
         machine: Machine | None = None,
@@ -73,18 +77,33 @@ class Runtime:
         self._film_transport = film_transport
         self._resolver = resolver
         self._stack = AsyncExitStack()
+        self._refusal = refusal
         self._service: Service | None = None
         self._journal: Journal | None = None
+        self.trouble: AvmError | None = None
+        """Why it could not start."""
         self.client: AvmClient | None = None
         """The API, where there is a key and the runtime was entered."""
 
     @property
     def service(self) -> Service:
+        """Return the use cases.
+
+        Raises:
+            AvmError: The runtime could not start.
+        """
+        self._require_start()
         assert self._service is not None, "the runtime has not been entered"
         return self._service
 
     @property
     def journal(self) -> Journal:
+        """Return the journal.
+
+        Raises:
+            AvmError: The runtime could not start.
+        """
+        self._require_start()
         assert self._journal is not None, "the runtime has not been entered"
         return self._journal
 
@@ -118,11 +137,18 @@ class Runtime:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._start()
-        except BaseException:
-            await self._stack.__aexit__(*sys.exc_info())
-            raise
+            async with self._stack:
+                await self._start()
+                self._stack = self._stack.pop_all()
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is told at each call
+            self.client = self._service = self._journal = None
+            self.trouble = _told(failure)
+            logger.error("avm-mcp answers, and can do nothing else: %s", self.trouble.message)  # noqa: TRY400
         return self
+
+    def _require_start(self) -> None:
+        if self.trouble is not None:
+            raise copy.copy(self.trouble)  # each call adds what it knows to its own
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -131,6 +157,8 @@ class Runtime:
 
     async def _start(self) -> None:
         settings = self.settings
+        if self._refusal is not None:
+            raise self._refusal
         self._journal = journal = await open_journal(
             settings.AVM_STATE_DIR, now=self._now(), save=settings.AVM_SAVE, machine=self._machine
         )
@@ -140,6 +168,8 @@ class Runtime:
         base_url = settings.AVM_BASE_URL
         if settings.sandboxed:
             base_url = await self._stack.enter_async_context(_embedded_sandbox(settings.AVM_SANDBOX_SPEED))
+        elif self._transport is None:
+            pools.check(base_url)
         account = account_of(settings.api_key or "", base_url)
         await journal.merge_accounts(earlier_accounts(settings.api_key or "", base_url), account)
         if settings.api_key is None:
@@ -148,9 +178,7 @@ class Runtime:
             return
         self.client = client = await self._client(settings.api_key, base_url, account, journal)
         prices = Prices(settings, journal, client, account=account, now=self._now)
-        films = await self._stack.enter_async_context(
-            _pool(self._film_transport or self._transport, base_url, settings)
-        )
+        films = await self._stack.enter_async_context(self._pool(self._film_transport or self._transport, base_url))
         # Last in and so first out: a paid request that waits for its answer when the process is asked to end still
         # needs the pools and the journal.
         group = await self._stack.enter_async_context(anyio.create_task_group())
@@ -165,11 +193,15 @@ class Runtime:
         self._service = Service(journal, prices, upstream, account=account, now=self._now)
         await self._service.recover()
 
+    def _pool(self, transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.AsyncClient:
+        settings = self.settings
+        return pools.pool(transport, base_url, phases(settings.AVM_READ_TIMEOUT, settings.AVM_CONNECT_TIMEOUT))
+
     async def _client(self, key: str, base_url: str, account: str, journal: Journal) -> AvmClient:
         settings = self.settings
         # Each service has its own limit: a sandbox takes nothing from the real one's allowance, and never waits for it.
         egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {service(base_url)}"
-        http = await self._stack.enter_async_context(_pool(self._transport, base_url, settings))
+        http = await self._stack.enter_async_context(self._pool(self._transport, base_url))
 
         # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.
         lines = {urgent: (anyio.Lock(), secrets.token_hex(8)) for urgent in (True, False)}
@@ -242,18 +274,16 @@ class Runtime:
         return Upstream(client, watcher, archive, recovery, adoption, submission, kept)
 
 
-def _pool(transport: httpx2.AsyncBaseTransport | None, base_url: str, settings: Settings) -> httpx2.AsyncClient:
-    """Return a connection pool. Redirects are never followed by it: the key, and private hosts, are at stake.
-
-    A proxy of the environment is used, but not for an API on this machine, which a proxy could not reach.
-    """
-    return httpx2.AsyncClient(
-        transport=transport,
-        follow_redirects=False,
-        trust_env=urlsplit(base_url).hostname not in LOOPBACK,
-        timeout=phases(settings.AVM_READ_TIMEOUT, settings.AVM_CONNECT_TIMEOUT),
-        limits=httpx2.Limits(max_connections=20),
-    )
+def _told(failure: Exception) -> AvmError:
+    """Return what kept the runtime from starting, as an error that a caller can be told."""
+    while isinstance(failure, ExceptionGroup):
+        failure = cast("ExceptionGroup[Exception]", failure).exceptions[0]
+    if isinstance(failure, AvmError):
+        return failure
+    logger.debug("the start failed", exc_info=failure)
+    kind = f"{type(failure).__name__}: {failure}".split("\n")[0][:200]
+    said = f"avm-mcp could not start ({kind}); AVM_LOG_LEVEL=DEBUG shows where."
+    return Internal(said, charged="no", next_step=FREE_BUG)
 
 
 @asynccontextmanager

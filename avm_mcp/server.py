@@ -129,7 +129,10 @@ def _add_completions(server: MCPServer[Runtime], runtime: Runtime) -> None:
         context: CompletionContext | None,  # noqa: ARG001
     ) -> Completion | None:
         if argument.name == "task_id":
-            newest = await runtime.journal.newest(runtime.service.account, 100)
+            try:
+                newest = await runtime.journal.newest(runtime.service.account, 100)
+            except AvmError:
+                newest = []
             offered = [job.public_id for job in newest]
         else:
             offered = words.get(argument.name, [])

@@ -6,6 +6,7 @@ caller that hangs up takes nothing with it.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -251,7 +252,12 @@ class Service:
             await watcher.change()
 
     async def _current(self, job: Job) -> Job:
-        return self._upstream.watcher.latest(job.id) or await self._journal.find(self.account, job.id) or job
+        """Return the newest state that is known; without the journal that is what the caller knows (P2)."""
+        if (latest := self._upstream.watcher.latest(job.id)) is not None:
+            return latest
+        with suppress(StateUnavailable):
+            return await self._journal.find(self.account, job.id) or job
+        return job
 
     async def find(self, given: str) -> Found:
         """Return the job with this id: ours, the upstream's, or the URI of either; looks at an unfinished one soon.
@@ -261,7 +267,12 @@ class Service:
         """
         task_id = bare_id(given)
         upstream = self._upstream
-        job = await self._journal.find(self.account, task_id)
+        try:
+            job = await self._journal.find(self.account, task_id)
+        except StateUnavailable as error:  # which says of this call that it started nothing, not of the task
+            error.task_id, error.charged = task_id, "unknown"
+            error.next_step = "{model:tell the user what is wrong, then }{do} {get_task} again."
+            raise
         if job is None:
             job = await self._adopted(task_id)
         upstream.watcher.publish(job)

@@ -21,10 +21,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
     ("bounds",),
     ("errors", "models"),
+    ("masking",),
     ("catalog", "pacing", "config", "hosts", "cursors", "ids", "longlists", "machine", "wishes"),
     ("experience", "arguments", "answers", "exchange", "redaction"),
     ("accounts", "matching"),
-    ("cadence",),
+    ("cadence", "pools"),
     ("client", "journal", "media"),
     ("watcher", "archive", "prices", "consent", "patience", "keeper"),
     ("recovery", "adoption"),
@@ -65,7 +66,7 @@ NEVER: Mapping[tuple[str, str], str] = {
 # One door per library: the rooms, or the one module, that may import it.
 DOORS: Mapping[str, tuple[str, ...]] = {
     # archive only names the type of the pool that it hands on to media
-    "httpx2": ("answers", "redaction", "client", "exchange", "media", "runtime", "archive"),
+    "httpx2": ("answers", "redaction", "client", "exchange", "media", "pools", "runtime", "archive"),
     "httpx": (),
     "requests": (),
     "urllib.request": ("media/proxies",),  # only to read which proxies there are
@@ -116,7 +117,7 @@ LONGER: Mapping[str, tuple[int, str]] = {
     "client": (380, "seven endpoints: how each is asked, repeated and read"),
     "journal/jobs": (410, "every statement that writes a job, side by side"),
     "models": (400, "the nouns"),
-    "service": (520, "the use cases"),
+    "service": (535, "the use cases"),
     "submission": (400, "one paid request from intent to answer"),
 }
 
@@ -125,6 +126,8 @@ CATCH_ALL: Mapping[str, str] = {
     "adoption": "one bad look must not be the last",
     "archive": "one film's trouble must not stop the others",
     "cli/entry": "the one place where a program of ours ends",
+    "cli/__init__": "a library that cannot be loaded is told at each call",
+    "cli/doctor": "a library that cannot be loaded is a finding",
     "cli/signals": "raised again outside of the group",
     "front": "anything odd ends the fast start, and the SDK answers",
     "keeper": "logged, since nobody sees the keeper's stderr",
@@ -137,7 +140,7 @@ CATCH_ALL: Mapping[str, str] = {
     "journal/__init__": "closes what could not be started",
     "journal/sqlite": "rolls back",
     "media/partials": "gives the lock back",
-    "runtime": "closes what could not be started",
+    "runtime": "what keeps it from starting is told at each call",
     "sandbox": "a server of its own",
 }
 

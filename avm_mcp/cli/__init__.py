@@ -32,4 +32,11 @@ def server_main() -> int:
         from avm_mcp.cli import entry
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if sys.argv[1:]:
+            raise
+        from avm_mcp import front
+
+        front.refuse(error)
+        return 1
     return entry.server_main()

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import anyio
 
-from avm_mcp import catalog, front
+from avm_mcp import catalog, front, pools
 from avm_mcp.cli import exits, keepers
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.config import Settings
-from avm_mcp.errors import AuthFailed, AvmError, BlockedOnTheWay, quoted
+from avm_mcp.errors import AuthFailed, AvmError, BadSetting, BlockedOnTheWay, StateUnavailable, quoted
 from avm_mcp.report import SHELL_FACE, money, spoken
 from avm_mcp.runtime import Runtime
 
@@ -30,9 +29,6 @@ SKEW_NOTICED = 30.0
 
 FREE_NEEDED = 200_000_000
 """Bytes: about ten films."""
-
-KNOCK = 10.0
-"""Seconds for a connection to the service when there is no key to ask with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +70,24 @@ async def run(runtime: Runtime, terminal: Terminal) -> int:
 async def examine(runtime: Runtime, knock: Knock | None = None) -> list[Check]:
     """Return what was found, in the order in which it is worth repairing."""
     settings = runtime.settings
-    try:
-        async with runtime:
+    async with runtime:
+        if runtime.trouble is not None:
+            checks = [_trouble(runtime.trouble)]
+        else:
             checks = [
-                *await _service(runtime, knock or _knock),
+                *await _service(runtime, knock or pools.knock),
                 _state(runtime),
                 await _keeper(runtime),
                 await _hosts(runtime),
             ]
-    except (AvmError, ExceptionGroup) as failure:
-        error = exits.leaf(failure)
-        if not isinstance(error, AvmError):
-            raise
-        step = SHELL_FACE.say(error.next_step)
-        checks = [Check("state folder", "FAIL", error.message, step, exits.of_error(error))]
-    return [*checks, _output(settings), _inputs(runtime), _fast_start(), _versions()]
+    return [*checks, _output(settings), _inputs(runtime), *_libraries(), _fast_start(), _versions()]
+
+
+def _trouble(error: AvmError) -> Check:
+    """Return what keeps everything from starting."""
+    kinds = {BadSetting: "settings", StateUnavailable: "state folder"}
+    name = next((word for kind, word in kinds.items() if isinstance(error, kind)), "start")
+    return Check(name, "FAIL", error.message, SHELL_FACE.say(error.next_step), exits.of_error(error))
 
 
 def told(checks: list[Check], terminal: Terminal) -> int:
@@ -160,18 +159,6 @@ def _reached(settings: Settings, failure: str | None, took: str = "", step: str 
     if failure is None:
         return Check("service", "ok", f"{where} answers{took}")
     return Check("service", "FAIL", f"{where}: {failure}", step, exits.SERVICE)
-
-
-async def _knock(base_url: str) -> str | None:
-    """Return why no connection comes about; without a key nothing is asked."""
-    parts = urlsplit(base_url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        with anyio.fail_after(KNOCK):
-            async with await anyio.connect_tcp(parts.hostname or "", port):
-                return None
-    except (OSError, TimeoutError) as error:
-        return f"no connection ({type(error).__name__})"
 
 
 def _balance(balance: int | None) -> Check:
@@ -264,6 +251,19 @@ def _inputs(runtime: Runtime) -> Check:
         step = "set AVM_INPUT_DIRS to the folders that hold pictures."
         return Check("input folders", "warn", "none: pictures come by https link only", step)
     return Check("input folders", "ok", ", ".join(map(str, there)))
+
+
+def _libraries() -> list[Check]:
+    """Load what the server needs, and the terminal does not."""
+    try:
+        import avm_mcp.server
+    except Exception as error:  # noqa: BLE001 - whatever keeps a library from loading
+        found = f"the server cannot be loaded ({type(error).__name__}: {quoted(error, 200)})"
+        return [
+            Check("libraries", "FAIL", found, "repair the installation or the variable that is named.", exits.SETUP)
+        ]
+    _ = avm_mcp.server
+    return []
 
 
 def _fast_start() -> Check:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from avm_mcp.cli import exits
 from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
 from avm_mcp.cli.terminal import Terminal, abandon_stdout
-from avm_mcp.errors import AvmError, BadSetting, Internal, InvalidInput
+from avm_mcp.errors import FREE_BUG, AvmError, BadSetting, Internal, InvalidInput
 
 if TYPE_CHECKING:
     from avm_mcp.config import Settings
 
 logger = logging.getLogger(__name__)
+
+PAID = ("text-to-video", "image-to-video", "long-video")
 
 CHATTY = ("httpx2", "httpcore2")
 """Libraries that tell of each request at INFO."""
@@ -34,24 +36,27 @@ def server_main() -> int:
 def run(program: str, argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; no error leaves as a traceback."""
     terminal = Terminal.standard(json="--json" in argv)
+    paid = argv[:1] != [] and argv[0] in PAID
     try:
         return _run(program, argv, terminal)
     except Exception as error:  # noqa: BLE001 - the one place where a program of ours ends
         try:
-            return _failed(program, error, terminal)
+            return _failed(program, error, terminal, paid=paid)
         except OSError as unwritten:  # stdout is a full disk, or nobody's any more
             abandon_stdout()
             with contextlib.suppress(OSError):
                 terminal.note(f"{program}: the result could not be written ({unwritten.strerror}).")
             return exits.INTERNAL
-    except (KeyboardInterrupt, BaseExceptionGroup):
-        if terminal.json:
+    except (KeyboardInterrupt, BaseExceptionGroup) as end:
+        if paid and isinstance(end, BaseExceptionGroup):
+            terminal.refuse(Internal("Interrupted. Whether a video was started, and charged, is not known."))
+        elif terminal.json:
             terminal.interrupted()
         return exits.INTERRUPTED
 
 
-def _failed(program: str, error: Exception, terminal: Terminal) -> int:
-    """Say what ended the program, and return its exit code."""
+def _failed(program: str, error: Exception, terminal: Terminal, *, paid: bool) -> int:
+    """Say what ended the program, whether it may have been `paid` for, and return its exit code."""
     error = exits.leaf(error)
     if isinstance(error, BrokenPipeError):  # the reader went away: `avm list | head -1`
         abandon_stdout()
@@ -65,7 +70,11 @@ def _failed(program: str, error: Exception, terminal: Terminal) -> int:
         return exits.of_error(error)
     logger.debug("%s failed", program, exc_info=error)
     kind = f"{type(error).__name__}: {error}".split("\n")[0][:200]
-    terminal.refuse(Internal(f"{program} failed ({kind}); AVM_LOG_LEVEL=DEBUG shows where."))
+    failed = f"{program} failed ({kind}); AVM_LOG_LEVEL=DEBUG shows where."
+    if paid:
+        terminal.refuse(Internal(f"{failed} Whether a video was started, and charged, is not known."))
+    else:
+        terminal.refuse(Internal(failed, charged="no", next_step=FREE_BUG))
     return exits.INTERNAL
 
 
@@ -94,17 +103,27 @@ def _run(program: str, argv: Sequence[str], terminal: Terminal) -> int:
 
 def _settings() -> "Settings":
     """Read the settings and start logging: ours comes before anybody else's, and never goes to stdout."""
+    settings, refusal = _read()
+    if refusal is not None:
+        raise refusal
+    return settings
+
+
+def _read() -> "tuple[Settings, BadSetting | None]":
+    """Do the same for programs that go on, and tell at each call what is refused."""
     from avm_mcp.config import Settings
 
-    settings = Settings.from_env()
+    settings, refusal = Settings.read()
     _log(settings.AVM_LOG_LEVEL)
-    return settings
+    return settings, refusal
 
 
 def _log(level: str) -> None:
     logging.basicConfig(stream=sys.stderr, level=level, format="avm-mcp: %(levelname)s: %(message)s")
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR if level == "ERROR" else logging.WARNING)
+    # It tells with a trace that a setting of another program does not suit it, and goes on.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
 
 # --- what each verb imports is imported here, and only when it runs ---
@@ -137,19 +156,27 @@ def _film(args: Namespace, terminal: Terminal) -> int:
 
 
 def _serve_stdio(terminal: Terminal) -> int:
-    settings = _settings()
+    settings, refusal = _read()
     if sys.stdin is not None and sys.stdin.isatty():
         terminal.note("avm-mcp speaks MCP on stdin and stdout, for a host that starts it. For people: avm --help")
-    from avm_mcp.cli import servers
+    try:
+        from avm_mcp import server
+        from avm_mcp.cli import servers
+    except Exception as error:  # a library that cannot be loaded: the host is told at each call
+        from avm_mcp import front
 
-    return servers.stdio(settings)
+        logger.debug("loading failed", exc_info=error)
+        front.refuse(error)
+        return exits.INTERNAL
+    _ = server  # the SDK, with all that it imports
+    return servers.stdio(settings, refusal)
 
 
 def _serve_http(args: Namespace, terminal: Terminal) -> int:
-    settings = _settings()
+    settings, refusal = _read()
     from avm_mcp.cli import servers
 
-    return servers.http(settings, args.host, args.port, args.socket, terminal)
+    return servers.http(settings, refusal, args.host, args.port, args.socket, terminal)
 
 
 def _sandbox(args: Namespace, terminal: Terminal) -> int:
@@ -160,14 +187,14 @@ def _sandbox(args: Namespace, terminal: Terminal) -> int:
 
 
 def _doctor(args: Namespace, terminal: Terminal) -> int:  # noqa: ARG001 - one signature
-    settings = _settings()
+    settings, refusal = _read()
 
     import anyio
 
     from avm_mcp.cli import doctor
     from avm_mcp.runtime import Runtime
 
-    return anyio.run(doctor.run, Runtime(settings), terminal)
+    return anyio.run(doctor.run, Runtime(settings, refusal), terminal)
 
 
 def _demo(args: Namespace, terminal: Terminal) -> int:

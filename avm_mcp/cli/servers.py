@@ -15,7 +15,7 @@ from avm_mcp.cli import exits, sockets
 from avm_mcp.cli.signals import STOPPING, stopping
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.config import Settings
-from avm_mcp.errors import BadSetting
+from avm_mcp.errors import AvmError, BadSetting
 from avm_mcp.runtime import Runtime
 
 LAST_WORDS = 12.0
@@ -25,14 +25,20 @@ LAST_WORDS = 12.0
 class _Closing(Runtime):
     """A runtime that says when it is down."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, refusal: AvmError | None) -> None:
+        super().__init__(settings, refusal)
         self.down = anyio.Event()
         self.up = False
 
     async def __aenter__(self) -> "_Closing":
         self.up = True
-        await super().__aenter__()
+        started = False
+        try:
+            await super().__aenter__()
+            started = True
+        finally:
+            if not started:  # told to end meanwhile: it was taken down again
+                self.down.set()
         return self
 
     async def __aexit__(
@@ -44,17 +50,17 @@ class _Closing(Runtime):
             self.down.set()
 
 
-def stdio(settings: Settings) -> int:
-    """Serve MCP on stdin and stdout until stdin ends or a signal comes."""
+def stdio(settings: Settings, refusal: AvmError | None) -> int:
+    """Serve MCP on stdin and stdout until stdin ends or a signal comes; with a refusal, each call answers that."""
     front.attach()
-    anyio.run(_stdio, settings)
+    anyio.run(_stdio, settings, refusal)
     return exits.OK
 
 
-async def _stdio(settings: Settings) -> None:
+async def _stdio(settings: Settings, refusal: AvmError | None) -> None:
     from avm_mcp.server import build_server
 
-    runtime = _Closing(settings)
+    runtime = _Closing(settings, refusal)
     server = build_server(runtime)
     stop = anyio.Event()
 
@@ -75,8 +81,12 @@ async def _stdio(settings: Settings) -> None:
             group.cancel_scope.cancel()
 
 
-def http(settings: Settings, host: str, port: int, path: Path | None, terminal: Terminal) -> int:
+def http(
+    settings: Settings, refusal: AvmError | None, host: str, port: int, path: Path | None, terminal: Terminal
+) -> int:
     """Serve MCP over HTTP, on a port or on a Unix socket at a path, until a signal comes.
+
+    With a refusal, each call answers that.
 
     Raises:
         BadSetting: The address cannot be listened on.
@@ -84,7 +94,7 @@ def http(settings: Settings, host: str, port: int, path: Path | None, terminal: 
     from avm_mcp.web import shared, uvicorn_server
 
     # Callers may be on another machine behind a tunnel: pictures come by link or as data, never by path.
-    server = uvicorn_server(Runtime(settings, paths_allowed=False), host)
+    server = uvicorn_server(Runtime(settings, refusal, paths_allowed=False), host)
 
     def end(_number: int, _frame: object) -> None:
         """Obey a signal that comes before uvicorn listens for it, and again when uvicorn raises it once it is down."""

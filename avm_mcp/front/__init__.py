@@ -14,8 +14,8 @@ itself, at its own pace. Whatever it reads has been examined (`lines`), for it d
 where there is no fast start too (`attach`).
 
 Only the plainest requests are answered here. A line that this module is not sure to read as the SDK does ends the
-fast start: it and everything behind it are the SDK's. There is none at all (`start`) with a setting that is wrong or
-off, with an SDK of another series than the snapshot's, on a terminal, and on systems without POSIX descriptors.
+fast start: it and everything behind it are the SDK's. There is none at all (`start`) where it is switched off, with an
+SDK of another series than the snapshot's, on a terminal, and on systems without POSIX descriptors.
 """
 
 import json
@@ -26,14 +26,17 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from avm_mcp.front import variables
 from avm_mcp.front.answers import Front, Snapshot
 from avm_mcp.front.wire import Stream, Wire
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.json")  # noqa: PTH118, PTH120 - pathlib costs 7 ms
 
-_SWITCHED_ON = frozenset(("", "on"))
-_VARIANTS: Mapping[str, str] = {"": "saved", "mine": "saved", "all": "saved", "off": "linked"}
-"""The instructions by AVM_SAVE: whether films are saved here, or only linked."""
+_VARIANTS: Mapping[str, str] = {"mine": "saved", "all": "saved", "off": "linked"}
+"""The instructions by AVM_SAVE: whether films are saved here, or only linked. A value that is refused is no value."""
+
+_LIBRARIES = ("OTEL_", "PYTHON", "PYDANTIC_")
+"""Variables that the libraries of the server, and the interpreter, obey while they are loaded."""
 
 
 def start() -> None:
@@ -42,7 +45,7 @@ def start() -> None:
     if why or not _are_pipes():
         return
     try:
-        snapshot = Snapshot(content, _VARIANTS[_set("AVM_SAVE")], _set("AVM_CONFIRM_ABOVE"))
+        snapshot = _snapshot(content)
         source, sink = _moved()
     except (OSError, ValueError, KeyError):
         return
@@ -71,20 +74,39 @@ def _wired(front: Front, source: int, sink: int) -> Wire:
     return wire
 
 
+def refuse(error: Exception) -> None:
+    """Answer each call with why the server could not start, until stdin ends."""
+    from avm_mcp.front import refusing
+
+    why = f"avm-mcp could not start ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
+    about = sorted(name for name in os.environ if name.startswith(_LIBRARIES))
+    if about:
+        why += f" It may be about {', '.join(about[:6])} in its environment."
+    sys.stderr.write(f"avm-mcp: {why}\n")
+    content = _looked_up()[1]
+    refusing.serve(why, _snapshot(content) if content else None)
+
+
 def off() -> str:
     """Return why a server that is started here has no fast start; empty where it has one."""
     return _looked_up()[0]
+
+
+def _snapshot(content: Any) -> Snapshot:
+    return Snapshot(content, _VARIANTS.get(_set("AVM_SAVE"), "saved"), _threshold())
+
+
+def _threshold() -> str:
+    return variables.value(os.environ, "AVM_CONFIRM_ABOVE")
 
 
 def _looked_up() -> tuple[str, Any]:
     """Return why there is no fast start, if so, and the packaged snapshot."""
     if os.name != "posix":
         return "there is none on this system", None
-    if _set("AVM_FAST_START") not in _SWITCHED_ON:
+    if _set("AVM_FAST_START") == "off":
         return "AVM_FAST_START=off", None
-    if _set("AVM_SAVE") not in _VARIANTS:
-        return "AVM_SAVE is wrong", None
-    if not re.fullmatch(r"|0|[1-9]\d{0,5}|1000000", _set("AVM_CONFIRM_ABOVE"), re.ASCII):
+    if not re.fullmatch(r"|0|[1-9]\d{0,5}|1000000", _threshold(), re.ASCII):
         return "AVM_CONFIRM_ABOVE is wrong, or not written plainly", None
     try:
         with open(SNAPSHOT, encoding="utf-8") as file:  # noqa: PTH123 - see SNAPSHOT
@@ -96,9 +118,8 @@ def _looked_up() -> tuple[str, Any]:
 
 
 def _set(name: str) -> str:
-    """Return a variable as the settings read it."""
-    text = os.environ.get(name, "").strip()
-    return "" if re.fullmatch(r"\$\{[^}]*\}", text) else text
+    """Return a switch as the settings read it."""
+    return variables.switch(variables.value(os.environ, name))
 
 
 def _is_installed(sdk: str) -> bool:

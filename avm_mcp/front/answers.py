@@ -65,6 +65,16 @@ class Front:
                 self.stop()
         return b"".join(answers)
 
+    def known(self, line: bytes) -> bytes:
+        """Return the answer to one line, if it is known here; nothing is kept."""
+        try:
+            answer, _ = self._decided(line)
+        except Exception:  # noqa: BLE001 - whatever this is, it is not known here
+            return b""
+        if self.opening is None and answer:
+            self.opening = answer
+        return answer
+
     def stop(self) -> None:
         """Answer nothing more; a line that was begun is kept as it is."""
         self.stopped = True

@@ -9,7 +9,7 @@ import os
 import random
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -222,12 +222,21 @@ def _file_at(path: Path | None) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found is not None else None
 
 
+def _make_private(path: Path) -> None:
+    """Take a journal from everybody but its owner: one that was restored, or made by another program."""
+    for part in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        with suppress(OSError):  # not there, or somebody else's
+            if part.stat().st_mode & 0o077:
+                part.chmod(0o600)
+
+
 def _connected(path: Path | None) -> sqlite3.Connection:
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Created by us first: prompts are private, so nobody else may read the file.
+            # Created by us first: prompts are private, and what SQLite puts beside it is read by whoever may read this.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            _make_private(path)
         except OSError as error:
             raise StateUnavailable(f"The state folder {path.parent} cannot be written: {error.strerror}.") from error
     try:

@@ -4,11 +4,13 @@ Only a cancellation that the host sent counts: when stdin ends or the process is
 cancelled the call by the time it hands the notification on, so what was in flight is kept here until then.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
+from avm_mcp.errors import AvmError
 from avm_mcp.hosts import YOUNGEST
 from avm_mcp.tools.calls import client_name
 from avm_mcp.tools.desk import Backend
@@ -41,12 +43,13 @@ class Cuts:
             raise
         self._calls.pop(call, None)
         if (age := anyio.current_time() - began) >= YOUNGEST:
-            await self._backend.service.patience.waited(host, age)
+            with suppress(AvmError):  # what could not start has nothing to keep it in
+                await self._backend.service.patience.waited(host, age)
         return result
 
     async def _cut(self, ctx: ServerRequestContext[Any, Any]) -> None:
         cut = self._calls.pop(str((ctx.params or {}).get("requestId")), None)
         if cut is not None:
             host, began = cut
-            with anyio.move_on_after(LEARNING, shield=True):
+            with anyio.move_on_after(LEARNING, shield=True), suppress(AvmError):
                 await self._backend.service.patience.cut(host, anyio.current_time() - began)

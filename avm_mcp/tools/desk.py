@@ -18,7 +18,7 @@ from mcp.types import CallToolResult, InputRequiredResult, ResourceLink, TextCon
 
 from avm_mcp import arguments, report
 from avm_mcp.arguments import Arguments
-from avm_mcp.errors import AvmError, Internal
+from avm_mcp.errors import FREE_BUG, AvmError, Internal
 from avm_mcp.hosts import HOSTS, Host
 from avm_mcp.media import Aside
 from avm_mcp.models import COMPLETED, Job
@@ -106,7 +106,7 @@ class Desk:
             return _refused(error)
         except Exception:
             logger.exception("%s failed", name)
-            return _refused(Internal(f"{name} failed inside avm-mcp; the log on stderr says why."))
+            return _refused(_bug(name, given))
 
     # --- the tools ---
 
@@ -127,9 +127,16 @@ class Desk:
                 return answer
             consent, began = answer, anyio.current_time()  # a person's time is their own
             cap = price.credits if consent else cap  # they agreed to this price, not to what it may be by now
-        found = await backend.service.submit(request, max_credits=cap, consent=consent, began=began)
-        found = await self._waited(found, call, given, paid=True)
-        return self._told(noted(found, picture, given), given, fresh=True)
+        found: Found | None = None
+        try:
+            found = await backend.service.submit(request, max_credits=cap, consent=consent, began=began)
+            found = await self._waited(found, call, given, paid=True)
+            return self._told(noted(found, picture, given), given, fresh=True)
+        except AvmError:
+            raise
+        except Exception as bug:
+            logger.exception("%s failed", given.tool)
+            raise _paid_bug(given.tool, found) from bug
 
     async def _get_task(self, given: Arguments, call: Call) -> CallToolResult:
         found = await self._backend.service.find(given["task_id"])
@@ -215,6 +222,25 @@ def _refused(error: AvmError) -> CallToolResult:
         structured_content={"error": report.error_fields(error, MODEL_FACE)},
         is_error=True,
     )
+
+
+def _bug(name: str, given: Mapping[str, Any]) -> Internal:
+    """Return a bug outside of what spends: the call paid for nothing; the task that it asks about may be paid for."""
+    failed = f"{name} failed inside avm-mcp; the log on stderr says why."
+    task = given.get("task_id")
+    if isinstance(task, str) and name in ("get_task", "cancel_task"):
+        step = "{do} {list_tasks} to see the state of that task."
+        return Internal(f"{failed} The state of the task is not known here.", next_step=step)
+    return Internal(failed, charged="no", next_step=FREE_BUG)
+
+
+def _paid_bug(name: str, found: Found | None) -> Internal:
+    """Return a bug after the request may have been sent, with all that is known of its job (P1, P2)."""
+    failed = f"{name} failed inside avm-mcp; the log on stderr says why."
+    if found is None:
+        return Internal(f"{failed} Whether the video was started, and charged, is not known.")
+    step = "{do} {get_task}. Do not repeat the paid {call} for this video."
+    return Internal(failed, task_id=found.job.public_id, charged=found.job.charged, next_step=step)
 
 
 def _link(job: Job, told: Report) -> ResourceLink:

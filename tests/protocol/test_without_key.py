@@ -1,8 +1,13 @@
 """Without a key the tools are listed, and every call says what to set (Must-show 4, P7)."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
-from tests.house import LEGACY, MODERN, error, text
+from avm_mcp.config import Settings
+from avm_mcp.runtime import Runtime
+from tests.house import KEY, LEGACY, MODERN, error, text
 from tests.protocol.test_bad_input import VALID
 from tests.protocol.test_tools_list import PAID, TOOLS, conforms
 
@@ -84,4 +89,41 @@ async def test_a_state_folder_that_cannot_be_written_does_not_stop_the_list_or_t
     assert told["code"] == "BUDGET_EXCEEDED"
     assert told["field"] == "AVM_STATE_DIR"
     assert told["charged"] == "no"
+    assert house.sandbox.posts == 0
+
+
+@pytest.mark.parametrize("mode", [LEGACY, MODERN])
+@pytest.mark.parametrize("tool", VALID)
+async def test_with_a_setting_that_is_refused_every_call_names_it(house, mode, tool):
+    """P7: the server stays up; nothing is asked of the service, and nothing is written."""
+    settings, refusal = Settings.read({"AVM_API_KEY": KEY, "AVM_LOG_LEVEL": "LOUD", "AVM_STATE_DIR": str(house.state)})
+    runtime = Runtime(settings, refusal, now=house.wall, transport=house.link, film_transport=house.link)
+    async with house.client(mode=mode, runtime=runtime) as client:
+        assert len((await client.list_tools()).tools) == 8
+        result = await client.call_tool(tool, VALID[tool])
+        with pytest.raises(Exception, match="LOUD"):
+            await client.read_resource("avm://tasks/ck1")
+    conforms(result, tool)
+    told = error(result)
+    assert told["code"] == "NOT_CONFIGURED"
+    assert told["charged"] == "no"
+    assert told["field"] == "AVM_LOG_LEVEL"
+    for fact in ("AVM_LOG_LEVEL", '"LOUD"', "'DEBUG', 'INFO', 'WARNING' or 'ERROR'", "restart"):
+        assert fact in text(result)
+    assert house.sandbox.requests == []
+    assert not house.state.exists()
+
+
+@pytest.mark.parametrize("tool", VALID)
+async def test_with_the_journal_of_a_newer_version_every_call_says_so(house, tool):
+    """P7, P1: nothing is paid for beside a journal that cannot be read."""
+    house.state.mkdir()
+    with closing(sqlite3.connect(house.state / "journal.db")) as file:
+        file.execute("PRAGMA user_version = 9999")
+    async with house.client() as client:
+        result = await client.call_tool(tool, VALID[tool])
+    conforms(result, tool)
+    assert error(result)["code"] == "STATE_UNAVAILABLE"
+    assert "9999" in text(result)
+    assert "update avm-mcp" in text(result)
     assert house.sandbox.posts == 0

@@ -184,12 +184,12 @@ def test_both_names_tell_the_version(program, capsys):
 
 def test_a_bad_setting_is_one_line_that_names_it_and_exit_2(monkeypatch, capsys):
     monkeypatch.setenv("AVM_BASE_URL", "http://example.com")
-    for program, argv in (("avm-mcp", []), ("avm", ["list"]), ("avm", ["doctor"]), ("avm", ["serve"])):
+    for program, argv in (("avm-mcp", ["list"]), ("avm", ["list"]), ("avm", ["get", "x"]), ("avm", ["setup"])):
         assert entry.run(program, argv) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert err.count("\n") == 1
-        assert "AVM_BASE_URL cannot be used: allowed is an https URL" in err
+        assert 'AVM_BASE_URL is "http://example.com", which cannot be used: allowed is an https URL' in err
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from avm_mcp.config import ALIASES, HTTP_ONLY, NO_HOME, Settings, child_environment
 from avm_mcp.errors import BadSetting
+from avm_mcp.masking import KEY_NAMES, masked
 
 KEY = "ak_0123456789abcdef"
 NAMES = tuple(Settings.model_fields)
@@ -37,10 +38,10 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "AVM_MAX_CREDITS_PER_DAY": [("0", 0), ("500", 500)],
     "AVM_CONFIRM_ABOVE": [("0", 0), ("1000", 1000)],
     "AVM_DEDUPE_MINUTES": [("0", 0.0), ("1.5", 1.5), ("1440", 1440.0)],
-    "AVM_SAVE": [("mine", "mine"), ("all", "all"), ("off", "off")],
-    "AVM_KEEPER": [("on", "on"), ("off", "off")],
-    "AVM_NOTIFY": [("on", "on"), ("off", "off")],
-    "AVM_FAST_START": [("on", "on"), ("off", "off")],
+    "AVM_SAVE": [("mine", "mine"), ("all", "all"), ("off", "off"), ("Mine", "mine"), ("true", "mine"), ("No", "off")],
+    "AVM_KEEPER": [("on", "on"), ("off", "off"), ("ON", "on"), ("Off", "off"), ("1", "on"), ("false", "off")],
+    "AVM_NOTIFY": [("on", "on"), ("off", "off"), ("TRUE", "on"), ("no", "off")],
+    "AVM_FAST_START": [("on", "on"), ("off", "off"), ("yes", "on"), ("0", "off")],
     "AVM_CONNECT_TIMEOUT": [("0.5", 0.5), ("600", 600.0)],
     "AVM_READ_TIMEOUT": [("5", 5.0)],
     "AVM_SUBMIT_TIMEOUT": [("120", 120.0)],
@@ -59,12 +60,12 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
         ("http://10.0.0.7:3000, app://obsidian.md", ("http://10.0.0.7:3000", "app://obsidian.md")),
     ],
     "AVM_SANDBOX_SPEED": [("1", 1.0), ("10000", 10_000.0)],
-    "AVM_LOG_LEVEL": [("DEBUG", "DEBUG")],
+    "AVM_LOG_LEVEL": [("DEBUG", "DEBUG"), ("debug", "DEBUG"), ("Warn", "WARNING"), ("critical", "ERROR")],
 }
 CREDITS = [("-1", "0"), ("ten", "a whole number"), ("1.5", "a whole number"), ("1000001", "1000000"), ("9" * 5000, "")]
 SECONDS = [("0", "0"), ("-1", "0"), ("601", "600"), ("nan", "0"), ("inf", "600"), ("soon", "a number")]
 BAD: dict[str, list[tuple[str, str]]] = {
-    "AVM_API_KEY": [("a b", "without spaces"), ("a\nb", "line breaks"), ("schlüssel", "key"), ("x" * 513, "512")],
+    "AVM_API_KEY": [("a b", "without spaces"), ("a\nb", "line breaks"), ("schlüssel", "key"), ("k1" * 300, "512")],
     "AVM_BASE_URL": [
         (text, "an https URL")
         for text in (
@@ -85,10 +86,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "AVM_MAX_CREDITS_PER_DAY": CREDITS,
     "AVM_CONFIRM_ABOVE": CREDITS,
     "AVM_DEDUPE_MINUTES": [("-1", "0"), ("1441", "1440"), ("an hour", "a number"), ("nan", "0")],
-    "AVM_SAVE": [("yes", "'mine', 'all' or 'off'"), ("MINE", "'mine', 'all' or 'off'")],
-    "AVM_KEEPER": [("1", "'on' or 'off'")],
-    "AVM_NOTIFY": [("true", "'on' or 'off'")],
-    "AVM_FAST_START": [("ON", "'on' or 'off'")],
+    "AVM_SAVE": [("some", "'mine', 'all' or 'off'"), ("mine,all", "'mine', 'all' or 'off'")],
+    "AVM_KEEPER": [("2", "'on' or 'off'")],
+    "AVM_NOTIFY": [("truthy", "'on' or 'off'")],
+    "AVM_FAST_START": [("fast", "'on' or 'off'")],
     "AVM_CONNECT_TIMEOUT": SECONDS,
     "AVM_READ_TIMEOUT": SECONDS,
     "AVM_SUBMIT_TIMEOUT": SECONDS,
@@ -132,7 +133,7 @@ def test_the_defaults(home: Path) -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-@pytest.mark.parametrize("text", ["", "  ", "\n", "${user_config.api_key}", " ${user_config.x} ", "${}", "${HOME}"])
+@pytest.mark.parametrize("text", ["", "  ", "\n", "${user_config.api_key}", " ${user_config.x} ", '""', "' '"])
 @pytest.mark.parametrize("name", [*NAMES, *ALIASES])
 def test_what_counts_as_unset(name: str, text: str) -> None:
     assert Settings.from_env({name: text}) == Settings.from_env({})
@@ -150,14 +151,100 @@ def test_a_bad_value_is_refused_in_one_line_that_helps(name: str, text: str, all
         Settings.from_env({name: text})
     message = str(caught.value)
     assert caught.value.field == name
-    assert message.startswith(f"{name} cannot be used: allowed is ")
+    assert message.startswith(f"{name} ")
+    assert " cannot be used: allowed is " in message
     assert allowed in message
-    assert re.fullmatch(r"[ -~]{20,200}\.", message), message
+    assert re.fullmatch(r"[ -~\u2026ä]{20,250}\.", message), message
     assert "Input" not in message
     assert "String" not in message
     assert caught.value.__cause__ is None
-    if len(text) > 12:
-        assert text not in message  # it may be a key pasted into the wrong line
+    if name in KEY_NAMES:
+        assert f" {text} " not in message
+    elif len(text) < 40 and "@" not in text and text.isprintable():
+        assert f'"{text}"' in message, "what it holds is what its writer recognises"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@proxy:1", "http://***@proxy:1"),
+        ("http://me:se@cret@proxy:1", "http://***@proxy:1"),
+        ("socks5://me:secret/word@[::1", "socks5://***@[::1"),
+        ("me:secret@proxy:1", "***@proxy:1"),
+        (KEY, "***"),
+        (f"key is {KEY}", "key is ***"),
+        ("0123456789abcdef0123456789abcdef", "***"),
+        ("https://h/?token=QWxhZGRpbjpvcGVuIHNlc2FtZQ123", "https://h/?token=***"),
+        ("/home/me/certs/company-root.pem", "/home/me/certs/company-root.pem"),
+        ("socks4://127.0.0.1:7890", "socks4://127.0.0.1:7890"),
+        ("caf\udce9", "caf?"),
+    ],
+)
+def test_no_secret_is_shown_whatever_line_it_stands_in(text: str, shown: str) -> None:
+    """P5: a password in an address, and what looks like a key."""
+    assert masked(text) == shown
+
+
+UNFILLED = ["$AVM_API_KEY", "${AVM_API_KEY}", "${env:AVM_API_KEY}", "$env:AVM_API_KEY", "$(pass avm)",
+            "%AVM_API_KEY%", "{{api_key}}", "<your key>", "${}", '"${KEY}"', "${KEY:-}"]  # fmt: skip
+NO_KEYS = ["YOUR_API_KEY", "your-api-key-here", "your_key",
+           "YOUR_AVM_API_KEY", "paste-your-key-here", "ak_xxx", "xxxx",
+           "ak_...", "changeme", "<key>", "[your key]", "{key}", "api_key", "API-KEY-HERE", "null",
+           "undefined", "..."]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", UNFILLED)
+@pytest.mark.parametrize("name", [name for name in (*NAMES, *ALIASES) if name != "AVM_INPUT_DIRS"])
+def test_a_placeholder_that_nobody_filled_in_is_named(name: str, text: str) -> None:
+    """A cap that was never filled in is no cap (P8), and a key that was not is never sent."""
+    settings, refusal = Settings.read({name: text})
+    assert refusal is not None
+    assert refusal.field == name
+    assert f'{name} is "{text.strip(chr(34))}", a placeholder that was not filled in: allowed is ' in refusal.message
+    assert settings == Settings.from_env({})
+
+
+@pytest.mark.parametrize("text", NO_KEYS)
+@pytest.mark.parametrize("name", ["AVM_API_KEY", "AIVIDEO_API_KEY"])
+def test_words_that_ask_for_a_key_are_none(name: str, text: str) -> None:
+    settings, refusal = Settings.read({name: text})
+    assert settings.api_key is None
+    assert refusal is not None
+    assert f'{name} is "{text}", a placeholder' in refusal.message
+    assert "https://aivideomaker.ai" in refusal.message
+
+
+@pytest.mark.parametrize(
+    "text", [KEY, "sandbox", "k", "ak$0123456789abcdef", "anything", "your", "ak_your0123", "100%25"]
+)
+def test_a_key_is_taken_as_it_is(text: str) -> None:
+    assert Settings.from_env({"AVM_API_KEY": text}).api_key == text
+
+
+@pytest.mark.parametrize("around", ['"{}"', "'{}'", " {} ", '\t" {} "\n', "\ufeff{}", "\u201c{}\u201d", "\u200b{}\xa0"])
+def test_blanks_and_one_pair_of_quotes_are_no_part_of_a_value(around: str) -> None:
+    """Shells take them away; the files of hosts do not."""
+    given = {"AVM_API_KEY": KEY, "AVM_SAVE": "all", "AVM_MAX_CREDITS_PER_DAY": "500", "AVM_STATE_DIR": "/a b"}
+    plain = Settings.from_env(given)
+    assert Settings.from_env({name: around.format(text) for name, text in given.items()}) == plain
+    folders = os.pathsep.join(around.format(folder) for folder in ("/a b", "/c"))
+    assert (Path("/a b"), Path("/c")) == Settings.from_env({"AVM_INPUT_DIRS": folders}).AVM_INPUT_DIRS
+
+
+def test_all_that_is_wrong_is_named_at_once_and_the_rest_holds() -> None:
+    """One restart of the host, not one for each mistake."""
+    given = {
+        "AVM_SAVE": "some",
+        "AVM_KEEPER": "Off",
+        "AVM_LOG_LEVEL": "LOUD",
+        "AVM_API_KEY": "$KEY",
+        "AVM_NOTIFY": "on",
+    }
+    settings, refusal = Settings.read(given)
+    assert refusal is not None
+    assert [name for name in given if name in refusal.message] == ["AVM_SAVE", "AVM_LOG_LEVEL", "AVM_API_KEY"]
+    assert (settings.AVM_KEEPER, settings.AVM_NOTIFY, settings.AVM_SAVE) == ("off", "on", "mine")
+    assert settings.api_key is None
 
 
 @given(

@@ -20,7 +20,7 @@ from avm_mcp.cli.demo.scenes import SCENES, Take, play
 from avm_mcp.cli.demo.stage import SPEED, DemoFailed, stage
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
-from avm_mcp.errors import Internal
+from avm_mcp.errors import FREE_BUG, Internal
 
 LONGEST = 180.0
 """Seconds after which something must be wrong."""
@@ -125,5 +125,5 @@ def _say(terminal: Terminal, text: str) -> None:
 
 
 def _failed(why: str, terminal: Terminal) -> int:
-    terminal.refuse(Internal(f"The demo failed: {why}"), f"avm demo: {why}")
+    terminal.refuse(Internal(f"The demo failed: {why}", charged="no", next_step=FREE_BUG), f"avm demo: {why}")
     return exits.INTERNAL

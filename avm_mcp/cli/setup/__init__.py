@@ -128,13 +128,17 @@ def _add(host: Host, file: files.File, place: Place, terminal: Terminal, *, only
     key = files.key_of(host, text, entry)
     if key is not None:
         entry = {**entry, "env": {VARIABLE: key}}
-    if changed and not only_shown:
+    secret = key not in (None, SANDBOX_KEY, host.key)
+    closed = secret and not only_shown and file.is_open_to_others
+    if (changed or closed) and not only_shown:
         file.keep()
-        file.write(text)
+        file.write(text, private=secret)
     verb = "Would write" if only_shown else "Wrote" if changed else "Already there, nothing to change:"
     lines = [f"{verb} {file.path}", _shown(host, entry)]
     if changed and file.text is not None and not only_shown:
         lines.append(f"The file as it was before: {file.backup}")
+    if closed:
+        lines.append("Others on this machine could read that file; since it holds a key, now only you can.")
     lines += _about_path(host, place)
     lines += _about_key(host, place, key)
     lines.append(f"Next: {host.then} Then ask it for a video; avm setup {host.name} --remove takes this out again.")

@@ -54,11 +54,20 @@ class File:
             raise Unreadable(f"it cannot be read ({error})") from None
 
     @property
+    def is_open_to_others(self) -> bool:
+        """Return whether other users of this machine may read it."""
+        return os.name == "posix" and self.path.exists() and self.path.stat().st_mode & 0o077 != 0
+
+    @property
     def backup(self) -> Path:
         return self.path.with_name(self.path.name + ".before-avm")
 
-    def write(self, text: str) -> None:
-        """Replace it in one step; who may read it stays as it was, and a link stays a link.
+    def write(self, text: str, *, private: bool = False) -> None:
+        """Replace it in one step; a link stays a link, and who may read it stays as it was.
+
+        Args:
+            text: What is to be in it.
+            private: Only its owner may read it from now on: it holds a key.
 
         Raises:
             Unreadable: It is no longer what was read: hosts write their files whenever they like.
@@ -66,6 +75,8 @@ class File:
         target = self.path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+        if private:
+            mode &= 0o700
         number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(number, "wb") as stream:
@@ -90,10 +101,14 @@ class File:
             folder.rmdir()
 
     def keep(self) -> None:
-        """Keep what is there now beside it, unless what was there before us is kept already."""
+        """Keep what is there now beside it, for its owner alone, unless what was there before us is kept already.
+
+        It may hold keys, ours of another day among them.
+        """
         if self.text is not None and not self.backup.exists():
             File(self.backup, None).write(self.text)
-            self.backup.chmod(self.path.stat().st_mode & 0o777)
+        elif self.backup.exists():
+            self.backup.chmod(self.backup.stat().st_mode & 0o700)
 
 
 # --- with us, and without us ---
