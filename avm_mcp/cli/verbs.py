@@ -3,7 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -130,10 +130,9 @@ class Session:
         prices = self._runtime.service.prices
         price = await self._unless_stopped(lambda: prices.told(model, seconds))
         left = await prices.left_today()
+        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_yes(price.credits)}
         self._terminal.result(
-            lambda: report.price_text(
-                model, seconds, price, self._terminal.face, left, caps=prices.caps, lacks=prices.lacks
-            ),
+            lambda: report.price_text(model, seconds, price, self._terminal.face, left, **how),
             lambda: report.price_fields(model, seconds, price, left),
         )
         return exits.OK

@@ -52,6 +52,7 @@ def price_text(
     *,
     caps: Mapping[str, int],
     lacks: type[AvmError] | None = None,
+    asks: bool = False,
 ) -> str:
     """Return a price as text; where no such film can be started, what it takes comes next.
 
@@ -63,6 +64,7 @@ def price_text(
         cap_left: Credits that the daily cap still allows.
         caps: The caps that are set, by what they count.
         lacks: What keeps this account from starting any film.
+        asks: Whether the price needs approval.
     """
     certain = price.basis == "quote"
     amount = money(price.credits, certain=certain, dollars=certain)
@@ -73,7 +75,8 @@ def price_text(
     step = (
         "{model:tell the user the price and the balance; }credits can be added at https://aivideomaker.ai."
         if short
-        else "{model:tell the user the price, and start the video if they agree}{person:start it, if that is fine}."
+        else "{model:tell the user the price, and start the video if they agree}{person:start it, if that is fine}"
+        f"{f', with {{max_credits:{price.credits}}}' if asks else ''}."
     )
     if caps.get("per_call", price.credits) < price.credits:
         step = capped("AVM_MAX_CREDITS_PER_CALL")

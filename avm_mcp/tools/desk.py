@@ -159,7 +159,8 @@ class Desk:
         price = await prices.told(given["model"], seconds)
         left = await prices.left_today()
         shown = report.price_fields(given["model"], seconds, price, left)
-        text = report.price_text(given["model"], seconds, price, MODEL_FACE, left, caps=prices.caps, lacks=prices.lacks)
+        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_yes(price.credits)}
+        text = report.price_text(given["model"], seconds, price, MODEL_FACE, left, **how)
         return _said(text, shown)
 
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002

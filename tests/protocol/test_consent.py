@@ -7,7 +7,8 @@ from mcp.types import ElicitResult, ErrorData
 
 from avm_mcp.sandbox import faults
 from avm_mcp.server import build_server
-from tests.house import LEGACY, MODERN, error, fields, piped
+from tests.clock import Skewed
+from tests.house import LEGACY, MODERN, error, fields, piped, text
 from tests.protocol.test_waiting import SLACK
 
 DEAR = {"image": "https://example.com/a.png", "prompts": ["dawn", "noon", "dusk"], "wait_seconds": 0}
@@ -68,7 +69,10 @@ QUOTED = {"model": "lv", "segments": 3}
 async def test_a_quote_then_the_agreed_price_starts_the_video_at_the_first_try(house):
     """P8, DESIGN 6: quote, ask the user, call with the price they agreed to. Other prompts are the same price."""
     async with house.client() as client:
-        assert fields(await client.call_tool("quote_video", QUOTED))["credits"] == 225
+        quoted = await client.call_tool("quote_video", QUOTED)
+        assert fields(quoted)["credits"] == 225
+        assert text(quoted).endswith("start the video if they agree, with max_credits=225.")
+        assert "max_credits" not in text(await client.call_tool("quote_video", {"model": "t2v"}))
         at_once = error(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
         assert at_once["code"] == "CONFIRMATION_REQUIRED", "nobody was asked within no time at all"
         await anyio.sleep(20)
@@ -119,6 +123,21 @@ async def test_a_quote_in_one_process_counts_in_another_and_without_a_state_it_c
     house.state.write_text("a file")
     async with house.client() as client:
         assert fields(await client.call_tool("quote_video", QUOTED))["credits"] == 225
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+async def test_a_quote_counts_whatever_the_wall_clocks_say(house, hours):
+    """P8: what is only compared is told by the clock that the processes of a machine share."""
+    async with (
+        house.client() as one,
+        house.client(runtime=house.runtime(now=Skewed(house.wall, 3600 * hours))) as two,
+    ):
+        for first, then, prompts in ((one, two, ["a", "b", "c"]), (two, one, ["d", "e", "f"])):
+            await first.call_tool("quote_video", QUOTED)
+            await anyio.sleep(5)
+            made = await then.call_tool("long_video", DEAR | {"max_credits": 225, "prompts": prompts})
+            assert fields(made)["status"] == "SUBMITTED"
+            await anyio.sleep(1000)
 
 
 @pytest.mark.parametrize(

@@ -988,3 +988,20 @@ async def test_a_question_at_a_price_is_remembered(journal: Journal, second: Jou
 
 def test_the_bounds_are_the_ones_that_are_documented() -> None:
     assert (pacing.BUCKET_CAPACITY + 60 * pacing.BUCKET_REFILL, FILE_LIFE) == (55, 86_400)
+
+
+async def test_a_told_price_is_of_its_model_length_and_account_and_of_no_other(journal: Journal) -> None:
+    """P8: what `quote_video` told counts for every request of that price, and the last one told counts."""
+    job = replace(draft("i1"), model="t2v_v3", seconds=20, credits_quoted=80)
+    since, until = NOW - 900, NOW + 60
+    await journal.quote("a1", job.caller, "t2v_v3", 20, 80, NOW)
+    assert await journal.asked(job, since, until)
+    assert not await journal.asked(job, NOW, until), "told before"
+    assert not await journal.asked(job, since, NOW - 1), "told after"
+    assert not await journal.asked(replace(job, credits_quoted=81), since, until)
+    for other in ({"model": "i2v_v3"}, {"seconds": 15}, {"account": "a2"}, {"caller": "somebody"}):
+        assert not await journal.asked(replace(job, **other), since, until)
+    await journal.quote("a1", job.caller, "t2v_v3", 20, 60, NOW + 1)
+    assert not await journal.asked(job, since, until), "a later quote was lower"
+    await journal.ask(job)
+    assert await journal.asked(job, since, until), "a refusal of the request itself told it"
