@@ -778,7 +778,6 @@ def staged(world: World) -> Generator[None]:
         (avm_mcp.archive, "random", chance),
         (avm_mcp.journal.sqlite, "random", chance),
         (avm_mcp.journal.sqlite, "_connected", _connected),
-        (avm_mcp.adoption, "secrets", names),
         (avm_mcp.runtime, "secrets", names),
         (avm_mcp.submission, "secrets", names),
         (Partial, "hold", classmethod(_held)),
