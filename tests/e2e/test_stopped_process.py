@@ -1,0 +1,76 @@
+"""A real process that is stopped with SIGSTOP between two steps of a paid request, and goes on much later (P1)."""
+
+import json
+import os
+import signal
+import sys
+
+import anyio
+import pytest
+
+from avm_mcp.journal import open_journal
+from avm_mcp.models import NOT_CREATED, UNKNOWN
+from avm_mcp.sandbox import SandboxOptions, build_sandbox, faults
+from avm_mcp.sandbox.server import running
+
+pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")]
+
+SUBMITS = """
+import anyio, json, sys
+from avm_mcp.config import Settings
+from avm_mcp.errors import AvmError
+from avm_mcp.models import VideoRequest
+from avm_mcp.runtime import Runtime
+
+async def main():
+    async with Runtime(Settings.from_env()) as runtime:
+        found = await runtime.service.submit(VideoRequest("t2v", 5, ("a red kite",), "16:9", None))
+        print(json.dumps({"id": found.job.id}), flush=True)
+        await anyio.sleep(float(sys.argv[1]))
+        found = await runtime.service.find(found.job.id)
+        print(json.dumps({"status": found.job.status, "task": found.job.task_id}), flush=True)
+
+anyio.run(main)
+"""
+
+
+async def test_what_was_decided_while_a_process_was_stopped_is_not_sent(tmp_path):
+    """Issue 10 M: it waits out a 429, is stopped, and its row is said NOT_CREATED; it goes on, and sends nothing."""
+    app = build_sandbox(SandboxOptions(speed=20, render=False))
+    app.sandbox.faults.next("generate", faults.rate_limited(4))
+    async with running(app=app) as url:
+        environ = {
+            **os.environ,
+            "AVM_API_KEY": "ak_0123456789abcdef",
+            "AVM_BASE_URL": url,
+            "AVM_STATE_DIR": str(tmp_path / "state"),
+            "AVM_OUTPUT_DIR": str(tmp_path / "videos"),
+            "AVM_KEEPER": "off",
+        }
+        async with await anyio.open_process([sys.executable, "-c", SUBMITS, "6"], env=environ, stderr=None) as process:
+            assert process.stdout is not None
+            lines = process.stdout
+            told = json.loads(await lines.receive())
+            os.kill(process.pid, signal.SIGSTOP)
+            journal = await open_journal(tmp_path / "state", now=0.0)
+            (row,) = await journal._driver.rows("SELECT account FROM jobs")
+            job = await journal.find(row["account"], told["id"])
+            assert job is not None
+            sender = job.sender
+            assert sender is not None
+            later = journal.clock() + 600
+            job = await journal.lapsed(job.id, "gone", later)
+            assert job.status == UNKNOWN
+            assert journal.machine.gone(sender) is False, "a stopped process lives"
+            assert (await journal.never(job, "never", later)).status == UNKNOWN, "it may still send"
+            await journal.end_send(job.id, sender)  # as if it had been taken for dead all the same
+            job = await journal.find(row["account"], told["id"])
+            assert (await journal.never(job, "never", later)).status == NOT_CREATED
+            await anyio.sleep(3)
+            os.kill(process.pid, signal.SIGCONT)
+            ended = json.loads(await lines.receive())
+            await process.wait()
+        assert ended == {"status": NOT_CREATED, "task": None}
+        assert not app.sandbox.entries("charge")
+        assert journal.machine.gone(sender) is True
+        journal.close()
