@@ -4,8 +4,11 @@ Only this module (and the fast start) reads the environment. An empty value, and
 Claude Desktop passes on when a user left a field empty, count as unset; any other placeholder is refused by name.
 """
 
+import contextlib
+import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,6 +94,11 @@ class Settings(BaseModel):
         default_factory=_default_state_dir,
         description="Where the journal of paid jobs is kept. Default: the system's state folder.",
     )
+    AVM_ALLOW_MEMORY_STATE: Literal["on", "off"] = Field(
+        default="off",
+        description="Whether paid calls are taken where no folder at all can be written: then two windows do not know "
+        "of each other, and each pays for the same request.",
+    )
     AVM_MAX_CREDITS_PER_CALL: Credits | None = Field(
         default=None, description="Refuse any film that costs more credits. 1 credit is 0.01 USD."
     )
@@ -153,7 +161,7 @@ class Settings(BaseModel):
         default="WARNING", description="What is written to stderr."
     )
 
-    @field_validator("AVM_SAVE", "AVM_KEEPER", "AVM_NOTIFY", "AVM_FAST_START", mode="before")
+    @field_validator("AVM_SAVE", "AVM_KEEPER", "AVM_NOTIFY", "AVM_FAST_START", "AVM_ALLOW_MEMORY_STATE", mode="before")
     @classmethod
     def _switched(cls, value: object, info: ValidationInfo) -> object:
         word = variables.switch(value) if isinstance(value, str) else value
@@ -308,6 +316,16 @@ class Settings(BaseModel):
 def outside() -> Mapping[str, str]:
     """Return the variables, as they are spelled, by which other libraries learn of proxies and certificates."""
     return {name: text for name, text in os.environ.items() if name.upper() in _OUTSIDE and text}
+
+
+def shared_folders(state: Path) -> tuple[Path, ...]:
+    """Return where processes can share a state for a while when the folder `state` cannot be written."""
+    mark = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    bases = [os.environ.get("XDG_RUNTIME_DIR", "")]
+    with contextlib.suppress(OSError):  # there is none that can be written
+        bases.append(tempfile.gettempdir())
+    return tuple(Path(base, f"avm-mcp-{user}-{mark}") for base in bases if Path(base).is_absolute())
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

@@ -20,7 +20,7 @@ from avm_mcp.accounts import account_of, earlier_accounts, service
 from avm_mcp.adoption import Adoption
 from avm_mcp.archive import Archive
 from avm_mcp.client import AvmClient
-from avm_mcp.config import SANDBOX_KEY, Settings
+from avm_mcp.config import SANDBOX_KEY, Settings, shared_folders
 from avm_mcp.errors import FREE_BUG, AvmError, Internal, StateUnavailable
 from avm_mcp.exchange import phases
 from avm_mcp.journal import Journal, open_journal
@@ -160,7 +160,12 @@ class Runtime:
         if self._refusal is not None:
             raise self._refusal
         self._journal = journal = await open_journal(
-            settings.AVM_STATE_DIR, now=self._now(), save=settings.AVM_SAVE, machine=self._machine
+            settings.AVM_STATE_DIR,
+            now=self._now(),
+            save=settings.AVM_SAVE,
+            machine=self._machine,
+            elsewhere=shared_folders(settings.AVM_STATE_DIR),
+            memory=settings.sandboxed or settings.AVM_ALLOW_MEMORY_STATE == "on",
         )
         self._stack.callback(journal.close)
         if journal.warning:

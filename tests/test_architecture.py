@@ -115,6 +115,7 @@ MAX_LINES = 330
 LONGER: Mapping[str, tuple[int, str]] = {
     "arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
     "client": (380, "seven endpoints: how each is asked, repeated and read"),
+    "config": (350, "every variable, side by side"),
     "journal/jobs": (410, "every statement that writes a job, side by side"),
     "models": (400, "the nouns"),
     "service": (535, "the use cases"),

@@ -3,7 +3,10 @@
 import contextlib
 import errno
 import logging
+import os
+import stat
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -34,6 +37,11 @@ JUST_BEGUN = 60.0
 _IN_MEMORY = (
     "Jobs are kept in memory only: once this process has ended, a video is found again only in the account's list, the"
     " same request makes and costs another one, and a daily cap refuses every paid call."
+)
+_FOR_A_WHILE = (
+    "Jobs are kept in {folder} for a while: all processes here share them, but once that folder is emptied a video is"
+    " found again only in the account's list, the same request makes and costs another one, and a daily cap refuses"
+    " every paid call."
 )
 _FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
 
@@ -98,11 +106,14 @@ async def open_journal(
     now: float,
     save: Literal["mine", "all", "off"] = "mine",
     machine: Machine | None = None,
+    elsewhere: Sequence[Path] = (),
+    memory: bool = True,
 ) -> Journal:
     """Open the journal in `folder`, bringing an older one up to date.
 
-    Where the folder cannot be written (a read-only disk), the journal lives in memory and says in `warning` what
-    that costs; where the disk is full, it takes no paid request. A damaged file is set aside and a new one started;
+    Where the folder cannot be written (a read-only disk), the journal lives in one of the folders `elsewhere`, which
+    processes share, or else in memory, where without `memory` it takes no paid request; it says in `warning` what that
+    costs. Where the disk is full, it takes no paid request. A damaged file is set aside and a new one started;
     nothing is deleted.
 
     Raises:
@@ -127,13 +138,28 @@ async def open_journal(
         if driver is None:
             full = _is_full(folder)
             warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
+    if driver is None and not full:
+        driver, warning = await _shared(elsewhere, moment, warning or "")
+    fleeting = driver is None and not full and not memory
     driver = driver or await _started(None, moment)
     born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
     ahead = float((await driver.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot))[0]["ahead"])
     journal = Journal(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
-    if driver.path is not None:
+    journal.fleeting = fleeting
+    if driver.path is not None and driver.durable:
         driver.successor = partial(_gone_over, journal, path)
     return journal
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder below one that all may write is this user's, and nobody else's; it is made if missing."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    private = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o077)
+    return stat.S_ISDIR(found.st_mode) and private
 
 
 async def _gone_over(journal: Journal, path: Path) -> SqliteDriver:
@@ -179,6 +205,16 @@ def _is_full(folder: Path) -> bool:
     return False
 
 
+async def _shared(folders: Sequence[Path], moment: _Moment, warning: str) -> tuple[SqliteDriver | None, str]:
+    """Open a journal that this user's processes share for a while, where that can be had; and say what that means."""
+    for folder in folders:
+        if _is_ours(folder):
+            with contextlib.suppress(StateUnavailable):
+                driver = await _started(folder / FILE_NAME, moment, durable=False)
+                return driver, warning.replace(_IN_MEMORY, _FOR_A_WHILE.format(folder=folder))
+    return None, warning
+
+
 async def _replaced(path: Path, moment: _Moment) -> tuple[Path | None, SqliteDriver]:
     """Set a damaged file aside and start a new one, unless another process has just done so.
 
@@ -207,8 +243,8 @@ def _set_aside(path: Path, now: float) -> Path:
     return aside
 
 
-async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False) -> SqliteDriver:
-    driver = SqliteDriver(path)
+async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False, durable: bool = True) -> SqliteDriver:
+    driver = SqliteDriver(path, durable=durable)
     patience, driver.patience = driver.patience, START_PATIENCE
     try:
         await driver.start()

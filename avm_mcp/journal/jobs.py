@@ -58,6 +58,8 @@ class Jobs(Sends):
     save: Literal["mine", "all", "off"]
     full: bool
     """Whether this stands in for a journal on a full disk."""
+    fleeting: bool = False
+    """Whether this stands in for one where nothing can be written, and paid requests are not taken so."""
 
     # --- money: the row comes before the request ---
 
@@ -73,6 +75,14 @@ class Jobs(Sends):
             raise StateUnavailable(
                 "Not started, nothing charged: the disk with the journal is full.",
                 next_step="{model:tell the user to }make space and {model:to }restart avm-mcp; nothing was started.",
+            )
+        if self.fleeting:
+            raise StateUnavailable(
+                "Not started, nothing charged: no folder can be written to keep this request in, so another window"
+                " would not know of it and pay again.",
+                field="AVM_STATE_DIR",
+                next_step="{model:tell the user to }set AVM_STATE_DIR to a folder that can be written, or"
+                " AVM_ALLOW_MEMORY_STATE=on; nothing was started.",
             )
         now = draft.started
         async with self._driver.writing() as tx:

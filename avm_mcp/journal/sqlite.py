@@ -35,9 +35,9 @@ DAMAGED = "damage"
 class SqliteDriver:
     """A SQLite database at `path`, or in memory where that is None."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, durable: bool = True) -> None:
         self.path = path
-        self.durable = path is not None
+        self.durable = durable and path is not None
         self.journal_mode = "memory"
         self.patience = PATIENCE
         self._writer = anyio.Lock()

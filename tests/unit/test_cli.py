@@ -509,8 +509,8 @@ async def test_an_account_whose_jobs_are_not_kept_says_so(house, tmp_path):
     """P1, P2: a host shows nobody its server's stderr, and without the journal a request is paid again."""
     (tmp_path / "file").write_text("")
     told = await avm(house, "account", AVM_STATE_DIR=str(tmp_path / "file"))
-    assert "Jobs are kept in memory only" in told.out
-    assert "in memory" not in (await avm(house, "account")).out
+    assert "for a while: all processes here share them" in told.out
+    assert "for a while" not in (await avm(house, "account")).out
 
 
 async def test_a_price_that_may_not_be_spent_is_not_offered(house):
