@@ -19,8 +19,9 @@ KNOWN = NEEDED | {
 }
 """Outermost boxes of films. After a film that is complete, anything else is litter, and says nothing about the film."""
 
-MOST = 1_000_000
-"""Boxes that are looked at: a day of fragments of a tenth of a second."""
+MOST = 20_000
+"""Boxes that are looked at: a quarter of an hour of fragments of a tenth of a second. The service's longest video has
+thirty seconds, and the look is on the event loop."""
 
 
 def what_is_missing(size: int, read_at: ReadAt) -> str | None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avm_mcp.media.boxes import film_whole, what_is_missing
+from tests.unit.test_whole_pictures import steps
 
 FTYP = struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 512)
 
@@ -94,3 +95,10 @@ def test_a_length_beyond_all_files_is_a_cut(tmp_path):
     film.write_bytes(CLIP)
     assert film_whole(film)
     assert film_whole(tmp_path / "none.mp4"), "what cannot be looked at is not called cut"
+
+
+def test_a_file_of_nothing_but_tiny_boxes_takes_bounded_work(tmp_path):
+    """P4: each task in a list that was saved is looked at so, on the event loop."""
+    path = tmp_path / "x.mp4"
+    path.write_bytes(FTYP + MOOV + MDAT + box(b"free") * 300_000)
+    assert steps(lambda: film_whole(path)) < 800_000
