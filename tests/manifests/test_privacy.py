@@ -34,9 +34,14 @@ class Wire:
         self.heard = []
 
     async def __call__(self, scope, receive, send):
+        body = bytearray()  # a large one comes in pieces
+
         async def hearing():
             message = await receive()
-            self.heard.append(message.get("body", b""))
+            body.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.heard.append(bytes(body))
+                body.clear()
             return message
 
         self.heard.append(repr((scope["path"], scope["query_string"], scope["headers"])).encode())
