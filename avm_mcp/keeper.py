@@ -15,12 +15,16 @@ from collections.abc import Callable, Mapping
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
 from avm_mcp.config import Settings, child_environment
 from avm_mcp.errors import AuthFailed, AvmError, StateUnavailable
 from avm_mcp.journal import Journal
+
+if TYPE_CHECKING:
+    from avm_mcp.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,9 @@ STARTING = 30.0
 
 LIFE = 25 * 3600.0
 """Seconds after which it no longer waits for a job: links are dead after a day."""
+
+AUTH_PATIENCE = 3600.0
+"""Seconds during which the API itself must refuse the key, and say nothing else, before it is believed."""
 
 LOG_NAME, LOG_BYTES = "keeper.log", 500_000
 
@@ -136,11 +143,19 @@ def spawn_keeper(environment: Mapping[str, str]) -> None:
     )
 
 
-async def keep(settings: Settings) -> None:
-    """Watch and save until nothing is left to wait for, or another keeper of this account is alive."""
+async def keep(settings: Settings, runtime: "Runtime | None" = None) -> None:
+    """Watch and save until nothing is left to wait for, or another keeper of this account is alive.
+
+    A key that is refused ends it only after an hour in which the API said nothing else, and once all finished films are
+    saved, which takes no key.
+
+    Args:
+        settings: What was set.
+        runtime: One that is not entered yet; made from the settings when left out.
+    """
     from avm_mcp.runtime import Runtime
 
-    async with Runtime(settings) as runtime:
+    async with runtime or Runtime(settings) as runtime:
         journal, account = runtime.journal, runtime.service.account
         place = _Place(journal, lease_name(account))
         if not journal.durable or not await place.take():
@@ -148,8 +163,12 @@ async def keep(settings: Settings) -> None:
         logger.info("keeping account %s", account)
         await journal.free(starting_name(account))
         give_up = anyio.current_time() + LIFE
-        while not isinstance(runtime.service.trouble, AuthFailed) and anyio.current_time() < give_up:
+        refused: float | None = None  # since when the key is
+        while (now := anyio.current_time()) < give_up:
+            refused = (now if refused is None else refused) if isinstance(runtime.service.trouble, AuthFailed) else None
             try:
+                if refused is not None and now - refused > AUTH_PATIENCE and not await journal.films_wanted(account):
+                    break
                 if not await place.take() or not await _needed(journal, account, place):
                     break
             except StateUnavailable as error:  # a full disk, a lock of another program: the films are still to come

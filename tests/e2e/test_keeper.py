@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
-from avm_mcp.sandbox import SandboxOptions
+from avm_mcp.sandbox import SandboxOptions, faults
 from tests.e2e.ground import Ground, alive, avm, ground, host, names, output, side_by_side, until
 from tests.e2e.keepers import ON, TAKEN_OVER, environ_of, keepers, log
 from tests.e2e.stories import Told, telling
@@ -108,10 +108,10 @@ async def five_at_once(spot: Ground) -> dict[str, Any]:
     return {"most": most, "settled": settled, "log": log(spot)}
 
 
-async def a_key_that_is_revoked(spot: Ground) -> dict[str, Any]:
+async def a_firewall_on_the_way(spot: Ground) -> dict[str, Any]:
+    spot.sandbox.faults.next("status", faults.http_error(403, body="error code: 1010"))
     await avm(spot, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
     await until(partial(keepers, spot), "a keeper")
-    spot.sandbox.revoke(spot.key)
     await until(lambda: not keepers(spot), f"the keeper's end; {log(spot)}", TAKEN_OVER)
     return {"films": names(spot.films), "log": log(spot)}
 
@@ -145,7 +145,7 @@ STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
     "SIGKILL to its group": partial(an_asker_that_is_killed, how=kill_the_group),
     "SIGINT, then SIGTERM after 100 ms": partial(an_asker_that_is_killed, how=end_impatiently),
     "five": five_at_once,
-    "revoked": a_key_that_is_revoked,
+    "firewall": a_firewall_on_the_way,
     "killed, then submit": partial(a_keeper_that_is_killed, then="submit"),
     "killed, then restart": partial(a_keeper_that_is_killed, then="restart"),
     "off": one_that_may_not,
@@ -201,10 +201,10 @@ async def test_five_submitters_at_once_leave_one_keeper(told):
     assert seen["most"] == 1, seen["log"]
 
 
-async def test_the_keeper_ends_when_the_key_is_refused(told):
-    """P3."""
-    seen = await told("revoked")
-    assert seen["films"] == []
+async def test_one_403_of_a_firewall_ends_no_keeper(told):
+    """P3: with nothing of the API's in it."""
+    seen = await told("firewall")
+    assert len(seen["films"]) == 1
     assert "done" in seen["log"]
 
 

@@ -1,0 +1,67 @@
+"""The background worker of one state (`avm keep`) in virtual time: what ends it, and what does not (P2, P3)."""
+
+import anyio
+import pytest
+
+from avm_mcp.keeper import AUTH_PATIENCE, keep
+from avm_mcp.sandbox import faults
+from tests.house import KEY, fields
+from tests.protocol.test_waiting import made_in
+
+KITE = {"prompt": "a red kite", "wait_seconds": 0}
+FIREWALL = faults.http_error(403, body="error code: 1010")
+
+
+async def kept(house, before=None):
+    """Submit, leave, and return how long the worker lives."""
+    async with house.client() as client:
+        fields(await client.call_tool("text_to_video", KITE))
+    if before is not None:
+        before()
+    began = anyio.current_time()
+    await keep(house.settings(), house.runtime())
+    return anyio.current_time() - began
+
+
+@pytest.mark.parametrize("seconds", [None, 1500])
+@pytest.mark.parametrize("house", [made_in(300)], indirect=True)
+async def test_a_403_of_a_firewall_ends_no_worker(house, seconds):
+    """P3: one, or 25 minutes of it; nothing of the API's own is in it."""
+
+    def weather():
+        for endpoint in ("status", "task", "list"):
+            house.sandbox.faults.next(endpoint, FIREWALL, lasts=seconds)
+
+    lived = await kept(house, weather)
+    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert lived <= max(300, seconds or 0) + 120
+
+
+@pytest.mark.parametrize("house", [made_in(300)], indirect=True)
+async def test_a_key_that_is_refused_for_half_an_hour_ends_no_worker(house):
+    async with anyio.create_task_group() as group:
+
+        async def back():
+            await anyio.sleep(1800)
+            house.sandbox.revoke(KEY, revoked=False)
+
+        group.start_soon(back)
+        await kept(house, lambda: house.sandbox.revoke(KEY))
+    assert len(list(house.films.glob("*.mp4"))) == 1
+
+
+@pytest.mark.parametrize("house", [made_in(300)], indirect=True)
+async def test_a_key_that_stays_refused_ends_the_worker_and_costs_few_questions(house):
+    lived = await kept(house, lambda: house.sandbox.revoke(KEY))
+    assert AUTH_PATIENCE < lived < AUTH_PATIENCE + 120
+    assert len(house.sandbox.requests) < 100
+
+
+@pytest.mark.parametrize("house", [made_in(25)], indirect=True)
+async def test_a_refused_key_keeps_no_finished_film_from_being_saved(house):
+    """P3: its link takes no key."""
+    house.sandbox.faults.next("file", faults.http_error(503), lasts=1800)
+    async with house.client() as client:
+        await client.call_tool("text_to_video", {**KITE, "wait_seconds": 60})
+    await kept(house, lambda: house.sandbox.revoke(KEY))
+    assert len(list(house.films.glob("*.mp4"))) == 1
