@@ -29,8 +29,30 @@ INSTRUCTIONS = (
     "links exactly as returned."
 )
 
-MAX_VIDEO_RESOURCE = 50_000_000
-"""Bytes of a saved film that is handed out as a resource; a larger one is named by its path."""
+MAX_VIDEO_RESOURCE = 20_000_000
+"""Bytes of a saved video that is handed out as a resource; a larger one is named by its path and its link. Handing one
+out takes some five times its size in memory, and the loop for a second."""
+
+READ_PACE = 10_000_000
+"""Bytes of saved videos that are handed out each second."""
+
+
+class Pace:
+    """Lets large things go one after another, so that what each does to the loop and to memory is over before the next.
+
+    Args:
+        rate: Bytes a second; the first one never waits.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._next = 0.0
+
+    async def turn(self, size: int) -> None:
+        """Wait for the turn of something of so many bytes."""
+        begin = max(anyio.current_time(), self._next)
+        self._next = begin + size / self._rate
+        await anyio.sleep(max(0.0, begin - anyio.current_time()))
 
 
 def build_server(runtime: Runtime) -> MCPServer[Runtime]:
@@ -64,6 +86,8 @@ def build_server(runtime: Runtime) -> MCPServer[Runtime]:
 
 
 def _add_resources(server: MCPServer[Runtime], runtime: Runtime) -> None:
+    pace = Pace(READ_PACE)
+
     @server.resource(
         "avm://tasks/{task_id}", title="Task", description="State, file and link.", mime_type="application/json"
     )
@@ -82,8 +106,10 @@ def _add_resources(server: MCPServer[Runtime], runtime: Runtime) -> None:
         if told.file is None:
             raise ResourceError(told.text())
         path = anyio.Path(told.file)
-        if (await path.stat()).st_size > MAX_VIDEO_RESOURCE:
-            raise ResourceError(f"The film is too large to be handed out; it is at {told.file}")
+        size = (await path.stat()).st_size
+        if size > MAX_VIDEO_RESOURCE:
+            raise ResourceError(f"The video is too large to be handed out. It is at {told.file}; its link: {told.link}")
+        await pace.turn(size)
         return await path.read_bytes()
 
     _ = (task, video)

@@ -9,7 +9,7 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avm_mcp.config import Settings
 from avm_mcp.errors import AvmError, BadSetting
@@ -20,6 +20,7 @@ from avm_mcp.web.bodies import MAX_BODY, Bodies
 from avm_mcp.web.connections import GRACE, Places, Server, among, descriptors
 from avm_mcp.web.logs import limit_logs
 from avm_mcp.web.messages import Messages
+from avm_mcp.web.refusals import refusal
 
 MAX_HEADERS = 32_768
 """Bytes of a request's headers."""
@@ -55,12 +56,25 @@ def build_app(runtime: Runtime, *, host: str = "127.0.0.1") -> ASGIApp:
     )
     settings = runtime.settings
     return Access(
-        Bodies(Messages(app)),
+        _posts(Bodies(Messages(app))),
         host=host,
         hosts=settings.AVM_ALLOWED_HOSTS,
         origins=settings.AVM_ALLOWED_ORIGINS,
         token=settings.http_token,
     )
+
+
+def _posts(app: ASGIApp) -> ASGIApp:
+    """Refuse a GET of `/mcp`, as MCP provides for: it opened a stream that nothing could come by, and kept a place."""
+
+    async def posts(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/mcp" and scope["method"] == "GET":
+            message = "Requests are sent with POST; this server has no stream of its own."
+            await refusal(405, message, {"Allow": "POST"})(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return posts
 
 
 def require_loopback(host: str) -> None:

@@ -12,6 +12,7 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from avm_mcp.server import Pace
 from avm_mcp.web.connections import LEAVING
 from avm_mcp.web.refusals import refusal
 
@@ -50,7 +51,9 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = int(Headers(scope=scope).get("content-length", "0"))  # digits, once: h11 has checked that
+        headers = Headers(scope=scope)
+        # Digits, once: h11 has checked that. Beside chunks the number means nothing, and any could be said.
+        declared = 0 if "transfer-encoding" in headers else int(headers.get("content-length", "0"))
         chunks: deque[bytes] = deque()
         try:
             if declared > self._most:
@@ -128,7 +131,7 @@ class _Room:
     def __init__(self) -> None:
         self._line = anyio.Lock()  # first come, first served
         self._taken = 0
-        self._next = 0.0  # when the next one may come in
+        self._pace = Pace(PACE)
         self._left = anyio.Event()
         self._arriving: dict[anyio.CancelScope, float] = {}  # when each last got something
 
@@ -145,9 +148,8 @@ class _Room:
             async with self._line:
                 while self._taken + size > TOGETHER:
                     await self._departure()
-                await anyio.sleep(max(0.0, self._next - anyio.current_time()))
+                await self._pace.turn(size)
                 self._taken += size
-                self._next = anyio.current_time() + size / PACE
         leaving.clear()
         if patience.cancelled_caught:
             raise _NoRoom if anyio.current_time() >= patience.deadline else _HungUp

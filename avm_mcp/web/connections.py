@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 HEADERS = 10.0
 """Seconds for the headers of a request to arrive, from the connection or the answer before."""
 
-STALL, LEAST = 60.0, 1_000_000
+STALL, LEAST = 20.0, 1_000_000
 """A client that has read less than so many bytes of what it was told within so many seconds is cut off."""
 
 GRACE = 5.0

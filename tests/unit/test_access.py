@@ -207,6 +207,13 @@ async def test_with_the_token_it_answers_and_its_health_needs_none(house):
         assert (await asked(app, "GET", "/nothing", [("Authorization", f"{scheme} {TOKEN}")])).status_code == 404
 
 
+async def test_a_stream_that_nothing_could_come_by_is_not_opened(house):
+    """Each kept a connection for as long as its client liked: as many as there are places, and nobody got in."""
+    answer = await asked(ours(house), "GET", "/mcp", [("Accept", "text/event-stream"), ("Origin", PAGE)])
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.headers["access-control-allow-origin"] == PAGE
+
+
 async def test_the_token_is_not_the_upstream_key(house):
     """P5: who has the token spends within this server's caps; who has the key spends all there is."""
     from avm_mcp.errors import BadSetting
