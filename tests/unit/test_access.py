@@ -218,7 +218,7 @@ async def test_the_token_is_not_the_upstream_key(house):
     """P5: who has the token spends within this server's caps; who has the key spends all there is."""
     from avm_mcp.errors import BadSetting
 
-    with pytest.raises(BadSetting, match="AVM_HTTP_TOKEN.*cannot be used: allowed is another value than the API key"):
+    with pytest.raises(BadSetting, match=r"AVM_HTTP_TOKEN.*cannot be used: allowed is another value than the API key"):
         house.settings(AVM_API_KEY=TOKEN, AVM_HTTP_TOKEN=TOKEN)
 
 
