@@ -45,7 +45,7 @@ KEPT_AFTER = 1.0
 """Seconds that a request may be without an answer before the keeper is started for it: a host may end this process
 while it waits, in less time than the service takes."""
 
-LAST_ANSWERS = 10.0
+LAST_ANSWERS = 1.5
 """Seconds that a process which is asked to end gives to paid requests that wait for their answer."""
 
 WRITE_GAP = 5.0
@@ -112,6 +112,8 @@ class Submission:
         self._group = group
         self._now = now
         self._sending: dict[str, _Sending] = {}
+        self._asked_to_end = anyio.Event()
+        group.start_soon(self._hear_of_the_end)
 
     async def start(
         self, request: VideoRequest, *, max_credits: int | None, caller: str, consent: bool | None = None
@@ -245,7 +247,8 @@ class Submission:
         sending = self._sending[job.id]
         with anyio.CancelScope(shield=True) as last_answers:
             async with anyio.create_task_group() as pulse:
-                pulse.start_soon(self._keep_pulse, job.id, last_answers)
+                pulse.start_soon(self._keep_pulse, job.id)
+                pulse.start_soon(self._end_in_time, last_answers)
                 try:
                     if not await self._known(job, window, sending):
                         await self._settle(job, body, sending)
@@ -348,15 +351,26 @@ class Submission:
             else:
                 return
 
-    async def _keep_pulse(self, job_id: str, last_answers: anyio.CancelScope) -> None:
-        """Say in the row that the answer is still being waited for; end the wait some time after the runtime ended."""
+    async def _end_in_time(self, last_answers: anyio.CancelScope) -> None:
+        """Bound the wait once the process is asked to end: the keeper finds out what comes of the request (P2, P3)."""
+        await self._asked_to_end.wait()
+        last_answers.deadline = anyio.current_time() + LAST_ANSWERS
+        if self._keeper is not None:
+            await self._keeper.ensure()
+
+    async def _hear_of_the_end(self) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._asked_to_end.set()
+
+    async def _keep_pulse(self, job_id: str) -> None:
+        """Say in the row that the answer is still being waited for."""
         await anyio.sleep(KEPT_AFTER)
         if self._keeper is not None:
             await self._keeper.ensure()
         while True:
             await anyio.sleep(PULSE)
-            if self._group.cancel_scope.cancel_called and last_answers.deadline == float("inf"):
-                last_answers.deadline = anyio.current_time() + LAST_ANSWERS - PULSE
             try:
                 await self._journal.expect_answer(job_id, self._journal.clock() + PULSE_LIFE)
             except AvmError as error:

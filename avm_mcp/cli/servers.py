@@ -18,7 +18,7 @@ from avm_mcp.config import Settings
 from avm_mcp.errors import AvmError, BadSetting
 from avm_mcp.runtime import Runtime
 
-LAST_WORDS = 12.0
+LAST_WORDS = 2.0
 """Seconds that a stdio server which is told to end gives to its runtime: paid requests wait for their answers."""
 
 
