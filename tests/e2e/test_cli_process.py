@@ -95,13 +95,15 @@ def test_a_signal_while_waiting_prints_the_task_and_a_later_get_finishes_it(url,
 
 
 def test_a_bad_setting_is_one_line_and_exit_2(tmp_path):
-    for argv in ([sys.executable, "-m", "avm_mcp"], command("list")):
-        env = environ(tmp_path, AVM_SUBMIT_TIMEOUT="soon")
-        told = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
-        assert told.returncode == 2
-        assert told.stdout == ""
-        assert told.stderr.count("\n") == 1
-        assert "AVM_SUBMIT_TIMEOUT cannot be used: allowed is a" in told.stderr
+    """Of a command; the stdio server stays up, and says it at each call (tests/e2e/test_environments.py)."""
+    env = environ(tmp_path, AVM_SUBMIT_TIMEOUT="soon")
+    told = subprocess.run(
+        command("list"), env=env, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+    )
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert told.stderr.count("\n") == 1
+    assert 'AVM_SUBMIT_TIMEOUT is "soon", which cannot be used: allowed is a' in told.stderr
 
 
 def test_doctor_with_a_key_and_without(url, tmp_path):

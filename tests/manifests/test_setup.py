@@ -461,3 +461,21 @@ def test_a_file_that_cannot_be_written_is_one_line(home, capsys):
     (home / ".cursor").write_text("a file where a folder should be")
     assert run("avm", ["setup", "cursor"]) == exits.USAGE
     assert "was left as it is" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
+@pytest.mark.parametrize("name", ["claude-desktop", "lm-studio"])
+def test_a_file_that_others_could_read_is_its_owners_once_a_key_stands_in_it(name):
+    """P5: hosts make their files 0644; the copy of it as it was may hold a key too."""
+    host = HOSTS[name]
+    path = filled(host, json.dumps(others(host)))
+    path.chmod(0o644)
+    avm_setup(name, "--sandbox")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644, "no secret, no change"
+    avm_setup(name, key=KEY)
+    assert KEY in path.read_text()
+    backup = path.with_name(path.name + ".before-avm")
+    assert [stat.S_IMODE(file.stat().st_mode) for file in (path, backup)] == [0o600, 0o600]
+    path.chmod(0o644)
+    assert "now only you can" in avm_setup(name, key=KEY)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
