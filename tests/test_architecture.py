@@ -119,7 +119,7 @@ LONGER: Mapping[str, tuple[int, str]] = {
     "journal/jobs": (410, "every statement that writes a job, side by side"),
     "models": (400, "the nouns"),
     "service": (535, "the use cases"),
-    "submission": (400, "one paid request from intent to answer"),
+    "submission": (415, "one paid request from intent to answer"),
 }
 
 # Catching everything is for the edge of a task, where an error must not take the others along.
