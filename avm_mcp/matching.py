@@ -63,7 +63,7 @@ def match(
         lost: The other requests whose answers are lost.
         waiting: Requests whose answers are being waited for: they will say themselves which task is theirs.
     """
-    left = sorted((row for row in rows if row.id not in claimed), key=_made)
+    left = sorted((row for row in rows if row.id not in claimed), key=made_at)
     for fits in (Sent.is_row, Sent.is_like):
         free = [row for row in left if fits(sent, row)]
         if keyed := [row for row in free if row.idempotency_key is not None]:
@@ -79,5 +79,6 @@ def match(
     return None
 
 
-def _made(row: TaskSnapshot) -> float:
+def made_at(row: TaskSnapshot) -> float:
+    """Return when a row was made, in seconds since 1970 by the service's clock; 0 where it has no date."""
     return row.created_at.timestamp() if row.created_at else 0.0

@@ -24,8 +24,8 @@ import anyio
 
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError, SubmissionUnknown
-from avm_mcp.journal import FILE_LIFE, Journal, Send, Superseded
-from avm_mcp.matching import Sent, match
+from avm_mcp.journal import FILE_LIFE, Journal, RowMissing, Send, Superseded
+from avm_mcp.matching import Sent, made_at, match
 from avm_mcp.models import (
     CANCEL,
     FAILED,
@@ -125,6 +125,8 @@ class Recovery:
             except AvmError as error:
                 open_jobs = True
                 logger.warning("looking for lost answers: %s", error.message)
+            except RowMissing:  # the journal was moved meanwhile: the next look reads the one that is there now
+                open_jobs = True
             except Exception:
                 open_jobs = True
                 logger.exception("looking for lost answers failed; going on")
@@ -186,21 +188,28 @@ class Recovery:
         return [row for row, at in ended if row.status not in FINAL or (at is not None and at.timestamp() > earliest)]
 
     async def claim(self, job: Job, rows: Sequence[TaskSnapshot]) -> Job | None:
-        """Give a request that is about to be sent the task that the same request has made already, if there is one."""
-        if job.take > 1:
-            return None
+        """Give a request that is about to be sent the task that the same request has made already, if there is one.
+
+        Of the equal tasks that no job has, take n is the n-th that was made, or the last where there are fewer: a
+        version too few can be asked for again, a version paid twice cannot be given back.
+        """
         sent = replace(await self._sent(job), earliest=float("-inf"))
         claimed = await self._journal.claimed(self._account)
         lost = [await self._sent(other) for other in await self._journal.unanswered(self._account, float("inf"))]
-        for row in rows:
-            if row.id in claimed or row.status in (FAILED, CANCEL):
-                continue
-            if any(other.job.id != job.id and other.is_row(row) for other in lost):
-                continue  # what another request of this journal is looking for
-            if sent.may_be_row(row.model_copy(update={"idempotency_key": None})):
-                found = await self._adopt(job, row)
-                if found.task_id == row.id:  # unless another request has just claimed it
-                    return found
+        free = [
+            row
+            for row in rows
+            if row.id not in claimed
+            and row.status not in (FAILED, CANCEL)
+            and not any(other.job.id != job.id and other.is_row(row) for other in lost)
+            and sent.may_be_row(row.model_copy(update={"idempotency_key": None}))
+        ]
+        free.reverse()  # the list has the newest first
+        free.sort(key=made_at)
+        for row in free[job.take - 1 :] or free[-1:]:
+            found = await self._adopt(job, row)
+            if found.task_id == row.id:  # unless another request has just claimed it
+                return found
         return None
 
     # --- one lost answer ---

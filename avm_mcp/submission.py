@@ -56,6 +56,8 @@ STOPPED = (
     " request was given up."
 )
 
+MOVED = "Not started, nothing charged: the state folder was moved or deleted before the request was sent."
+
 REMEMBERED = 100
 """Answers that are kept for callers which come for them late."""
 
@@ -274,13 +276,19 @@ class Submission:
         try:
             rows = await self._recovery.recent(window)
             sending.known = bool(rows) and await self._recovery.claim(job, rows) is not None
+        except RowMissing:  # the journal was moved meanwhile; nothing has been sent
+            await self._refused(
+                job, StateUnavailable(MOVED, next_step="repeat the {call}; nothing was started."), sending
+            )
+            return True
         except AvmError as error:
             await self._refused(job, error, sending)
             return True
         except anyio.get_cancelled_exc_class():
+            why = "The process ended before it was sent."
+            shown = replace(job, status=NOT_CREATED, error_code="INTERNAL", error_text=why)
             with anyio.CancelScope(shield=True):
-                why = "The process ended before it was sent."
-                await self._journal.refused(job.id, "INTERNAL", why, self._journal.clock())
+                await self._write(shown, partial(self._journal.refused, job.id, "INTERNAL", why, self._journal.clock()))
             raise
         return sending.known
 
@@ -306,8 +314,7 @@ class Submission:
             await self._refused(job, UpstreamUnavailable(STOPPED), sending, send.attempt)
         except SubmissionUnknown as lost:
             logger.warning("%s: %s", job.id, lost.message)
-            shown = replace(job, status=UNKNOWN, error_code=lost.code, error_text=lost.message)
-            await self._write(shown, partial(self._journal.unknown, job.id, lost.message, self._journal.clock()))
+            await self._lost(job, lost.message)
             self._recovery.nudge()
             if self._keeper is not None:
                 await self._keeper.ensure()
@@ -315,7 +322,7 @@ class Submission:
             await self._refused(job, refusal, sending, send.attempt)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await self._journal.unknown(job.id, "The process ended before the answer came.", self._journal.clock())
+                await self._lost(job, "The process ended before the answer came.")
             raise
         else:
             shown = replace(job, task_id=answer.task_id, status=answer.status, credits_charged=answer.credits_charged)
@@ -324,6 +331,11 @@ class Submission:
             self._watcher.nudge()
             if self._keeper is not None:
                 await self._keeper.ensure()
+
+    async def _lost(self, job: Job, why: str) -> None:
+        """Write that it is not known what came of the request."""
+        shown = replace(job, status=UNKNOWN, error_code=SubmissionUnknown.code, error_text=why)
+        await self._write(shown, partial(self._journal.unknown, job.id, why, self._journal.clock()))
 
     async def _write(self, shown: Job, write: Callable[[], Awaitable[Job]]) -> None:
         """Write the outcome, and tell it. Where the disk refuses, it is told at once and written as soon as it can be.

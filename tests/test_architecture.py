@@ -113,13 +113,14 @@ FORBIDDEN_STEMS = ("util", "utils", "helper", "helpers", "common", "base", "misc
 
 MAX_LINES = 330
 LONGER: Mapping[str, tuple[int, str]] = {
+    "archive": (355, "one finished video's way onto the disk"),
     "arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
     "client": (380, "seven endpoints: how each is asked, repeated and read"),
     "config": (350, "every variable, side by side"),
     "journal/jobs": (410, "every statement that writes a job, side by side"),
     "models": (400, "the nouns"),
     "service": (535, "the use cases"),
-    "submission": (415, "one paid request from intent to answer"),
+    "submission": (425, "one paid request from intent to answer"),
 }
 
 # Catching everything is for the edge of a task, where an error must not take the others along.

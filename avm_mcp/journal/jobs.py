@@ -7,7 +7,7 @@ from typing import Literal
 from avm_mcp import bounds
 from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable, capped
 from avm_mcp.journal.driver import Driver, Transaction
-from avm_mcp.journal.rows import COLUMNS, SELECT, job_of, one
+from avm_mcp.journal.rows import COLUMNS, SELECT, RowMissing, job_of, one
 from avm_mcp.journal.sends import Sends
 from avm_mcp.journal.spending import spending
 from avm_mcp.models import (
@@ -188,8 +188,14 @@ class Jobs(Sends):
     # --- lost answers ---
 
     async def sent_fields(self, job_id: str) -> str:
-        """Return the fields that were sent, as JSON; a picture's bytes stand as `data:sha256=…`."""
+        """Return the fields that were sent, as JSON; a picture's bytes stand as `data:sha256=…`.
+
+        Raises:
+            RowMissing: There is no such job.
+        """
         found = await self._driver.rows("SELECT input FROM jobs WHERE id = ?", job_id)
+        if not found:
+            raise RowMissing(job_id)
         return str(found[0]["input"])
 
     async def claimed(self, account: str) -> set[str]:

@@ -80,6 +80,27 @@ async def test_a_request_whose_row_is_gone_is_not_sent(house, move):
     assert not house.sandbox.tasks()
 
 
+@pytest.mark.parametrize("move", [deleted, set_aside])
+async def test_a_request_whose_row_goes_while_the_list_is_read_is_not_sent(house, move, caplog):
+    """P1: a young journal looks in the service's list first; what the caller is told is true, and no bug is logged."""
+    async with house.client() as client:
+        before = fields(await client.call_tool("text_to_video", CALL))
+        deleted(house)
+        house.sandbox.faults.next("list", faults.hang(2), count=3)
+        async with anyio.create_task_group() as group:
+            told = []
+
+            async def call():
+                told.append(fields(await client.call_tool("text_to_video", CALL | {"wait_seconds": 5})))
+
+            group.start_soon(call)
+            await anyio.sleep(1)
+            move(house)
+        assert len(house.sandbox.entries("charge")) == 1
+    assert told[0].get("task_id") == before["task_id"] or told[0]["error"]["charged"] == "no"
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_to_close_the_old_file_takes_nothing_from_the_new_one(tmp_path):
     """SQLite deletes a write-ahead log by its name when it closes: not that of the file that came after."""
     first = await open_journal(tmp_path, now=NOW)
@@ -95,3 +116,18 @@ async def test_to_close_the_old_file_takes_nothing_from_the_new_one(tmp_path):
         assert [row[0] for row in reader.execute("SELECT identity FROM jobs ORDER BY identity")] == ["i2", "i3", "i4"]
     first.close()
     second.close()
+
+
+async def test_a_take_that_was_made_before_the_state_was_lost_is_not_paid_for_again(house):
+    """P1: of the videos in the service's list that no journal knows, a request is given the one of its take."""
+    await house.grown_up()
+    async with house.client() as client:
+        made = [fields(await client.call_tool("text_to_video", CALL | {"take": take}))["task_id"] for take in (1, 2)]
+    shutil.rmtree(house.state)
+    async with house.client() as client:
+        again = [fields(await client.call_tool("text_to_video", CALL | {"take": take})) for take in (2, 1, 2)]
+        third = fields(await client.call_tool("text_to_video", CALL | {"take": 3}))
+    assert [told["task_id"] for told in again] == [made[1], made[0], made[1]]
+    assert all(told["deduplicated"] for told in again)
+    assert third["task_id"] not in made
+    assert len(house.sandbox.entries("charge")) == 3
