@@ -22,7 +22,7 @@ from avm_mcp import pacing
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError, TaskNotFound
 from avm_mcp.journal import FILE_LIFE, Journal
-from avm_mcp.media import FilmError, FilmGone, Resolver, film_name, look_up, save_film
+from avm_mcp.media import FilmCut, FilmError, FilmGone, Resolver, film_name, look_up, save_film
 from avm_mcp.models import Job
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,11 @@ END_DOUBT = 7 * 24 * 3600.0
 """Seconds after a link's end by our clock after which it is believed though the service's clock could not be asked."""
 
 CUT_PATIENCE = 900.0
-"""Seconds after completion during which a film that looks cut is not taken as it is: its host may still be writing it,
-or something on the way may keep half of it. It is, so long before its link dies."""
+"""Seconds after completion during which a film that looks cut is not taken as it is: its host may still be writing it.
+It is, so long before its link dies."""
+
+CUT_AGAIN = 20.0
+"""Seconds for which a process must have seen it cut, whatever its age: what kept it away may keep half of it too."""
 
 DENIED_PATIENCE = 3600.0
 """Seconds during which the API itself must say nothing else than that there is no such task, before a film of which it
@@ -109,6 +112,7 @@ class Archive:
         self._due: dict[str, float] = {}
         self._stale: set[str] = set()  # jobs whose link was refused
         self._denied: dict[str, float] = {}  # since when the API knows no such task
+        self._cut: dict[str, float] = {}  # since when it looks cut
         self._asked_next = 0.0
         self._asks = 0
         self._answered = float("-inf")
@@ -168,13 +172,14 @@ class Archive:
 
     async def _try(self, job: Job) -> None:
         if job.video_url is None or job.id in self._stale:
-            await self._renew()
+            await self._renew(job)
             job = await self._journal.find(self._account, job.id) or job
         if job.video_url is None:
             await self._without_link(job)
             return
         try:
-            path = await self.fetch(job, self.folder, take_cut=self._last_chance(job))
+            dying = self._dying(job)
+            path = await self.fetch(job, self.folder, take_cut=dying or self._patient(job), take_rest=dying)
         except FilmError as error:
             await self._failed(job, error)
             return
@@ -182,20 +187,25 @@ class Archive:
         if self._notice is not None:
             self._notice("Your video is ready", str(path))
 
-    def _last_chance(self, job: Job) -> bool:
-        """Return whether a film that looks cut is taken as it is: it has had its time, or will soon be gone."""
-        now = self._client.clock.at_least()
-        # By the job's own times, which outlive a process: where there is no keeper, none may live for so long.
-        patient = now <= (job.completed_at or job.created_at) + CUT_PATIENCE
-        return not patient or (job.expires_at is not None and now > job.expires_at - CUT_PATIENCE)
+    def _dying(self, job: Job) -> bool:
+        return job.expires_at is not None and self._client.clock.at_least() > job.expires_at - CUT_PATIENCE
 
-    async def fetch(self, job: Job, folder: Path, *, take_cut: bool) -> Path:
+    def _patient(self, job: Job) -> bool:
+        """Return whether a film that looks cut has had its time to become whole."""
+        if FilmCut.says in (job.film_error or ""):
+            self._cut.setdefault(job.id, float("-inf"))  # an earlier process has seen it
+        new = anyio.current_time() - self._cut.get(job.id, anyio.current_time()) < CUT_AGAIN
+        # By the job's own times, which outlive a process.
+        return not new and self._client.clock.at_least() > (job.completed_at or job.created_at) + CUT_PATIENCE
+
+    async def fetch(self, job: Job, folder: Path, *, take_cut: bool, take_rest: bool) -> Path:
         """Save a finished film into `folder` now, and return where it is.
 
         Args:
             job: The film's.
             folder: Where to.
-            take_cut: Whether half of it is better than none.
+            take_cut: As in `save_film`.
+            take_rest: Likewise.
 
         Raises:
             FilmError: It cannot be saved; what happened, and whether another try can help, is in it.
@@ -210,6 +220,7 @@ class Archive:
             http=self._http,
             base_url=self._base_url,
             take_cut=take_cut,
+            take_rest=take_rest,
             resolver=self._resolver,
         )
         self._changed(await self._journal.film(job, "saved", path=str(saved.path), size=saved.size, error=None))
@@ -222,12 +233,12 @@ class Archive:
             FilmError: As `fetch`.
         """
         try:
-            return await self.fetch(job, folder or self.folder, take_cut=True)
+            return await self.fetch(job, folder or self.folder, take_cut=True, take_rest=True)
         except FilmError as error:
             fresh = await self._fresh(job) if error.link_at_fault else None
             if fresh is None or fresh.video_url in (None, job.video_url):
                 raise
-        return await self.fetch(fresh, folder or self.folder, take_cut=True)
+        return await self.fetch(fresh, folder or self.folder, take_cut=True, take_rest=True)
 
     async def _fresh(self, job: Job) -> Job | None:
         assert job.task_id is not None
@@ -236,8 +247,11 @@ class Archive:
             return await self._journal.observed(self._account, shown, self._journal.clock())
         return None
 
-    async def _renew(self) -> None:
-        """Ask for the links that were refused or are missing, in one question, and rarely: it is allowed few."""
+    async def _renew(self, job: Job) -> None:
+        """Ask for the links that were refused or are missing, in one question, and rarely: it is allowed few.
+
+        Every other question is about `job` alone, which is tried next: a list may be late, and its links run out.
+        """
         now = anyio.current_time()
         if now < self._asked_next:
             return
@@ -249,7 +263,7 @@ class Archive:
         ill = [job for job in wanted.values() if job.id in self._stale or job.video_url is None]
         heard = self._client.clock.heard
         try:
-            await self._ask_links(ill)
+            await self._ask_links(ill if self._asks % 2 else [job])
         except AvmError as error:
             logger.info("no fresh links: %s", error.message)
         if self._client.clock.heard > heard:  # whatever it said, it told the time
@@ -276,6 +290,9 @@ class Archive:
             seen = await self._journal.observed(self._account, row, self._journal.clock())
             if seen is not None and seen.video_url is not None:
                 self._stale.discard(job.id)
+                if seen.video_url != job.video_url:  # it may live for a minute only
+                    self._due.pop(job.id, None)
+                    self.nudge()
                 self._changed(seen)
 
     async def _without_link(self, job: Job) -> None:
@@ -291,11 +308,14 @@ class Archive:
         end = _end(job)
         if self._client.clock.at_least() <= end:
             return False
-        await self._renew()
+        await self._renew(job)
         asked = anyio.current_time() - self._answered <= LINK_GAP
         return (asked and self._client.clock.at_least() > end) or self._now() > end + END_DOUBT
 
     async def _failed(self, job: Job, error: FilmError) -> None:
+        if isinstance(error, FilmCut) and job.id not in self._cut:
+            self._cut[job.id] = anyio.current_time()
+            self._tries[job.id] = 0  # the rest may come soon, however long the way to it was closed
         if error.link_at_fault or self._tries.get(job.id, 0) >= STALE_AFTER:
             self._stale.add(job.id)
         if await self._over(job):
@@ -312,7 +332,7 @@ class Archive:
         self._changed(await self._journal.film(job, "lost", path=None, size=None, error=why))
 
     def _forget(self, job: Job) -> None:
-        for known in (self._due, self._tries, self._denied):
+        for known in (self._due, self._tries, self._denied, self._cut):
             known.pop(job.id, None)
         self._stale.discard(job.id)
         self._asks = 0

@@ -119,7 +119,7 @@ class Download:
                 return self.found, self.found.stat().st_size
             if (missing := self.part.missing()) is not None and not self._again():
                 if not self.take_cut:
-                    raise FilmCut(f"The film looks cut at the service: {missing}.")
+                    raise FilmCut(f"{FilmCut.says}: {missing}.")
                 continue
             size = self.part.size
             with writing(self.folder):

@@ -58,6 +58,8 @@ class FilmUnavailable(FilmError):
 class FilmCut(FilmUnavailable):
     """All bytes came that were announced, and they are not all of a film; the host may have more of it later."""
 
+    says: ClassVar[str] = "The film looks cut at the service"
+
 
 class FilmRefused(FilmError):
     """What is there is not taken: a private address, too large, or no film."""

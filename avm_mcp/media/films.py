@@ -41,6 +41,7 @@ async def save_film(
     base_url: str,
     max_bytes: int = MAX_FILM_BYTES,
     take_cut: bool = False,
+    take_rest: bool = False,
     on_bytes: Callable[[int, int | None], None] | None = None,
     resolver: Resolver = look_up,
 ) -> SavedFilm:
@@ -56,7 +57,8 @@ async def save_film(
         http: Lends its connections and time-outs; HTTP/1.1.
         base_url: The API's address; its origin alone may be a private one.
         max_bytes: Larger films are refused.
-        take_cut: A film that looks cut is saved too, if it comes twice the same or no more; else it is `FilmCut`.
+        take_cut: A film that looks cut is saved too, if it comes twice the same; else it is `FilmCut`.
+        take_rest: What is held of one that looks cut is saved if its host refuses the link.
         on_bytes: Told the bytes so far, and the total where it is known, after every piece.
         resolver: Looks names up.
 
@@ -75,9 +77,7 @@ async def save_film(
             return SavedFilm(*await Download(part, folder, web, max_bytes, take_cut, on_bytes).run(url))
         except FilmGone:
             path = part.existing(None)
-            if path is None and part.complete:  # it looked cut, and there may be no more of it
-                if not take_cut:
-                    raise
+            if path is None and part.complete and take_rest:
                 with writing(folder):
                     path = part.place()
             if path is None:

@@ -41,6 +41,17 @@ async def test_half_a_film_in_a_flawless_answer_is_fetched_again_until_it_is_who
     assert house.sandbox.counts["file"] == count + 1
 
 
+async def test_half_a_film_that_comes_after_a_long_outage_is_not_taken_at_once(house):
+    """What kept the film away for twenty minutes may keep half of it too: its quarter of an hour was over by then."""
+    house.sandbox.faults.next("file", faults.html(403), lasts=400 + 1300)
+    house.sandbox.faults.next("file", faults.half(), count=4)
+    async with house.client() as client:
+        told = fields(await client.call_tool("text_to_video", KITE))
+        told = await settled(client, told["task_id"], 3000)
+    (film,) = films(house)
+    assert film_whole(film)
+
+
 async def test_a_clock_that_is_an_hour_ahead_takes_no_half_film_too_early(house):
     """Its quarter of an hour is counted by the service's clock, which has dated its completion."""
     house.sandbox.change(clock_skew_seconds=-3600)

@@ -610,7 +610,9 @@ async def test_half_a_film_whose_link_dies_is_kept(tmp_path: Path) -> None:
     with pytest.raises(FilmGone):
         await save(always(404), tmp_path)
     assert left(tmp_path) == [f".{NAME}.part", f".{NAME}.part.info"], "the host may have it again in a minute"
-    saved = await save(always(404), tmp_path, take_cut=True)
+    with pytest.raises(FilmGone):
+        await save(always(404), tmp_path, take_cut=True)
+    saved = await save(always(404), tmp_path, take_rest=True)
     assert saved.path.read_bytes() == HALF
     assert left(tmp_path) == [NAME]
 
