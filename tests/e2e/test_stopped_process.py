@@ -7,6 +7,7 @@ import sys
 
 import anyio
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from avm_mcp.journal import open_journal
 from avm_mcp.models import NOT_CREATED, UNKNOWN
@@ -49,8 +50,8 @@ async def test_what_was_decided_while_a_process_was_stopped_is_not_sent(tmp_path
         }
         async with await anyio.open_process([sys.executable, "-c", SUBMITS, "6"], env=environ, stderr=None) as process:
             assert process.stdout is not None
-            lines = process.stdout
-            told = json.loads(await lines.receive())
+            lines = BufferedByteReceiveStream(process.stdout)
+            told = json.loads(await lines.receive_until(b"\n", 10_000))
             os.kill(process.pid, signal.SIGSTOP)
             journal = await open_journal(tmp_path / "state", now=0.0)
             (row,) = await journal._driver.rows("SELECT account FROM jobs")
@@ -68,7 +69,7 @@ async def test_what_was_decided_while_a_process_was_stopped_is_not_sent(tmp_path
             assert (await journal.never(job, "never", later)).status == NOT_CREATED
             await anyio.sleep(3)
             os.kill(process.pid, signal.SIGCONT)
-            ended = json.loads(await lines.receive())
+            ended = json.loads(await lines.receive_until(b"\n", 10_000))
             await process.wait()
         assert ended == {"status": NOT_CREATED, "task": None}
         assert not app.sandbox.entries("charge")

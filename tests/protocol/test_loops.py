@@ -71,12 +71,12 @@ async def test_tasks_made_elsewhere_are_found_whatever_fails_on_the_way(house, e
 
 
 @pytest.mark.parametrize("method", ["reserve", "live"])
-async def test_a_bug_before_the_request_pays_nothing_and_says_so(house, method):
-    """P1: the row comes first, so where it cannot be written nothing is sent."""
+async def test_a_bug_before_the_request_pays_nothing_and_claims_nothing(house, method):
+    """P1: the row comes first, so where it cannot be written nothing is sent. A bug says only what it knows."""
     async with house.client(runtime=(runtime := house.runtime())) as client:
         fails(runtime.journal, method, RuntimeError("a bug"), times=1)
         told = fields(await client.call_tool("text_to_video", CALL))["error"]
-        assert (told["code"], told["charged"]) == ("INTERNAL", "no")
+        assert (told["code"], told["charged"]) == ("INTERNAL", "unknown")
         assert house.sandbox.posts == 0
         assert fields(await client.call_tool("text_to_video", CALL))["status"] == "SUBMITTED"
     assert house.sandbox.posts == 1

@@ -377,7 +377,7 @@ async def test_a_damaged_state_is_rebuilt_by_another_process_where_the_first_end
 
 async def test_a_process_that_is_asked_to_end_gives_a_paid_request_time_for_its_answer(house):
     """P2: the connection pools outlive the task group in which requests are sent."""
-    house.sandbox.faults.next("generate", faults.hang(5, after=True))
+    house.sandbox.faults.next("generate", faults.hang(4, after=True))
     async with house.client() as client:
         told = fields(await client.call_tool("text_to_video", CALL))
         assert told["status"] == "SUBMITTING"

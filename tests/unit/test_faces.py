@@ -69,6 +69,7 @@ def test_every_next_step_in_the_source_can_be_said_to_both():
     missed = [
         f"{path.name}: {line.strip()}"
         for path in package.rglob("*.py")
+        if path.parent.name != "front"  # it speaks to models only, before anything of ours is imported
         for line in path.read_text().splitlines()
         if re.search(r"""["'](tell|ask) the user""", line)
     ]
