@@ -5,6 +5,13 @@ no-intent   the row is written when the answer has come, not before the request
 no-shield   the paid request belongs to the call, and is cancelled with it
 no-allowance  every process asks as often as it likes
 half-films  a film is taken for whole when as many bytes came as were announced
+blame       a page with status 401, 403 or 404 is read as the API's own word (I)
+unbounded   an exchange has a time-out for each phase, and none for the whole (K)
+gone        a file host that refuses a link for a quarter of an hour is believed (C, L)
+old-row     a request leaves by what its row was when the process began to send it (M)
+old-file    a process goes on with the journal it has opened, wherever that file is now (M)
+spelled     an account is a key at an address as it is spelled (Q)
+wall-clock  each process measures what all share by its own wall clock (R)
 """
 
 import contextvars
@@ -14,13 +21,22 @@ from typing import Any
 
 import anyio
 
+import avm_mcp.accounts
+import avm_mcp.client
+import avm_mcp.exchange
 import avm_mcp.submission
 from avm_mcp import pacing
+from avm_mcp.archive import Archive
+from avm_mcp.errors import AuthFailed, TaskNotFound
+from avm_mcp.journal import Journal
 from avm_mcp.journal.jobs import Jobs
+from avm_mcp.journal.sends import Sends
+from avm_mcp.journal.sqlite import SqliteDriver
 from avm_mcp.media import partials
 from avm_mcp.recovery import Recovery, match
 from avm_mcp.submission import Submission
 from avm_mcp.tools import Desk
+from tests.campaign import world
 
 Patch = tuple[Any, str, Any]
 
@@ -118,12 +134,67 @@ def _half_films() -> Iterator[Patch]:
     yield partials, "what_is_missing", lambda _size, _read_at: None
 
 
+def _blame() -> Iterator[Patch]:
+    error_of = avm_mcp.client.error_of
+
+    def _by_status(endpoint: Any, answer: Any, *rest: Any, **how: Any) -> Any:
+        leaf = {401: AuthFailed, 403: AuthFailed, 404: TaskNotFound}.get(answer.status)
+        return error_of(endpoint, answer, *rest, **how) if leaf is None else leaf("by its status")
+
+    yield avm_mcp.client, "error_of", _by_status
+
+
+def _unbounded() -> Iterator[Patch]:
+    yield avm_mcp.exchange, "whole", lambda _timeout: 1e9
+
+
+def _gone() -> Iterator[Patch]:
+    refused: dict[tuple[int, str], float] = {}
+
+    async def _over(self: Any, job: Any) -> bool:
+        since = refused.setdefault((id(self), job.id), anyio.current_time())
+        return anyio.current_time() - since > 900
+
+    yield Archive, "_over", _over
+
+
+def _old_row() -> Iterator[Patch]:
+    async def allowed(self: Any, *_: Any) -> bool:
+        return True
+
+    yield Sends, "begin_send", allowed
+    yield Sends, "may_leave", allowed
+
+
+def _old_file() -> Iterator[Patch]:
+    yield SqliteDriver, "moved", False
+
+
+def _spelled() -> Iterator[Patch]:
+    yield avm_mcp.accounts, "canonical", lambda base_url: base_url.rstrip("/")
+
+
+def _wall_clock() -> Iterator[Patch]:
+    def clock(self: Any) -> float:
+        process = world._process.get()
+        return self.machine.seconds() + self._ahead + (process.wall.skew if process else 0.0)
+
+    yield Journal, "clock", clock
+
+
 _RULES = {
     "resend": _resend,
     "no-intent": _no_intent,
     "no-shield": _no_shield,
     "no-allowance": _no_allowance,
     "half-films": _half_films,
+    "blame": _blame,
+    "unbounded": _unbounded,
+    "gone": _gone,
+    "old-row": _old_row,
+    "old-file": _old_file,
+    "spelled": _spelled,
+    "wall-clock": _wall_clock,
 }
 BREAKS = tuple(_RULES)
 

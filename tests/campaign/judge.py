@@ -73,6 +73,7 @@ class _Judge:
         self._allowance()
         self._cap()
         self._secrets()
+        self._blame()
         return self.said
 
     def _broken(self, text: str) -> None:
@@ -120,7 +121,7 @@ class _Judge:
         found: list[str] = []
         last = [call for call in self.final.values() if self._intent_of(call) == number]
         for call in [*self.calls[number], *last]:
-            if call.outcome != "answer" or not _says_nothing_charged(call):
+            if call.outcome != "answer" or not _says_nothing_charged(call) or self._forgot(call):
                 continue
             since, until = self._meant(number, call)
             for task in tasks:
@@ -209,11 +210,15 @@ class _Judge:
         for name in names:
             if not any(task.id in name for task in self.record.tasks):
                 self._broken(f"STRANGE FILE: {name}")
-            elif name.startswith("."):
+            elif name.startswith(".") and not self.record.moved:
                 self._broken(f"LEFT OVER: {name}")
 
     def _excused(self, task: Task) -> bool:
-        """A lost answer that the service's list cannot settle: then the caller was told UNKNOWN, and nothing else."""
+        """A task of a state that was taken away; or a lost answer that the service's list cannot settle: then the
+        caller was told UNKNOWN, and nothing else."""
+        if self._was_moved(self.record.key_of[task.id]):
+            self.said.excuses.append("the state that knew of the task was taken away")
+            return True
         if self.keyed or not self._answer_was_lost(task):
             return False
         intent = self.intents[_prompt(task)]
@@ -232,6 +237,9 @@ class _Judge:
             self.said.excuses.append("a capped list without keys: the lost answer stays UNKNOWN")
             return True
         return False
+
+    def _was_moved(self, key: str) -> bool:
+        return any(post.key == key and post.at <= moved for post in self.record.posts for moved in self.record.moved)
 
     def _on_disk(self, task: Task) -> bool:
         return any(task.id in name and not name.startswith(".") for name in self.record.films)
@@ -265,6 +273,8 @@ class _Judge:
         for told, call in self.final.items():
             if call.is_error and _says_nothing_charged(call):
                 continue  # the refusal, told as the error it was; `_lies` looks whether it is true
+            if call.is_error and told.startswith("sub_") and self._told_before_move(told):
+                continue
             if call.outcome != "answer" or call.is_error:
                 self._broken(f"FORGOTTEN: {told} was told to a caller, and at the end {_short(call)}")
                 continue
@@ -272,7 +282,11 @@ class _Judge:
             if task_id in self.record.statuses:
                 if self.record.statuses[task_id] != status:
                     self._broken(f"UNTRUE: {task_id} is {self.record.statuses[task_id]}, and {status} is said")
-                if status == "COMPLETED" and "file" not in call.fields:
+                if (
+                    status == "COMPLETED"
+                    and "file" not in call.fields
+                    and not self._was_moved(self.record.key_of[task_id])
+                ):
                     self._broken(f"NO FILE: {task_id} is ready, and the answer names no file: {call.text!r}")
             elif status not in ("UNKNOWN", "NOT_CREATED"):
                 self._broken(f"UNTRUE: {task_id} ({status}) is no task of the service")
@@ -282,11 +296,20 @@ class _Judge:
             if row["task_id"] in self.record.statuses and self.record.statuses[row["task_id"]] != row["status"]:
                 self._broken(f"UNTRUE: list_tasks says {row['status']} of {row['task_id']}")
 
+    def _forgot(self, call: Call) -> bool:
+        """A refusal without an id, once the state was taken away: what it says of its own call is true, and nobody
+        knows of the task of before until the request is allowed, and looked for in the service's list."""
+        return call.is_error and call.told_id is None and any(moved < call.end for moved in self.record.moved)
+
+    def _told_before_move(self, told: str) -> bool:
+        first = min((call.start for call in self.record.calls if call.told_id == told), default=0.0)
+        return any(first <= moved for moved in self.record.moved)
+
     # --- P4: in time, and with an id ---
 
     def _answers(self) -> None:
         for call in self.record.calls:
-            took = call.end - call.start
+            took = call.end - call.start - self._stopped(call)
             wait = float(call.arguments.get("wait_seconds", 0 if call.tool in PAID else 3))
             if call.token and "wait_seconds" not in call.arguments:
                 wait = 45.0
@@ -304,9 +327,16 @@ class _Judge:
                 self._broken(f"NO ID: {_short(call)}")
             if call.is_error and call.error["code"] == "INTERNAL":
                 self._broken(f"INTERNAL: {call.tool} {call.arguments}")
+            if self._stopped(call):
+                continue
             beats = [call.start, *(at for at, _, _ in call.progress), call.end]
             if call.progress and max(b - a for a, b in itertools.pairwise(beats)) > 5 + SLACK:
                 self._broken(f"SILENT: {call.tool} had no sign of life for more than five seconds")
+
+    def _stopped(self, call: Call) -> float:
+        """Return for how many seconds of a call its server was stopped."""
+        spans = [(since, until) for number, since, until in self.record.stops if number == call.process]
+        return sum(max(0.0, min(until, call.end) - max(since, call.start)) for since, until in spans)
 
     # --- P6, P8, P5 ---
 
@@ -316,7 +346,7 @@ class _Judge:
 
     def _cap(self) -> None:
         cap = self.record.schedule.environ.get("AVM_MAX_CREDITS_PER_DAY")
-        if cap is None:
+        if cap is None or self.record.moved:  # what was spent stood in the state
             return
         days: dict[int, int] = defaultdict(int)
         for entry in sorted(self.record.entries, key=lambda entry: entry.at):
@@ -331,6 +361,17 @@ class _Judge:
             heard = [call.text, json.dumps(call.fields), *(text for _, _, text in call.progress)]
             if any(KEY in text for text in heard):
                 self._broken(f"SECRET: the key is in the answer to {call.tool}")
+
+    def _blame(self) -> None:
+        """The key and the task are judged by the API's own envelope, never by a page that came in its place."""
+        said = {e.fault.status for e in self.record.schedule.events if e.fault and '"FAILED"' in e.fault.body}
+        for call in [*self.record.calls, *self.record.last]:
+            code = call.error.get("code")
+            if code == "AUTH_FAILED" and not said & {401, 403}:
+                self._broken(f"BLAME: {call.tool} was told that the key is refused, and nobody had said so")
+            about = str(call.arguments.get("task_id", ""))
+            if code == "TASK_NOT_FOUND" and 404 not in said and about in self.record.statuses:
+                self._broken(f"BLAME: {call.tool} was told that task {about} is not known, and nobody had said so")
 
 
 def _prompt(task: Task) -> str:

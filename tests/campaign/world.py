@@ -32,7 +32,6 @@ import httpx2
 import trio
 import trio.testing
 
-import avm_mcp.adoption
 import avm_mcp.archive
 import avm_mcp.client
 import avm_mcp.journal.sqlite
@@ -46,15 +45,23 @@ from avm_mcp.runtime import Runtime
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.sandbox.ledger import Task
 from avm_mcp.tools import Desk
+from tests.campaign import stops
 from tests.campaign.schedule import PICTURES, Event, Intent, Schedule, Step
-from tests.clock import EPOCH, VirtualMachine, VirtualWall
+from tests.clock import EPOCH, Skewed, VirtualMachine, VirtualWall
 from tests.transport import Link, StreamingASGITransport
 
 KEY = "ak_0123456789abcdef"
-BASE = "http://127.0.0.1:9"
+PUBLIC = "93.184.216.34"
+"""Where the file host lives."""
 
 HEALTHY = 2400.0
 """Seconds of good weather at the end: ten minutes of lists, at gaps of up to five, and the films' own retries."""
+
+SPARE, LAST = 96, 99
+"""Slots of the server that starts beside the others, and of the one that starts when all have gone."""
+
+BOUND = 90.0 + 2 * 10.0
+"""Seconds after which a sender that lives may give its paid request up: the phases of one exchange in all."""
 
 DEAF = 1800.0
 """Seconds after which the harness gives a call up that no host has cancelled."""
@@ -123,6 +130,8 @@ class Record:
     limited: int = 0
     ended: float = 0.0
     deaths: dict[int, float] = field(default_factory=dict)
+    stops: list[tuple[int, float, float]] = field(default_factory=list)
+    moved: list[float] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     timeline: list[tuple[float, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -181,7 +190,7 @@ class Wire(StreamingASGITransport):
     """A process's way to the service, which outlives it."""
 
     def __init__(self, world: "World", process: "Process") -> None:
-        super().__init__({"127.0.0.1:9": world.app, "cdn.example": world.app}, link=process.link)
+        super().__init__(dict.fromkeys(("127.0.0.1:9", "localhost:9", PUBLIC), world.app), link=process.link)
         self._world = world
         self._process = process
         self._group = world.nursery  # type: ignore[assignment] - the service's own, not this client's
@@ -213,7 +222,8 @@ class Wire(StreamingASGITransport):
             post.end = "lost" if process.alive else "died"
             raise
         except trio.Cancelled:
-            post.end = "hung up" if process.alive and not process.leaving.is_set() else "died"
+            late = world.time() - post.at >= BOUND
+            post.end = "died" if not process.alive or process.leaving.is_set() else "lost" if late else "hung up"
             raise
         else:
             post.end = "answered"
@@ -242,9 +252,11 @@ def _prompt_of(body: bytes) -> str:
 class Process:
     """One server of ours."""
 
-    def __init__(self, world: "World", number: int) -> None:
+    def __init__(self, world: "World", number: int, slot: int) -> None:
         self.world = world
         self.number = number
+        self.slot = slot
+        self.wall = Skewed(world.wall, world.ahead(slot))
         self.alive = True
         self.link = Link(up=not world.outage)
         self.wire = Wire(world, self)
@@ -258,7 +270,8 @@ class Process:
         self.scope = trio.CancelScope()
         self.desk: Desk | None = None
         self.nursery: trio.Nursery | None = None
-        self.calls: set[Call] = set()
+        self.stopped = False
+        self.held: list[trio.lowlevel.Task] = []
 
     async def run(self) -> None:
         _process.set(self)
@@ -274,12 +287,12 @@ class Process:
 
     async def _serve(self) -> None:
         runtime = Runtime(
-            self.world.settings,
-            now=self.world.wall,
+            self.world.settings(self.slot),
+            now=self.wall,
             machine=self.machine,
             transport=self.wire,
             film_transport=self.wire,
-            resolver=_resolve,
+            resolver=self.world.resolve,
             aside=inline,
         )
         async with runtime:
@@ -305,6 +318,7 @@ class Process:
 
         async def answer() -> None:
             assert self.desk is not None
+            _process.set(self)
             try:
                 with scope:
                     result = await self.desk._answer(tool, arguments, _Host(world, call, token=token))  # type: ignore[arg-type]
@@ -324,7 +338,7 @@ class Process:
         if waiting.cancelled_caught:
             call.outcome = "given up"
             scope.cancel()
-            if patience is None:
+            if patience is None and not self.stopped and not any(n == self.number for n, *_ in world.record.stops):
                 world.crash(f"{tool} {arguments} was not answered within {DEAF} s")
         elif call.outcome == "open":
             call.outcome = "died"
@@ -337,6 +351,7 @@ class Process:
         if not self.alive:
             return
         self.alive = False
+        stops.go_on(self)  # a kill reaches a stopped process too
         world.record.counts["deaths"] += 1
         world.machine.dead.add(self.machine.process)
         world.record.deaths[self.number] = world.time()
@@ -358,17 +373,29 @@ class Process:
             world.copy_folders()
         self.scope.cancel()
 
+    def stop(self, seconds: float) -> None:
+        """Stop here and now, and go on after so long."""
+        world = self.world
+        assert world.nursery is not None
+        world.record.counts["stops"] += 1
+        world.say(f"process {self.number} STOPS for {seconds:g} s")
+        stops.stop(self)
+        _root.copy().run(world.nursery.start_soon, self._go_on, seconds)
+
+    async def _go_on(self, seconds: float) -> None:
+        since = self.world.time()
+        await trio.sleep(seconds)
+        self.world.record.stops.append((self.number, since, self.world.time()))
+        if self.stopped:
+            self.world.say(f"process {self.number} goes on")
+            stops.go_on(self)
+
     async def leave(self) -> None:
         """End in order, as after SIGTERM."""
         self.world.say(f"process {self.number} is asked to end")
         self.leaving.set()
         await self.gone.wait()
         self.world.say(f"process {self.number} has ended")
-
-
-async def _resolve(host: str, port: int) -> list[str]:
-    await trio.lowlevel.checkpoint()
-    return ["93.184.216.34"]
 
 
 class _Host:
@@ -392,25 +419,6 @@ class _Host:
         await trio.lowlevel.checkpoint()
 
 
-class Reaper(trio.abc.Instrument):
-    """Kills a process after so many steps of the scheduler: between any two awaits."""
-
-    def __init__(self, process: Process, steps: int) -> None:
-        self._process = process
-        self._left = steps
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self._left <= 0:
-            trio.lowlevel.remove_instrument(self)
-            if self._process.world.over:
-                return
-            try:
-                self._process.die()
-            except Exception as error:  # an instrument's own error would only be logged
-                self._process.world.crash(f"the harness failed: {error!r}")
-        self._left -= 1
-
-
 # --- the world ---
 
 
@@ -432,21 +440,32 @@ class World:
         self.over = False
         self.nursery: trio.Nursery | None = None
         self._watch_charges()
-        self._deadly = [event for event in schedule.events if event.kind == "death_at"]
+        self._armed = [event for event in schedule.events if event.kind in ("death_at", "stop_at")]
+        self.leads_to: str | None = None
+        self.steps: Counter[int] = Counter()
         home = root / "home"
         self.films = home / "films"
-        self.settings = Settings.from_env(
-            {
-                "AVM_API_KEY": KEY,
-                "AVM_BASE_URL": BASE,
-                "AVM_STATE_DIR": str(home / "state"),
-                "AVM_OUTPUT_DIR": str(self.films),
-                "AVM_INPUT_DIRS": str(root / "pictures"),
-                "AVM_CONFIRM_ABOVE": "200",  # long videos are drawn in, and it is not about approval
-                "AVM_KEEPER": "off",
-                **schedule.environ,
-            }
-        )
+        self._environ = {
+            "AVM_API_KEY": KEY,
+            "AVM_STATE_DIR": str(home / "state"),
+            "AVM_OUTPUT_DIR": str(self.films),
+            "AVM_INPUT_DIRS": str(root / "pictures"),
+            "AVM_KEEPER": "off",
+            "AVM_CONFIRM_ABOVE": "200",  # long videos are drawn in, and it is not about approval
+            **schedule.environ,
+        }
+
+    def settings(self, slot: int) -> Settings:
+        """Return what a server in this place of the host's configuration is given."""
+        spelled = self.schedule.spellings
+        return Settings.from_env({**self._environ, "AVM_BASE_URL": spelled[slot % len(spelled)]})
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """Look a name up, as the network has it at the moment."""
+        await trio.lowlevel.checkpoint()
+        if self.leads_to == "nowhere":
+            raise OSError("Name or service not known")
+        return [self.leads_to or PUBLIC]
 
     def time(self) -> float:
         return trio.current_time()
@@ -491,19 +510,35 @@ class World:
 
     def start(self, slot: int) -> Process:
         assert self.nursery is not None
-        process = self.slots[slot] = Process(self, len(self.processes))
+        process = self.slots[slot] = Process(self, len(self.processes), slot)
         self.processes.append(process)
         self.say(f"process {process.number} starts in slot {slot}")
         self.nursery.start_soon(process.run)
         return process
 
     def approach(self, process: Process, endpoint: str) -> None:
-        """Arm the death that waits for this request."""
-        for event in self._deadly:
+        """Arm the death, or the stop, that waits for this request."""
+        for event in self._armed:
             if event.endpoint == endpoint and process.seen[endpoint] > event.skip:
-                self._deadly.remove(event)
-                trio.lowlevel.add_instrument(Reaper(process, event.steps))
+                self._armed.remove(event)
+                self._strike(event, process)
                 return
+
+    def _strike(self, event: Event, process: Process) -> None:
+        """Let a death or a stop befall a process so many steps from now."""
+
+        def act() -> None:
+            if self.over or not process.alive:
+                return
+            try:
+                if event.kind in ("stop", "stop_at"):
+                    process.stop(event.seconds)
+                else:
+                    process.die()
+            except Exception as error:  # an instrument's own error would only be logged
+                self.crash(f"the harness failed: {error!r}")
+
+        trio.lowlevel.add_instrument(stops.Countdown(event.steps, act))
 
     def copy_folders(self) -> None:
         """Take what a machine would find on its disk at this instant."""
@@ -520,7 +555,18 @@ class World:
         alive = [process for process in self.processes if process.alive]
         if event.kind == "fault":
             assert event.fault is not None
-            self.sandbox.faults.next(event.endpoint, event.fault, count=event.count, skip=event.skip)
+            how = {"lasts": event.seconds} if event.seconds else {"count": event.count, "skip": event.skip}
+            self.sandbox.faults.next(event.endpoint, event.fault, **how)
+        elif event.kind == "dns":
+            self.leads_to = event.what
+            await trio.sleep(event.seconds)
+            self.leads_to = None
+        elif event.kind == "step":
+            self.steps[event.slot] += event.seconds
+            for process in [p for p in alive if p.slot == event.slot]:
+                process.wall.skew += event.seconds
+        elif event.kind == "moved":
+            self._move(event.what)
         elif event.kind == "wire":
             match = _matching(event.endpoint)
             for process in [p for p in alive if p is self.slots.get(event.slot)] or alive[:1]:
@@ -537,7 +583,24 @@ class World:
         else:
             victims = alive if event.kind == "power" else [p for p in alive if p is self.slots.get(event.slot)]
             for victim in victims:
-                trio.lowlevel.add_instrument(Reaper(victim, event.steps))
+                self._strike(event, victim)
+
+    def ahead(self, slot: int) -> float:
+        """Return by how much the clock of this slot's servers is ahead now."""
+        return self.schedule.clocks[slot % len(self.schedule.clocks)] + self.steps[slot]
+
+    def _move(self, how: str) -> None:
+        """Take the state away, or damage it so that the next server to start sets it aside."""
+        self.record.counts[f"state {how}"] += 1
+        self.record.moved.append(self.time())
+        state = self.root / "home" / "state"
+        if how == "deleted":
+            state.rename(self.root / f"moved-{len(self.record.moved)}")
+        else:
+            journal = state / "journal.db"
+            journal.write_bytes(b"no database" * 400)
+            (state / "journal.db-wal").write_bytes(b"")
+            self.start(SPARE)
 
     async def _storm(self, process: Process, calls: int) -> None:
         self.record.counts["storms"] += 1
@@ -638,10 +701,11 @@ class World:
 
     async def main(self) -> None:
         self.wall()  # from here on it goes
+        stops.RunQueue.install(_process)
         async with trio.open_nursery() as self.nursery:
             async with trio.open_nursery() as busy:
                 for event in self.schedule.events:
-                    if event.kind != "death_at":
+                    if event not in self._armed:
                         busy.start_soon(self._happen, event)
                 for number, start, steps in self.schedule.agents:
                     busy.start_soon(self._agent, self.schedule.intents[number], start, steps)
@@ -651,6 +715,8 @@ class World:
     async def _end(self) -> None:
         """The servers go, all or all but one; the weather turns good; one last server settles what can be settled."""
         sandbox = self.sandbox
+        while any(process.stopped for process in self.processes):
+            await trio.sleep(1)
         alive = [process for process in self.processes if process.alive]
         if self.schedule.ending == "stay" and alive:
             alive.pop(self.schedule.seed % len(alive))
@@ -659,7 +725,7 @@ class World:
                 await process.leave()
             else:
                 process.die()
-        self._deadly.clear()
+        self._armed.clear()
         self.over = True
         sandbox.faults.clear()
         for process in self.processes:
@@ -667,7 +733,7 @@ class World:
         self._restore()
         self.say("GOOD WEATHER from here on")
         staying = [process for process in self.processes if process.alive and not process.leaving.is_set()]
-        process = staying[0] if staying else self.start(99)
+        process = staying[0] if staying else self.start(LAST)
         self.say(f"process {process.number} is the last")
         await process.ready.wait()
         await trio.sleep(HEALTHY)
