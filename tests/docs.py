@@ -36,7 +36,7 @@ def settings() -> str:
     for name, field in Settings.model_fields.items():
         default = (
             ""
-            if field.default_factory is not None or field.default is None
+            if field.default_factory is not None or field.default in (None, ())
             else f"`{field.default:g}`"
             if isinstance(field.default, float)
             else f"`{field.default}`"
