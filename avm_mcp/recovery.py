@@ -23,7 +23,7 @@ from dataclasses import replace
 import anyio
 
 from avm_mcp.client import AvmClient
-from avm_mcp.errors import AvmError, SubmissionUnknown
+from avm_mcp.errors import AuthFailed, AvmError, RateLimited, SubmissionUnknown, UpstreamUnavailable
 from avm_mcp.journal import FILE_LIFE, Journal, RowMissing, Send, Superseded
 from avm_mcp.matching import Sent, made_at, match
 from avm_mcp.models import (
@@ -269,6 +269,9 @@ class Recovery:
         if not await self._journal.lease(name, self._holder, now, RESEND_PATIENCE):
             return False
         try:
+            # Its process may have ended before it could look for what a journal of before had paid for.
+            if (rows := await self.recent(YOUNG)) and await self.claim(job, rows) is not None:
+                return True
             body = await self._journal.resending(job, MOST_RESENDS, now + LEASE)
             with anyio.move_on_after(RESEND_PATIENCE):
                 return body is not None and await self._sent_again(job, body)
@@ -297,6 +300,8 @@ class Recovery:
         except AvmError as refusal:
             # The first send may have come through all the same, so this refusal proves nothing about it.
             logger.warning("%s: refused on resend: %s", job.id, refusal.message)
+            if isinstance(refusal, AuthFailed | RateLimited | UpstreamUnavailable):  # nor was it about the request
+                await self._journal.not_resent(job.id)
             return False
         self._watcher.publish(await self._journal.accepted(job.id, answer))
         self._watcher.nudge()

@@ -165,6 +165,11 @@ class Sends:
                 return None
             return bytes((await tx.rows("SELECT body FROM jobs WHERE id = ?", job.id))[0]["body"])
 
+    async def not_resent(self, job_id: str) -> None:
+        """Note that a resend came to nothing, so that another one may take its place."""
+        async with self._driver.writing() as tx:
+            await tx.run("UPDATE jobs SET resends = resends - 1 WHERE id = ? AND resends > 0", job_id)
+
     async def not_found(self, job: Job, now: float) -> Job:
         """Note that a good list did not show the task of a lost answer, if none of its sends could leave meanwhile."""
         async with self._driver.writing() as tx:

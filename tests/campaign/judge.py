@@ -86,11 +86,11 @@ class _Judge:
         then there must be a way to give them to the requests that breaks nothing."""
         known = [(task, intent) for intent in intents for task in self.tasks[intent.number]]
         found = self._money_of(known)
-        if found and not self.keyed and len(intents) > 1:
+        if found and (not self.keyed or self.record.moved) and len(intents) > 1:
             tasks = [task for task, _ in known]
             for owners in itertools.product(intents, repeat=len(tasks)):
                 if not self._money_of(list(zip(tasks, owners, strict=True))):
-                    self.said.excuses.append("equal requests at a service without keys: which task is whose is open")
+                    self.said.excuses.append("equal requests without keys or state: which task is whose is open")
                     return
         self.said.violations += found
 
