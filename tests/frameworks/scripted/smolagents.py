@@ -1,4 +1,8 @@
-"""A model of smolagents that follows the script."""
+"""A model of smolagents that follows the script.
+
+smolagents tells its model that every parameter is required, and refuses a call that lacks one. So this model fills in the
+defaults that it is shown, as a real one does.
+"""
 
 from typing import Any
 
@@ -26,7 +30,9 @@ class ScriptedModel(Model):
             function = ChatMessageToolCallFunction(name="final_answer", arguments={"answer": turn})
             call = ChatMessageToolCall(function=function, id="answer", type="function")
         else:
-            function = ChatMessageToolCallFunction(name=turn.tool, arguments=turn.arguments)
+            inputs = next(tool.inputs for tool in more["tools_to_call_from"] if tool.name == turn.tool)
+            filled = {name: shown["default"] for name, shown in inputs.items() if "default" in shown}
+            function = ChatMessageToolCallFunction(name=turn.tool, arguments=filled | turn.arguments)
             call = ChatMessageToolCall(function=function, id=turn.id, type="function")
         return ChatMessage(role=MessageRole.ASSISTANT, content="", tool_calls=[call])
 
