@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from avm_mcp import pacing
 from avm_mcp.client import AvmClient
 from avm_mcp.errors import AvmError, TaskNotFound
-from avm_mcp.journal import FILE_LIFE, Journal
+from avm_mcp.journal import FILE_LIFE, Journal, RowMissing
 from avm_mcp.media import FilmCut, FilmError, FilmGone, Resolver, film_name, look_up, save_film
 from avm_mcp.models import Job
 
@@ -163,6 +163,8 @@ class Archive:
         except AvmError as error:
             self._later(job, None)
             logger.warning("film of %s: %s", job.public_id, error.message)
+        except RowMissing:  # the journal was moved meanwhile; a video that is in place stays there
+            self._forget(job)
         except Exception:
             self._later(job, None)
             logger.exception("film of %s: saving failed; it is tried again", job.public_id)

@@ -297,7 +297,10 @@ class Jobs(Sends):
                 " film_error = ? WHERE account = ? AND task_id = ? AND (film <> 'saved' OR ? = 'saved')",
                 *(state, path, size, error, *whose, state),
             )
-            return job_of((await tx.rows(f"{SELECT} WHERE account = ? AND task_id = ?", *whose))[0])
+            found = await tx.rows(f"{SELECT} WHERE account = ? AND task_id = ?", *whose)
+            if not found:
+                raise RowMissing(job.id)
+            return job_of(found[0])
 
     # --- reading ---
 

@@ -1,7 +1,7 @@
 """A model of smolagents that follows the script.
 
-smolagents tells its model that every parameter is required, and refuses a call that lacks one. So this model fills in the
-defaults that it is shown, as a real one does.
+smolagents tells its model that every parameter is required, and refuses a call that lacks one. So this model fills in
+the defaults that it is shown, as a real one does.
 """
 
 from typing import Any
