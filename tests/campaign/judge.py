@@ -121,7 +121,7 @@ class _Judge:
         found: list[str] = []
         last = [call for call in self.final.values() if self._intent_of(call) == number]
         for call in [*self.calls[number], *last]:
-            if call.outcome != "answer" or not _says_nothing_charged(call) or self._forgot(call):
+            if call.outcome != "answer" or not _says_nothing_charged(call):
                 continue
             since, until = self._meant(number, call)
             for task in tasks:
@@ -130,7 +130,7 @@ class _Judge:
                     continue
                 if made <= end and task.status(end + self.zero) in ("FAILED", "CANCEL"):
                     continue
-                if self._known_by_another(call, task, number):
+                if self._forgot(call, task) or self._known_by_another(call, task, number):
                     continue
                 found.append(
                     f"LIE: at {end:.1f} s film {number} was told {_short(call)}, and task {task.id} is charged"
@@ -296,10 +296,13 @@ class _Judge:
             if row["task_id"] in self.record.statuses and self.record.statuses[row["task_id"]] != row["status"]:
                 self._broken(f"UNTRUE: list_tasks says {row['status']} of {row['task_id']}")
 
-    def _forgot(self, call: Call) -> bool:
-        """A refusal without an id, once the state was taken away: what it says of its own call is true, and nobody
-        knows of the task of before until the request is allowed, and looked for in the service's list."""
-        return call.is_error and call.told_id is None and any(moved < call.end for moved in self.record.moved)
+    def _forgot(self, call: Call, task: Task) -> bool:
+        """What is said since the state was taken away is true of its own submission; nobody knows of a task of before
+        until the request is allowed, and looked for in the service's list."""
+        told = call.told_id or call.arguments.get("task_id")
+        about = [o for o in [*self.record.calls, call] if told and told in (o.told_id, o.arguments.get("task_id"))]
+        first = min((other.end for other in about), default=call.end)
+        return any(task.created_at - self.zero <= moved < first for moved in self.record.moved)
 
     def _told_before_move(self, told: str) -> bool:
         first = min((call.start for call in self.record.calls if call.told_id == told), default=0.0)
