@@ -152,7 +152,10 @@ class _Judge:
             return True  # an older film, which no longer answers the request
         post = next((post for post in self.record.posts if post.key == self.record.key_of[task.id]), None)
         return post is not None and any(
-            o.tool in PAID and o.told_id != denied and o.process == post.process and first < o.start <= post.at + TICK
+            o.tool in PAID
+            and o.told_id != denied
+            and o.process == post.process
+            and first < self._began(o) <= post.at + TICK
             for o in calls
         )
 
@@ -335,6 +338,11 @@ class _Judge:
             beats = [call.start, *(at for at, _, _ in call.progress), call.end]
             if call.progress and max(b - a for a, b in itertools.pairwise(beats)) > 5 + SLACK:
                 self._broken(f"SILENT: {call.tool} had no sign of life for more than five seconds")
+
+    def _began(self, call: Call) -> float:
+        """Return when a call began in its server: one that came to a stopped server, when that went on."""
+        ends = [until for n, since, until in self.record.stops if n == call.process and since <= call.start <= until]
+        return max([call.start, *ends])
 
     def _stopped(self, call: Call) -> float:
         """Return for how many seconds of a call its server was stopped."""
