@@ -163,7 +163,7 @@ class Archive:
         except AvmError as error:
             self._later(job, None)
             logger.warning("film of %s: %s", job.public_id, error.message)
-        except RowMissing:  # the journal was moved meanwhile; a video that is in place stays there
+        except RowMissing:  # the journal was moved meanwhile
             self._forget(job)
         except Exception:
             self._later(job, None)
@@ -225,7 +225,8 @@ class Archive:
             take_rest=take_rest,
             resolver=self._resolver,
         )
-        self._changed(await self._journal.film(job, "saved", path=str(saved.path), size=saved.size, error=None))
+        with suppress(RowMissing):  # the journal was moved meanwhile; the video is in place
+            self._changed(await self._journal.film(job, "saved", path=str(saved.path), size=saved.size, error=None))
         return saved.path
 
     async def fetch_now(self, job: Job, folder: Path | None) -> Path:

@@ -7,7 +7,9 @@ A paid request whose answer was lost is compared with the upstream's own list of
    requests that look equal and whose answers are all lost share out as many rows, in the order they were sent; where
    there are fewer rows, the last sent have them.
 2. If there is none, and this upstream is known to keep the keys it is sent, the same bytes are sent again with the
-   same key: it answers with the first task or makes the first one. At most three times.
+   same key: it answers with the first task or makes the first one. At most three times; a resend that could not leave,
+   or was refused for the key, does not count. A journal that is too young to know what was paid before looks for it in
+   the list first.
 3. Otherwise it stays unclear, and is looked for again and again. That it never came to be is said only after
    several good lists over a long enough time; a list is good if all its rows can be read, if it reaches back to before
    our send, if it shows the task that was made here last before it, and no row that may be ours. Should it show up in a
