@@ -26,6 +26,7 @@ from avm_mcp.exchange import phases
 from avm_mcp.journal import Journal, open_journal
 from avm_mcp.keeper import Keeper
 from avm_mcp.machine import Machine, this_machine
+from avm_mcp.masking import masked
 from avm_mcp.media import Aside, Resolver, Threads, default_input_folders, look_up, unwritable
 from avm_mcp.pacing import MAX_RETRY_AFTER, Want
 from avm_mcp.prices import Prices
@@ -286,7 +287,8 @@ def _told(failure: Exception) -> AvmError:
     if isinstance(failure, AvmError):
         return failure
     logger.debug("the start failed", exc_info=failure)
-    kind = f"{type(failure).__name__}: {failure}".split("\n")[0][:200]
+    words = f"{type(failure).__name__}: {failure}".split("\n")[0].split()
+    kind = " ".join(map(masked, words))[:200]
     said = f"avm-mcp could not start ({kind}); AVM_LOG_LEVEL=DEBUG shows where."
     return Internal(said, charged="no", next_step=FREE_BUG)
 

@@ -8,7 +8,7 @@ import pytest
 
 from avm_mcp.errors import StateUnavailable
 from avm_mcp.sandbox import faults
-from tests.house import fields
+from tests.house import KEY, fields, text
 
 CALL = {"prompt": "a red kite", "wait_seconds": 0}
 ERRORS = [StateUnavailable("the disk is gone for a moment"), RuntimeError("a bug")]
@@ -98,3 +98,15 @@ async def test_a_bug_after_the_request_is_told_as_unclear_and_the_task_is_found(
         assert again["deduplicated"]
     assert house.sandbox.posts == 1
     assert len(list(house.films.glob("*.mp4"))) == 1
+
+
+async def test_a_bug_at_the_start_names_no_key_and_no_password(house, caplog):
+    """P5: whatever a library puts into its words."""
+    runtime = house.runtime()
+    fails(runtime, "_client", RuntimeError(f"no way to socks5://me:hunter2@proxy:1080 with {KEY}"), times=1)
+    async with house.client(runtime=runtime) as client:
+        told = await client.call_tool("get_account", {})
+    assert fields(told)["error"]["code"] == "INTERNAL"
+    assert "no way to socks5://***@" in text(told)
+    for secret in (KEY, "hunter2"):
+        assert secret not in text(told) + caplog.text
