@@ -22,6 +22,7 @@ import anyio
 from avm_mcp.config import Settings, child_environment
 from avm_mcp.errors import AuthFailed, AvmError, StateUnavailable
 from avm_mcp.journal import Journal
+from avm_mcp.machine import name_of
 
 if TYPE_CHECKING:
     from avm_mcp.runtime import Runtime
@@ -32,7 +33,7 @@ LEASE, RENEW = 30.0, 5.0
 """Seconds that its place is held without being renewed, and between two renewals."""
 
 STARTING = 30.0
-"""Seconds that a started keeper has to take its place. As long, at most, no other is started if its starter died."""
+"""Seconds that a started keeper has to take its place; no other is started meanwhile, unless it has died."""
 
 LIFE = 25 * 3600.0
 """Seconds after which it no longer waits for a job: links are dead after a day."""
@@ -44,7 +45,8 @@ LOG_NAME, LOG_BYTES = "keeper.log", 500_000
 
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 
-Spawn = Callable[[Mapping[str, str]], None]
+Spawn = Callable[[Mapping[str, str]], int | None]
+"""Starts a process with an environment and returns its id; None where it has none."""
 
 
 def lease_name(account: str) -> str:
@@ -94,13 +96,8 @@ class Keeper:
 
     async def ensure(self) -> None:
         """Start the keeper unless one is alive. A failure is logged: the job itself is safe in the journal."""
-        name = lease_name(self._account)
         try:
-            holder = await self._journal.holder(name, self._journal.clock())
-            if holder is not None and self._journal.machine.gone(holder):
-                await self._journal.release(name, holder)  # it was killed: its place is free before the lease ends
-                holder = None
-            if holder is None:
+            if await self._alive(lease_name(self._account)) is None:
                 await self._start()
         except (AvmError, OSError) as error:
             logger.warning("no keeper could be started: %s", error)
@@ -113,25 +110,39 @@ class Keeper:
             await anyio.sleep(STARTING + 1)
             await self.ensure()
 
+    async def _alive(self, name: str) -> str | None:
+        """Return who holds a lease. One whose holder was killed is ended before its time."""
+        holder = await self._journal.holder(name, self._journal.clock())
+        if holder is None or not self._journal.machine.gone(holder):
+            return holder
+        await self._journal.release(name, holder)
+        return None
+
     async def _start(self) -> None:
-        """Start one, unless any process has just begun to."""
-        name, me = starting_name(self._account), f"{self._journal.machine.process}/{secrets.token_hex(4)}"
-        if not await self._journal.lease(name, me, self._journal.clock(), STARTING):
+        """Start one, unless any process has just begun to.
+
+        The lease of the start is its starter's until the process exists, and then that process's own: whichever of them
+        is killed, the next call starts another.
+        """
+        name, me = starting_name(self._account), f"{self._journal.machine.process}-{secrets.token_hex(4)}"
+        if await self._alive(name) or not await self._journal.lease(name, me, self._journal.clock(), STARTING):
             self._left.set()
             return
         try:
-            self._spawn(child_environment(self._settings))
+            child = self._spawn(child_environment(self._settings))
         except OSError:
             await self._journal.release(name, me)
             raise
+        if child is not None:
+            await self._journal.pass_lease(name, me, name_of(child))
 
 
-def spawn_keeper(environment: Mapping[str, str]) -> None:
-    """Start the keeper where no signal, closed terminal or ended parent reaches it."""
+def spawn_keeper(environment: Mapping[str, str]) -> int:
+    """Start the keeper where no signal, closed terminal or ended parent reaches it, and return its process id."""
     how: dict[str, object] = {"start_new_session": True}
     if sys.platform == "win32":
         how = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
-    subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "avm_mcp", "keep"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -140,7 +151,7 @@ def spawn_keeper(environment: Mapping[str, str]) -> None:
         env=dict(environment),
         close_fds=True,
         **how,  # type: ignore[call-overload]
-    )
+    ).pid
 
 
 async def keep(settings: Settings, runtime: "Runtime | None" = None) -> None:
@@ -160,8 +171,8 @@ async def keep(settings: Settings, runtime: "Runtime | None" = None) -> None:
         place = _Place(journal, lease_name(account))
         if not journal.durable or not await place.take():
             return
-        logger.info("keeping account %s", account)
         await journal.free(starting_name(account))
+        logger.info("keeping account %s", account)
         give_up = anyio.current_time() + LIFE
         refused: float | None = None  # since when the key is
         while (now := anyio.current_time()) < give_up:

@@ -41,8 +41,12 @@ class Machine:
 
 def this_machine() -> Machine:
     """Return this machine, with a name for this process that no other has had."""
-    process = f"{_place()}/{os.getpid()}/{_started(os.getpid()) or 0}-{secrets.token_hex(4)}"
-    return Machine(boot_id(), boot_seconds, process, is_gone)
+    return Machine(boot_id(), boot_seconds, name_of(os.getpid()), is_gone)
+
+
+def name_of(pid: int) -> str:
+    """Return a new name for a process of this machine, by which `is_gone` knows it."""
+    return f"{_place()}/{pid}/{_started(pid) or 0}-{secrets.token_hex(4)}"
 
 
 def boot_seconds() -> float:

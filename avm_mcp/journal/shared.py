@@ -153,6 +153,11 @@ class Shared:
         async with self._driver.writing() as tx:
             await tx.run("DELETE FROM leases WHERE name = ? AND holder = ?", name, holder)
 
+    async def pass_lease(self, name: str, holder: str, to: str) -> None:
+        """Make `to` the holder of a lease that is still `holder`'s."""
+        async with self._driver.writing() as tx:
+            await tx.run("UPDATE leases SET holder = ? WHERE name = ? AND holder = ?", to, name, holder)
+
     async def free(self, name: str) -> None:
         """End a lease, whoever holds it."""
         async with self._driver.writing() as tx:

@@ -9,7 +9,8 @@ import pytest
 
 from avm_mcp.config import Settings
 from avm_mcp.journal import open_journal
-from avm_mcp.keeper import STARTING, Keeper, lease_name
+from avm_mcp.keeper import STARTING, Keeper, lease_name, starting_name
+from avm_mcp.machine import is_gone, this_machine
 from tests.clock import VirtualMachine
 
 PROCESSES = 40 if os.environ.get("AVM_FULL") == "1" else 6
@@ -71,6 +72,57 @@ async def test_one_that_could_not_be_started_is_tried_again_at_once(tmp_path, wa
     await keeper.ensure()
     assert len(tried) == 2
     assert await journal.holder(lease_name("a1"), journal.clock()) is None
+    journal.close()
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform == "win32", reason="there a process cannot be asked whether it runs")
+@pytest.mark.parametrize("placed", [False, True])
+async def test_one_that_is_killed_while_it_starts_is_replaced_by_the_next_call(tmp_path, wall, placed):
+    """P3: `kill -9` at any moment of its start. Before, nothing was started for 30 seconds, or ever after `avm get`.
+
+    `placed`: it was killed after it had taken its place, and before it had ended the lease of its start.
+    """
+    children = []
+
+    def spawn(environment):
+        children.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        return children[-1].pid
+
+    journal = await open_journal(tmp_path, now=wall(), machine=this_machine())
+    keeper = Keeper(Settings(), journal, account="a1", spawn=spawn)
+    try:
+        await keeper.ensure()
+        await keeper.ensure()
+        assert len(children) == 1, "one that starts is waited for"
+        holder = await journal.holder(starting_name("a1"), journal.clock())
+        assert holder is not None
+        assert not is_gone(holder)
+        if placed:
+            assert await journal.lease(lease_name("a1"), holder, journal.clock(), 30)
+        children[0].kill()
+        children[0].wait()
+        await keeper.ensure()
+        assert len(children) == 2
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+        journal.close()
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform == "win32", reason="there a process cannot be asked whether it runs")
+async def test_one_whose_starter_was_killed_between_lease_and_start_is_started_by_the_next_call(tmp_path, wall):
+    """P3. The starter is a real process, which ends without giving the lease back."""
+    ends = STARTER.replace("spawn = lambda environment: ", "spawn = lambda environment: __import__('os')._exit(9) or ")
+    starter = subprocess.Popen([sys.executable, "-c", ends, str(tmp_path)], stdin=subprocess.PIPE)
+    starter.communicate(b"\n", timeout=60)
+    assert starter.returncode == 9
+    started = []
+    journal = await open_journal(tmp_path, now=wall(), machine=this_machine())
+    await Keeper(Settings(), journal, account="a1", spawn=started.append).ensure()
+    assert len(started) == 1
     journal.close()
 
 
