@@ -27,6 +27,8 @@ MAX_TAGS = 500
 """Entries of an EXIF directory that are looked at; cameras write some dozens."""
 
 _CUT = "it is cut off"
+_NO_END = "it is cut off before its end marker. If a viewer shows all of it, open it there and save it again"
+# Without decoding, a JPEG that lacks only its end marker cannot be told from half of one.
 _CROWDED = f"it has more than {MAX_PARTS:,} parts, which no camera or program writes"
 
 
@@ -135,7 +137,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     for _ in range(MAX_PARTS):
         found = _MARKER.search(data, place)
         if found is None:
-            raise Damaged(_CUT)
+            raise Damaged(_NO_END)
         marker, place = data[found.end() - 1], found.end()
         if marker == _END:
             return

@@ -178,6 +178,14 @@ def test_any_beginning_of_a_picture_is_refused_or_complete(name: str, part: floa
     assert header is None or decodes(cut)
 
 
+def test_a_jpeg_without_its_end_marker_is_refused_with_the_way_to_mend_it(tmp_path: Path) -> None:
+    """P8. Some cameras write none; without decoding, such a file cannot be told from half a picture."""
+    path = tmp_path / "webcam.jpg"
+    path.write_bytes(PICTURES["jpeg"][:-2])
+    with pytest.raises(FileRefused, match="before its end marker.*open it there and save it again"):
+        read_picture(str(path), folders=[tmp_path], machine=Machine())
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_the_last_bytes_count(name: str) -> None:
     """Each of the last bytes, where cuts are likeliest to go unseen."""
