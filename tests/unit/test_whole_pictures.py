@@ -182,7 +182,7 @@ def test_a_jpeg_without_its_end_marker_is_refused_with_the_way_to_mend_it(tmp_pa
     """P8. Some cameras write none; without decoding, such a file cannot be told from half a picture."""
     path = tmp_path / "webcam.jpg"
     path.write_bytes(PICTURES["jpeg"][:-2])
-    with pytest.raises(FileRefused, match="before its end marker.*open it there and save it again"):
+    with pytest.raises(FileRefused, match=r"before its end marker.*open it there and save it again"):
         read_picture(str(path), folders=[tmp_path], machine=Machine())
 
 
