@@ -3,8 +3,8 @@
 import tomllib
 from pathlib import Path
 
-from avm_mcp.config import Settings
-from avm_mcp.tools.published import PUBLISHED
+from avm_mcp.mcp_server.tool_schemas import PUBLISHED
+from avm_mcp.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFESTS = ROOT / "manifests"

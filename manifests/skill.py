@@ -2,10 +2,11 @@
 
 import re
 
-from avm_mcp import arguments, catalog, errors
 from avm_mcp.cli import exits
 from avm_mcp.cli.parser import VERBS
-from avm_mcp.report.faces import JSON_FACE
+from avm_mcp.domain import catalog, errors
+from avm_mcp.presentation import arguments
+from avm_mcp.presentation.audience import JSON_FACE
 from manifests import facts
 
 SOURCE = facts.MANIFESTS / "skill" / facts.SKILL

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from avm_mcp.machine import Machine
+from avm_mcp.store.machine import Machine
 
 EPOCH = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

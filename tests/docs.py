@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from avm_mcp import arguments, errors
-from avm_mcp.config import Settings
-from avm_mcp.report import MODEL_FACE
-from avm_mcp.tools.published import PUBLISHED
+from avm_mcp.domain import errors
+from avm_mcp.mcp_server.tool_schemas import PUBLISHED
+from avm_mcp.presentation import MODEL_FACE, arguments
+from avm_mcp.settings import Settings
 from tests.frameworks.examples import EXAMPLES, Example
 
 ROOT = Path(__file__).parent.parent

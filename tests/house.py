@@ -12,11 +12,11 @@ from mcp.server import MCPServer
 from mcp.shared.memory import create_client_server_memory_streams
 from mcp.types import CallToolResult, Implementation
 
-from avm_mcp.config import Settings
-from avm_mcp.media import Aside, inline
-from avm_mcp.runtime import Runtime
+from avm_mcp.app import Runtime
+from avm_mcp.images import Aside, inline
+from avm_mcp.mcp_server.server import build_server
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
-from avm_mcp.server import build_server
+from avm_mcp.settings import Settings
 from tests.clock import VirtualMachine, VirtualWall
 from tests.names import Names
 from tests.transport import Link, StreamingASGITransport

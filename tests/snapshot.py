@@ -15,13 +15,13 @@ import anyio
 from mcp.server.stdio import stdio_server
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from avm_mcp import front
-from avm_mcp.config import Settings
-from avm_mcp.front import reading
-from avm_mcp.runtime import Runtime
-from avm_mcp.server import build_server
+from avm_mcp import fast_start
+from avm_mcp.app import Runtime
+from avm_mcp.fast_start import reading
+from avm_mcp.mcp_server.server import build_server
+from avm_mcp.settings import Settings
 
-FILE = Path(front.SNAPSHOT)
+FILE = Path(fast_start.SNAPSHOT)
 LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
 SAVE = {"saved": "mine", "linked": "off"}
 UNKNOWN = "1999-12-31"

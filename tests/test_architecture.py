@@ -16,74 +16,61 @@ import avm_mcp
 
 PACKAGE = Path(avm_mcp.__file__).parent
 
-# A room is a module of the package, or a folder in it. It may import every room above its own line, and none beside it.
+# A room is a folder of the package, or a module beside them. It may import every room above its own line, and none
+# beside it: section 3 of the design.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "front", "notice"),  # nothing of ours; front is what starts before anything else is imported
-    ("bounds",),
-    ("errors", "models"),
-    ("masking",),
-    ("catalog", "pacing", "config", "hosts", "cursors", "ids", "longlists", "machine", "wishes"),
-    ("experience", "arguments", "answers", "exchange", "redaction"),
-    ("accounts", "matching"),
-    ("cadence", "pools"),
-    ("client", "journal", "media"),
-    ("watcher", "archive", "prices", "consent", "patience", "keeper"),
-    ("recovery", "adoption"),
-    ("submission",),
-    ("service",),
-    ("report", "requests"),
-    ("tools", "runtime"),
-    ("server",),
-    ("web",),
+    ("__init__", "fast_start", "notify"),  # nothing of ours; the fast start runs before anything else is imported
+    ("domain",),
+    ("settings", "provider", "images"),
+    ("store",),
+    ("downloads",),
+    ("jobs",),
+    ("presentation",),
+    ("app",),
+    ("mcp_server", "worker"),
     ("cli",),
     ("__main__",),
 )
 ALONE: Mapping[str, str] = {
     "sandbox": "a second transcription of the API; sharing anything would hide a slip in both",
-    "front": "runs before our modules are loaded",
-    "notice": "is about a desktop, not about films",
+    "fast_start": "runs before our modules are loaded",
+    "notify": "is about a desktop, not about videos",
 }
-# Imports against the order, inside a function only, each with its reason.
+# Imports inside a function only, each with its reason.
 LATE: Mapping[tuple[str, str], str] = {
-    ("keeper", "runtime"): "the keeper's own process builds a runtime; who only starts it does not",
-    ("runtime", "sandbox"): "AVM_API_KEY=sandbox starts the embedded one",
+    ("app", "sandbox"): "AVM_API_KEY=sandbox starts the embedded one",
     ("cli", "sandbox"): "avm sandbox and avm demo run it",
 }
-# The order allows these; what the modules are for does not.
+# The order allows these; what the rooms are for does not.
 NEVER: Mapping[tuple[str, str], str] = {
-    ("tools", "client"): "a tool asks the service",
-    ("tools", "journal"): "a tool asks the service",
-    ("tools", "config"): "what depends on a setting is given to it",
-    ("server", "client"): "the SDK's face asks the service",
-    ("server", "journal"): "the SDK's face asks the service",
-    ("report", "client"): "it only words what it is given",
-    ("report", "journal"): "it only words what it is given",
-    ("client", "journal"): "HTTP knows no state",
-    ("watcher", "media"): "the archive saves films",
-    ("arguments", "config"): "what a tool takes is the same for everybody",
+    ("mcp_server", "provider"): "a tool asks the service",
+    ("mcp_server", "store"): "a tool asks the service",
+    ("presentation", "provider"): "it only words what it is given",
+    ("presentation", "store"): "it only words what it is given",
+    ("presentation", "settings"): "what a tool takes is the same for everybody; what depends on a setting is given",
+    ("cli", "store"): "a command asks the service",
 }
 
 # One door per library: the rooms, or the one module, that may import it.
 DOORS: Mapping[str, tuple[str, ...]] = {
-    # archive only names the type of the pool that it hands on to media
-    "httpx2": ("answers", "redaction", "client", "exchange", "media", "pools", "runtime", "archive"),
+    "httpx2": ("provider", "downloads", "app"),
     "httpx": (),
     "requests": (),
-    "urllib.request": ("media/proxies",),  # only to read which proxies there are
+    "urllib.request": ("downloads/proxies",),  # only to read which proxies there are
     "aiohttp": (),
-    "sqlite3": ("journal/sqlite",),
-    "psycopg": ("journal",),
-    "mcp": ("tools", "server", "web", "cli/demo"),
-    "pydantic": ("bounds", "models", "config", "tools"),
-    "starlette": ("web",),
-    "uvicorn": ("web", "sandbox/server"),
+    "sqlite3": ("store/sqlite",),
+    "psycopg": ("store",),
+    "mcp": ("mcp_server", "cli/demo"),
+    "pydantic": ("domain/bounds", "provider/wire", "settings", "mcp_server"),
+    "starlette": ("mcp_server/http",),
+    "uvicorn": ("mcp_server/http", "sandbox/server"),
     "rich": ("cli",),
-    "platformdirs": ("config", "media/defaults"),
-    "asyncio": ("sandbox/server", "web/connections"),  # under uvicorn, in real time
-    "threading": ("front",),  # one thread answers while the SDK is imported
+    "platformdirs": ("settings", "images/input_folders"),
+    "asyncio": ("sandbox/server", "mcp_server/http/connections"),  # under uvicorn, in real time
+    "threading": ("fast_start",),  # one thread answers while the SDK is imported
     "concurrent": (),
     "multiprocessing": (),
-    "subprocess": ("keeper", "notice", "cli"),
+    "subprocess": ("jobs/start_worker", "notify", "cli"),
     "trio": (),
     "av": ("sandbox/films", "cli/demo"),
     "PIL": ("sandbox",),
@@ -91,13 +78,13 @@ DOORS: Mapping[str, tuple[str, ...]] = {
 
 # Who may use these names: a call or an attribute, however it was imported.
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "os.environ": ("config", "front"),
+    "os.environ": ("settings", "fast_start"),
     "os.getenv": (),
     "os.putenv": (),
     "print": ("cli/terminal",),
     "input": (),
     "time.sleep": (),
-    "anyio.to_thread": ("media", "sandbox"),  # a name is looked up, and a sandbox's film is rendered, in a thread
+    "anyio.to_thread": ("images", "sandbox"),  # a name is looked up, and a sandbox's film is rendered, in a thread
     "anyio.from_thread": (),
     "eval": (),
     "exec": (),
@@ -107,42 +94,41 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "date.today": (),
 }
 # `time.time` is the one wall clock: the runtime injects it, and the sandbox has its own default.
-CLOCKS: tuple[str, ...] = ("runtime", "sandbox/state", "cli/doctor")
+CLOCKS: tuple[str, ...] = ("app", "sandbox/state", "cli/doctor")
 
 FORBIDDEN_STEMS = ("util", "utils", "helper", "helpers", "common", "base", "misc", "shared_utils", "core")
 
 MAX_LINES = 330
 LONGER: Mapping[str, tuple[int, str]] = {
-    "archive": (355, "one finished video's way onto the disk"),
-    "arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
-    "client": (380, "seven endpoints: how each is asked, repeated and read"),
-    "config": (350, "every variable, side by side"),
-    "journal/jobs": (410, "every statement that writes a job, side by side"),
-    "models": (400, "the nouns"),
-    "service": (535, "the use cases"),
-    "submission": (425, "one paid request from intent to answer"),
+    "downloads/downloader": (356, "one finished video's way onto the disk"),
+    "presentation/arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
+    "provider/client": (380, "seven endpoints: how each is asked, repeated and read"),
+    "settings": (350, "every variable, side by side"),
+    "store/jobs": (410, "every statement that writes a job, side by side"),
+    "jobs/service": (535, "the use cases"),
+    "jobs/submit": (425, "one paid request from intent to answer"),
 }
 
 # Catching everything is for the edge of a task, where an error must not take the others along.
 CATCH_ALL: Mapping[str, str] = {
-    "adoption": "one bad look must not be the last",
-    "archive": "one film's trouble must not stop the others",
+    "jobs/discover": "one bad look must not be the last",
+    "downloads/downloader": "one film's trouble must not stop the others",
     "cli/entry": "the one place where a program of ours ends",
     "cli/__init__": "a library that cannot be loaded is told at each call",
     "cli/doctor": "a library that cannot be loaded is a finding",
     "cli/signals": "raised again outside of the group",
-    "front": "anything odd ends the fast start, and the SDK answers",
-    "keeper": "logged, since nobody sees the keeper's stderr",
-    "recovery": "the search for one answer must not stop the others",
-    "submission": "runs in the background; whoever waits is told",
-    "tools/cuts": "raised again, for whoever answers it",
-    "tools/desk": "a bug is INTERNAL, with its trace in the log and not in the answer",
-    "watcher": "one bad look must not end the watch",
+    "fast_start": "anything odd ends the fast start, and the SDK answers",
+    "worker": "logged, since nobody sees the keeper's stderr",
+    "jobs/reconcile": "the search for one answer must not stop the others",
+    "jobs/submit": "runs in the background; whoever waits is told",
+    "mcp_server/client_timeouts": "raised again, for whoever answers it",
+    "mcp_server/tools": "a bug is INTERNAL, with its trace in the log and not in the answer",
+    "jobs/poller": "one bad look must not end the watch",
     # BaseException, always raised again: what was begun is taken back
-    "journal/__init__": "closes what could not be started",
-    "journal/sqlite": "rolls back",
-    "media/partials": "gives the lock back",
-    "runtime": "what keeps it from starting is told at each call",
+    "store/__init__": "closes what could not be started",
+    "store/sqlite": "rolls back",
+    "downloads/partials": "gives the lock back",
+    "app": "what keeps it from starting is told at each call",
     "sandbox": "a server of its own",
 }
 
@@ -339,15 +325,48 @@ def test_exceptions_that_are_not_needed_any_more_are_taken_back() -> None:
 
 
 def test_the_order_is_the_designs() -> None:
+    """Section 3: domain, then settings, provider and images, then store and so on; the first column may be imported."""
     order = (
-        "errors models > catalog pacing config > client journal media > watcher > service > tools > server > web > cli"
+        "domain > settings provider images > store > downloads > jobs > presentation > app > mcp_server worker > cli"
     )
-    levels = [[_level(room) for room in rooms.split()] for rooms in order.split(" > ")]
-    for earlier, later in itertools.pairwise(levels):
-        assert max(level for level in earlier if level is not None) < min(level for level in later if level is not None)
-    assert all(level is not None for row in levels for level in row)
+    levels = [{_level(room) for room in rooms.split()} for rooms in order.split(" > ")]
+    assert all(len(level) == 1 for level in levels)
+    numbers = [level.pop() for level in levels]
+    assert None not in numbers
+    assert numbers == sorted(numbers, key=lambda number: number or 0)
     flat = [room for layer in LAYERS for room in layer]
     assert len(flat) == len(set(flat))
+
+
+def circles(package: Path = PACKAGE) -> list[set[str]]:
+    """Return the circles of imports between modules, late imports included; a package stands for its `__init__`."""
+    names = {module.name.removesuffix("/__init__"): module for module in modules(package)}
+    edges: dict[str, set[str]] = {}
+    for name, module in names.items():
+        edges[name] = set()
+        for imported, _ in module.imports:
+            path = imported.removeprefix("avm_mcp.").replace(".", "/")
+            for target in (path, path.rpartition("/")[0]):
+                if imported.startswith("avm_mcp.") and target in names and target != name:
+                    edges[name].add(target)
+                    break
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        left = list(edges[start])
+        while left:
+            if (at := left.pop()) not in seen:
+                seen.add(at)
+                left.extend(edges[at])
+        return seen
+
+    reach = {name: reached(name) for name in names}
+    found = [frozenset(o for o in names if o in reach[name] and name in reach[o]) for name in names]
+    return [set(circle) for circle in {circle for circle in found if circle}]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles() == []
 
 
 # Each rule bites
@@ -356,7 +375,9 @@ def test_the_order_is_the_designs() -> None:
 @pytest.fixture
 def made_up(tmp_path: Path) -> Path:
     package = tmp_path / "avm_mcp"
-    for folder in ("journal", "media", "sandbox", "cli", "tools"):
+    for folder in (
+        *("domain", "provider", "store", "images", "downloads", "jobs", "presentation", "mcp_server", "sandbox", "cli"),
+    ):
         (package / folder).mkdir(parents=True)
     return package
 
@@ -367,54 +388,59 @@ GOOD = '"""A module."""\n'
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [
-        ("errors", "from avm_mcp.models import Job", "imports models, which is not above it"),
-        ("models", "import avm_mcp.client", "imports client"),
-        ("models", "from avm_mcp import client", "imports client"),
-        ("models", "from . import client", "imports client"),
-        ("journal/jobs", "from ..client import AvmClient", "imports client"),
-        ("journal/__init__", "from ..service import Service", "imports service"),
-        ("client", "from avm_mcp.journal import Journal", "HTTP knows no state"),
-        ("client", "def f():\n    from avm_mcp.journal import Journal", "HTTP knows no state"),
-        ("service", "def f():\n    from avm_mcp.tools import Desk", "imports tools"),
-        ("service", "class A:\n    from avm_mcp.server import build_server", "imports server"),
-        ("service", "if True:\n    from avm_mcp.cli import main", "imports cli"),
-        ("tools/desk", "from avm_mcp.client import AvmClient", "a tool asks the service"),
-        ("watcher", "from avm_mcp.archive import Archive", "imports archive, which is not above it"),
-        ("runtime", "from avm_mcp.sandbox import SandboxOptions", "only inside a function"),
-        ("service", "def f():\n    from avm_mcp.sandbox import SandboxOptions", "imports sandbox"),
-        ("sandbox/tables", "from avm_mcp.catalog import MODELS", "a second transcription"),
+        ("domain/job", "import avm_mcp.provider.client", "imports provider, which is not above it"),
+        ("domain/job", "from avm_mcp import provider", "imports provider"),
+        ("domain/job", "from .. import provider", "imports provider"),
+        ("store/jobs", "from ..jobs.service import Service", "imports jobs"),
+        ("store/__init__", "from ..downloads import mp4", "imports downloads"),
+        ("provider/client", "from avm_mcp.store import Journal", "imports store"),
+        ("provider/client", "def f():\n    from avm_mcp.store import Journal", "imports store"),
+        ("provider/client", "from avm_mcp.settings import Settings", "imports settings, which is not above it"),
+        ("jobs/service", "def f():\n    from avm_mcp.mcp_server import Desk", "imports mcp_server"),
+        ("jobs/service", "class A:\n    from avm_mcp.mcp_server.server import build_server", "imports mcp_server"),
+        ("jobs/service", "if True:\n    from avm_mcp.cli import main", "imports cli"),
+        ("mcp_server/tools", "from avm_mcp.provider.client import AvmClient", "a tool asks the service"),
+        ("downloads/x", "from avm_mcp.jobs.poller import Poller", "imports jobs, which is not above it"),
+        ("presentation/x", "from avm_mcp.store import Journal", "it only words what it is given"),
+        ("app", "from avm_mcp.sandbox import SandboxOptions", "only inside a function"),
+        ("jobs/service", "def f():\n    from avm_mcp.sandbox import SandboxOptions", "imports sandbox"),
+        ("sandbox/tables", "from avm_mcp.domain.catalog import MODELS", "a second transcription"),
         ("sandbox/tables", "def f():\n    from ..errors import AvmError", "a second transcription"),
-        ("front", "from avm_mcp.config import Settings", "before our modules are loaded"),
+        ("fast_start", "from avm_mcp.settings import Settings", "before our modules are loaded"),
         ("brand_new", "x = 1", "give it a place in LAYERS"),
-        ("service", "import httpx2", "imports httpx2"),
-        ("media/x", "import requests", "imports requests"),
-        ("journal/jobs", "import sqlite3", "imports sqlite3"),
-        ("service", "from mcp.types import Tool", "imports mcp"),
-        ("cli/verbs", "import mcp", "imports mcp"),
-        ("watcher", "import asyncio", "imports asyncio"),
-        ("client", "from threading import Thread", "imports threading"),
-        ("client", "def f():\n    import urllib.request", "imports urllib.request"),
-        ("client", "import os\nx = os.environ['A']", "uses os.environ"),
-        ("client", "from os import environ", "uses os.environ"),
-        ("client", "import os\nx = os.getenv('A')", "uses os.getenv"),
-        ("service", "print('x')", "uses print"),
-        ("cli/verbs", "print('x')", "uses print"),
-        ("cli/verbs", "import time\ntime.sleep(1)", "uses time.sleep"),
-        ("cli/verbs", "from time import sleep", "uses time.sleep"),
-        ("client", "import time\nnow = time.time", "wall clock"),
-        ("client", "from datetime import datetime\nx = datetime.now()", "uses datetime.now"),
-        ("client", "import datetime\nx = datetime.datetime.now()", "uses datetime.now"),
-        ("journal/jobs", "import anyio\nx = anyio.to_thread.run_sync", "uses anyio.to_thread"),
-        ("client", "try:\n    pass\nexcept Exception:\n    raise", "catches everything in line 3"),
-        ("client", "try:\n    pass\nexcept (ValueError, Exception):\n    raise", "catches everything"),
-        ("client", "try:\n    pass\nexcept:\n    raise", "catches everything"),
-        ("runtime", "try:\n    pass\nexcept BaseException:\n    pass", "swallows BaseException"),
-        ("client", "import httpx2\nx = httpx2.AsyncClient(trust_env=True)", "leaves the time-outs of AsyncClient"),
-        ("media/x", "import httpx2\nx = httpx2.Timeout(5, connect=1)", "leaves a time-out in line"),
-        ("media/utils", "x = 1", "is a drawer"),
+        ("jobs/service", "import httpx2", "imports httpx2"),
+        ("images/x", "import requests", "imports requests"),
+        ("store/jobs", "import sqlite3", "imports sqlite3"),
+        ("jobs/service", "from mcp.types import Tool", "imports mcp"),
+        ("cli/commands", "import mcp", "imports mcp"),
+        ("jobs/poller", "import asyncio", "imports asyncio"),
+        ("provider/client", "from threading import Thread", "imports threading"),
+        ("provider/client", "def f():\n    import urllib.request", "imports urllib.request"),
+        ("provider/client", "import os\nx = os.environ['A']", "uses os.environ"),
+        ("provider/client", "from os import environ", "uses os.environ"),
+        ("provider/client", "import os\nx = os.getenv('A')", "uses os.getenv"),
+        ("jobs/service", "print('x')", "uses print"),
+        ("cli/commands", "print('x')", "uses print"),
+        ("cli/commands", "import time\ntime.sleep(1)", "uses time.sleep"),
+        ("cli/commands", "from time import sleep", "uses time.sleep"),
+        ("provider/client", "import time\nnow = time.time", "wall clock"),
+        ("provider/client", "from datetime import datetime\nx = datetime.now()", "uses datetime.now"),
+        ("provider/client", "import datetime\nx = datetime.datetime.now()", "uses datetime.now"),
+        ("store/jobs", "import anyio\nx = anyio.to_thread.run_sync", "uses anyio.to_thread"),
+        ("provider/client", "try:\n    pass\nexcept Exception:\n    raise", "catches everything in line 3"),
+        ("provider/client", "try:\n    pass\nexcept (ValueError, Exception):\n    raise", "catches everything"),
+        ("provider/client", "try:\n    pass\nexcept:\n    raise", "catches everything"),
+        ("app", "try:\n    pass\nexcept BaseException:\n    pass", "swallows BaseException"),
+        (
+            "provider/client",
+            "import httpx2\nx = httpx2.AsyncClient(trust_env=True)",
+            "leaves the time-outs of AsyncClient",
+        ),
+        ("images/x", "import httpx2\nx = httpx2.Timeout(5, connect=1)", "leaves a time-out in line"),
+        ("images/utils", "x = 1", "is a drawer"),
         ("helpers", "x = 1", "is a drawer"),
-        ("client", "x = 1\n" * 500, "500 lines"),
-        ("errors", "x = 1\n" * 331, "331 lines"),
+        ("provider/client", "x = 1\n" * 500, "500 lines"),
+        ("domain/errors", "x = 1\n" * 331, "331 lines"),
     ],
 )
 def test_a_wrong_module_is_found(made_up: Path, name: str, source: str, words: str) -> None:
@@ -427,22 +453,22 @@ def test_a_wrong_module_is_found(made_up: Path, name: str, source: str, words: s
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("service", "from avm_mcp import catalog\nfrom avm_mcp.client import AvmClient"),
-        ("client", "from avm_mcp import __version__\nimport httpx2\nimport time\nx = time.monotonic()"),
+        ("jobs/service", "from avm_mcp.domain import catalog\nfrom avm_mcp.provider.client import AvmClient"),
+        ("provider/client", "from avm_mcp import __version__\nimport httpx2\nimport time\nx = time.monotonic()"),
         (
-            "runtime",
+            "app",
             "import httpx2\nx = httpx2.AsyncClient(timeout=httpx2.Timeout(connect=1, read=1, write=1, pool=1))",
         ),
         (
-            "journal/jobs",
-            "from avm_mcp.journal.driver import Driver\nfrom .driver import Row\nfrom ..pacing import day_of",
+            "store/jobs",
+            "from avm_mcp.store.driver import Driver\nfrom .driver import Row\nfrom ..domain.rate_limit import Want",
         ),
         ("sandbox/app", "from avm_mcp.sandbox.state import Sandbox"),
-        ("runtime", "def f():\n    from avm_mcp.sandbox import SandboxOptions"),
-        ("config", "import os\nx = os.environ"),
+        ("app", "def f():\n    from avm_mcp.sandbox import SandboxOptions"),
+        ("settings", "import os\nx = os.environ"),
         ("cli/terminal", "print('x')"),
-        ("archive", "try:\n    pass\nexcept Exception:\n    pass"),
-        ("client", "from requests_toolbelt import x\nblueprint = pprint = None\nblueprint()"),
+        ("downloads/downloader", "try:\n    pass\nexcept Exception:\n    pass"),
+        ("provider/client", "from requests_toolbelt import x\nblueprint = pprint = None\nblueprint()"),
     ],
 )
 def test_a_right_module_is_left_alone(made_up: Path, name: str, source: str) -> None:
@@ -451,5 +477,12 @@ def test_a_right_module_is_left_alone(made_up: Path, name: str, source: str) -> 
 
 
 def test_a_module_without_a_docstring_is_found(made_up: Path) -> None:
-    (made_up / "errors.py").write_text("x = 1\n")
-    assert violations(made_up) == ["errors: has no docstring"]
+    (made_up / "domain" / "errors.py").write_text("x = 1\n")
+    assert violations(made_up) == ["domain/errors: has no docstring"]
+
+
+def test_a_circle_is_found(made_up: Path) -> None:
+    for one, other in itertools.pairwise(("a", "b", "c", "a")):
+        (made_up / "domain" / f"{one}.py").write_text(f"{GOOD}from avm_mcp.domain import {other}\n")
+    (made_up / "domain" / "d.py").write_text(f"{GOOD}from avm_mcp.domain.a import x\n")
+    assert circles(made_up) == [{"domain/a", "domain/b", "domain/c"}]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from avm_mcp import __version__
-from avm_mcp.config import Settings
+from avm_mcp.settings import Settings
 from tests import docs
 
 ROOT = Path(__file__).parent.parent

@@ -23,20 +23,20 @@ def server_main() -> int:
     """Run `avm-mcp`. For the stdio server the first answers are given before anything else is imported."""
     try:
         if not sys.argv[1:]:
-            from avm_mcp import front
+            from avm_mcp import fast_start
 
             # Nothing is on its way yet that an end could hurt, and an exception may be lost in what imports do.
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
-            front.start()
+            fast_start.start()
         from avm_mcp.cli import entry
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         if sys.argv[1:]:
             raise
-        from avm_mcp import front
+        from avm_mcp import fast_start
 
-        front.refuse(error)
+        fast_start.refuse(error)
         return 1
     return entry.server_main()

@@ -13,14 +13,16 @@ from typing import Literal
 
 import anyio
 
-from avm_mcp import catalog, front, pools
-from avm_mcp.cli import exits, keepers
+from avm_mcp import fast_start
+from avm_mcp.app import Runtime
+from avm_mcp.cli import exits, worker_status
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
-from avm_mcp.config import Settings
-from avm_mcp.errors import AuthFailed, AvmError, BadSetting, BlockedOnTheWay, StateUnavailable, quoted
-from avm_mcp.report import SHELL_FACE, money, spoken
-from avm_mcp.runtime import Runtime
+from avm_mcp.domain import catalog
+from avm_mcp.domain.errors import AuthFailed, AvmError, BadSetting, BlockedOnTheWay, StateUnavailable, quoted
+from avm_mcp.presentation import SHELL_FACE, money, spoken
+from avm_mcp.provider import pools
+from avm_mcp.settings import Settings
 
 Verdict = Literal["ok", "warn", "FAIL"]
 
@@ -200,7 +202,7 @@ def _state(runtime: Runtime) -> Check:
 
 
 async def _keeper(runtime: Runtime) -> Check:
-    return Check("keeper", "ok", keepers.said(runtime, await keepers.standing(runtime)))
+    return Check("keeper", "ok", worker_status.said(runtime, await worker_status.standing(runtime)))
 
 
 async def _hosts(runtime: Runtime) -> Check:
@@ -256,18 +258,18 @@ def _inputs(runtime: Runtime) -> Check:
 def _libraries() -> list[Check]:
     """Load what the server needs, and the terminal does not."""
     try:
-        import avm_mcp.server
+        import avm_mcp.mcp_server.server
     except Exception as error:  # noqa: BLE001 - whatever keeps a library from loading
         found = f"the server cannot be loaded ({type(error).__name__}: {quoted(error, 200)})"
         return [
             Check("libraries", "FAIL", found, "repair the installation or the variable that is named.", exits.SETUP)
         ]
-    _ = avm_mcp.server
+    _ = avm_mcp.mcp_server.server
     return []
 
 
 def _fast_start() -> Check:
-    why = front.off()
+    why = fast_start.off()
     if not why:
         return Check("fast start", "ok", "the server answers while it is still starting")
     found = f"off: {why}. The first answer comes about a second later"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from avm_mcp.cli import exits
 from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
 from avm_mcp.cli.terminal import Terminal, abandon_stdout
-from avm_mcp.errors import FREE_BUG, AvmError, BadSetting, Internal, InvalidInput
+from avm_mcp.domain.errors import FREE_BUG, AvmError, BadSetting, Internal, InvalidInput
 
 if TYPE_CHECKING:
-    from avm_mcp.config import Settings
+    from avm_mcp.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ def _run(program: str, argv: Sequence[str], terminal: Terminal) -> int:
     if program == "avm-mcp" and not argv:
         return _serve_stdio(terminal)
     if argv == ["keep"]:  # our own child; not for people, so no verb of the help text
-        from avm_mcp import keeper
+        from avm_mcp import worker
 
-        return keeper.main()
+        return worker.main()
     parser = build_parser(program)
     args = read(parser, argv)
     if args.version:
@@ -111,7 +111,7 @@ def _settings() -> "Settings":
 
 def _read() -> "tuple[Settings, BadSetting | None]":
     """Do the same for programs that go on, and tell at each call what is refused."""
-    from avm_mcp.config import Settings
+    from avm_mcp.settings import Settings
 
     settings, refusal = Settings.read()
     _log(settings.AVM_LOG_LEVEL)
@@ -130,7 +130,7 @@ def _log(level: str) -> None:
 
 
 def _tool(args: Namespace, terminal: Terminal) -> int:
-    from avm_mcp import arguments
+    from avm_mcp.presentation import arguments
 
     verb = VERBS[args.verb]
     settings = _settings()
@@ -138,10 +138,10 @@ def _tool(args: Namespace, terminal: Terminal) -> int:
 
     import anyio
 
-    from avm_mcp.cli import verbs
-    from avm_mcp.runtime import Runtime
+    from avm_mcp.app import Runtime
+    from avm_mcp.cli import commands
 
-    return anyio.run(verbs.run, checked, Runtime(settings), terminal)
+    return anyio.run(commands.run, checked, Runtime(settings), terminal)
 
 
 def _film(args: Namespace, terminal: Terminal) -> int:
@@ -149,10 +149,10 @@ def _film(args: Namespace, terminal: Terminal) -> int:
 
     import anyio
 
-    from avm_mcp.cli import films
-    from avm_mcp.runtime import Runtime
+    from avm_mcp.app import Runtime
+    from avm_mcp.cli import videos
 
-    return anyio.run(films.run, args, Runtime(settings), terminal)
+    return anyio.run(videos.run, args, Runtime(settings), terminal)
 
 
 def _serve_stdio(terminal: Terminal) -> int:
@@ -160,13 +160,13 @@ def _serve_stdio(terminal: Terminal) -> int:
     if sys.stdin is not None and sys.stdin.isatty():
         terminal.note("avm-mcp speaks MCP on stdin and stdout, for a host that starts it. For people: avm --help")
     try:
-        from avm_mcp import server
         from avm_mcp.cli import servers
+        from avm_mcp.mcp_server import server
     except Exception as error:  # a library that cannot be loaded: the host is told at each call
-        from avm_mcp import front
+        from avm_mcp import fast_start
 
         logger.debug("loading failed", exc_info=error)
-        front.refuse(error)
+        fast_start.refuse(error)
         return exits.INTERNAL
     _ = server  # the SDK, with all that it imports
     return servers.stdio(settings, refusal)
@@ -191,8 +191,8 @@ def _doctor(args: Namespace, terminal: Terminal) -> int:  # noqa: ARG001 - one s
 
     import anyio
 
+    from avm_mcp.app import Runtime
     from avm_mcp.cli import doctor
-    from avm_mcp.runtime import Runtime
 
     return anyio.run(doctor.run, Runtime(settings, refusal), terminal)
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import cast
 
-from avm_mcp import errors
-from avm_mcp.models import CANCEL, COMPLETED, FAILED, NOT_CREATED, Job
+from avm_mcp.domain import errors
+from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, Job
 
 OK, INTERNAL, USAGE, SETUP, MONEY, NO_FILM, SERVICE, TASK, PICTURE, FOLDER = range(10)
 UNFINISHED = 75

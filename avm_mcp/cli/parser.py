@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from avm_mcp.arguments import PARAMETERS, Parameter
 from avm_mcp.cli import exits
+from avm_mcp.presentation.arguments import PARAMETERS, Parameter
 
 
 class Usage(Exception):

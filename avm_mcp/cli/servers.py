@@ -10,13 +10,13 @@ from types import TracebackType
 
 import anyio
 
-from avm_mcp import front
+from avm_mcp import fast_start
+from avm_mcp.app import Runtime
 from avm_mcp.cli import exits, sockets
 from avm_mcp.cli.signals import STOPPING, stopping
 from avm_mcp.cli.terminal import Terminal
-from avm_mcp.config import Settings
-from avm_mcp.errors import AvmError, BadSetting
-from avm_mcp.runtime import Runtime
+from avm_mcp.domain.errors import AvmError, BadSetting
+from avm_mcp.settings import Settings
 
 LAST_WORDS = 2.0
 """Seconds that a stdio server which is told to end gives to its runtime: paid requests wait for their answers."""
@@ -52,13 +52,13 @@ class _Closing(Runtime):
 
 def stdio(settings: Settings, refusal: AvmError | None) -> int:
     """Serve MCP on stdin and stdout until stdin ends or a signal comes; with a refusal, each call answers that."""
-    front.attach()
+    fast_start.attach()
     anyio.run(_stdio, settings, refusal)
     return exits.OK
 
 
 async def _stdio(settings: Settings, refusal: AvmError | None) -> None:
-    from avm_mcp.server import build_server
+    from avm_mcp.mcp_server.server import build_server
 
     runtime = _Closing(settings, refusal)
     server = build_server(runtime)
@@ -91,7 +91,7 @@ def http(
     Raises:
         BadSetting: The address cannot be listened on.
     """
-    from avm_mcp.web import shared, uvicorn_server
+    from avm_mcp.mcp_server.http import shared, uvicorn_server
 
     # Callers may be on another machine behind a tunnel: pictures come by link or as data, never by path.
     server = uvicorn_server(Runtime(settings, refusal, paths_allowed=False), host)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from avm_mcp.errors import BadSetting
+from avm_mcp.domain.errors import BadSetting
 
 
 @contextlib.contextmanager

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from avm_mcp.errors import AvmError
+from avm_mcp.domain.errors import AvmError
 
 if TYPE_CHECKING:
-    from avm_mcp.report import Face
+    from avm_mcp.presentation import Face
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Terminal:
     @property
     def face(self) -> "Face":
         """Return who reads what is printed: a person, or with `--json` a program."""
-        from avm_mcp.report import JSON_FACE, SHELL_FACE
+        from avm_mcp.presentation import JSON_FACE, SHELL_FACE
 
         return JSON_FACE if self.json else SHELL_FACE
 
@@ -93,7 +93,7 @@ class Terminal:
         if text is not None and not self.json:
             self.note(text)
             return
-        from avm_mcp.report import error_fields, error_text
+        from avm_mcp.presentation import error_fields, error_text
 
         if self.json:
             self.fields({"error": error_fields(error, self.face)})

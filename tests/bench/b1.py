@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from avm_mcp.front import reading
+from avm_mcp.fast_start import reading
 
 ROUNDS = 15
 LIMIT = 0.35

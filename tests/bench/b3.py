@@ -31,10 +31,10 @@ from typing import Any
 import anyio
 import trio.testing
 
-from avm_mcp.models import VideoRequest
+from avm_mcp.domain.request import VideoRequest
+from avm_mcp.jobs.service import Service
 from avm_mcp.sandbox import SandboxOptions
 from avm_mcp.sandbox.faults import QUERIES
-from avm_mcp.service import Service
 from tests.bench import schedules
 from tests.bench.schedules import Distribution, parsed
 from tests.clock import VirtualWall

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import mean
 
-from avm_mcp.journal import FILE_NAME
+from avm_mcp.store import FILE_NAME
 from tests.bench.parts import PERMITTED, SERVER, Stdio, aged, asked, busiest, environ, started, upstream
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import anyio
 
-from avm_mcp.journal import open_journal
 from avm_mcp.sandbox.faults import QUERIES
+from avm_mcp.store import open_journal
 
 ROOT = Path(__file__).parents[2]
 KEY = "ak_bench_0123456789"

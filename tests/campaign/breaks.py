@@ -21,21 +21,21 @@ from typing import Any
 
 import anyio
 
-import avm_mcp.accounts
-import avm_mcp.client
-import avm_mcp.exchange
-import avm_mcp.submission
-from avm_mcp import pacing
-from avm_mcp.archive import Archive
-from avm_mcp.errors import AuthFailed, TaskNotFound
-from avm_mcp.journal import Journal
-from avm_mcp.journal.jobs import Jobs
-from avm_mcp.journal.sends import Sends
-from avm_mcp.journal.sqlite import SqliteDriver
-from avm_mcp.media import partials
-from avm_mcp.recovery import Recovery, match
-from avm_mcp.submission import Submission
-from avm_mcp.tools import Desk
+import avm_mcp.domain.accounts
+import avm_mcp.jobs.submit
+import avm_mcp.provider.client
+import avm_mcp.provider.exchange
+from avm_mcp.domain import rate_limit
+from avm_mcp.domain.errors import AuthFailed, TaskNotFound
+from avm_mcp.downloads import partials
+from avm_mcp.downloads.downloader import Archive
+from avm_mcp.jobs.reconcile import Recovery, match
+from avm_mcp.jobs.submit import Submission
+from avm_mcp.mcp_server import Desk
+from avm_mcp.store import Journal
+from avm_mcp.store.jobs import Jobs
+from avm_mcp.store.sends import Sends
+from avm_mcp.store.sqlite import SqliteDriver
 from tests.campaign import world
 
 Patch = tuple[Any, str, Any]
@@ -122,12 +122,12 @@ def _no_shield() -> Iterator[Patch]:
     yield Submission, "_send", _send
     yield Submission, "start", _start
     yield Desk, "_answer", _answer
-    yield avm_mcp.submission, "anyio", Bare()
+    yield avm_mcp.jobs.submit, "anyio", Bare()
 
 
 def _no_allowance() -> Iterator[Patch]:
-    yield pacing, "BUCKET_CAPACITY", 1e6
-    yield pacing, "BUCKET_REFILL", 1e6
+    yield rate_limit, "BUCKET_CAPACITY", 1e6
+    yield rate_limit, "BUCKET_REFILL", 1e6
 
 
 def _half_films() -> Iterator[Patch]:
@@ -135,17 +135,17 @@ def _half_films() -> Iterator[Patch]:
 
 
 def _blame() -> Iterator[Patch]:
-    error_of = avm_mcp.client.error_of
+    error_of = avm_mcp.provider.client.error_of
 
     def _by_status(endpoint: Any, answer: Any, *rest: Any, **how: Any) -> Any:
         leaf = {401: AuthFailed, 403: AuthFailed, 404: TaskNotFound}.get(answer.status)
         return error_of(endpoint, answer, *rest, **how) if leaf is None else leaf("by its status")
 
-    yield avm_mcp.client, "error_of", _by_status
+    yield avm_mcp.provider.client, "error_of", _by_status
 
 
 def _unbounded() -> Iterator[Patch]:
-    yield avm_mcp.exchange, "whole", lambda _timeout: 1e9
+    yield avm_mcp.provider.exchange, "whole", lambda _timeout: 1e9
 
 
 def _gone() -> Iterator[Patch]:
@@ -171,7 +171,7 @@ def _old_file() -> Iterator[Patch]:
 
 
 def _spelled() -> Iterator[Patch]:
-    yield avm_mcp.accounts, "canonical", lambda base_url: base_url.rstrip("/")
+    yield avm_mcp.domain.accounts, "canonical", lambda base_url: base_url.rstrip("/")
 
 
 def _wall_clock() -> Iterator[Patch]:

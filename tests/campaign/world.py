@@ -32,19 +32,19 @@ import httpx2
 import trio
 import trio.testing
 
-import avm_mcp.archive
-import avm_mcp.client
-import avm_mcp.journal.sqlite
-import avm_mcp.runtime
-import avm_mcp.submission
-from avm_mcp.config import Settings
-from avm_mcp.journal import open_journal
-from avm_mcp.media import inline
-from avm_mcp.media.partials import Partial
-from avm_mcp.runtime import Runtime
+import avm_mcp.app
+import avm_mcp.downloads.downloader
+import avm_mcp.jobs.submit
+import avm_mcp.provider.client
+import avm_mcp.store.sqlite
+from avm_mcp.app import Runtime
+from avm_mcp.downloads.partials import Partial
+from avm_mcp.images import inline
+from avm_mcp.mcp_server import Desk
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.sandbox.ledger import Task
-from avm_mcp.tools import Desk
+from avm_mcp.settings import Settings
+from avm_mcp.store import open_journal
 from tests.campaign import stops
 from tests.campaign.schedule import PICTURES, Event, Intent, Schedule, Step
 from tests.clock import EPOCH, Skewed, VirtualMachine, VirtualWall
@@ -840,12 +840,12 @@ def staged(world: World) -> Generator[None]:
     chance = SimpleNamespace(Random=lambda *seed: random.Random(*(seed or (rng.getrandbits(64),))))
     names = SimpleNamespace(token_hex=lambda n: rng.randbytes(n).hex(), randbits=rng.getrandbits)
     patches: list[tuple[Any, str, Any]] = [
-        (avm_mcp.client, "random", chance),
-        (avm_mcp.archive, "random", chance),
-        (avm_mcp.journal.sqlite, "random", chance),
-        (avm_mcp.journal.sqlite, "_connected", _connected),
-        (avm_mcp.runtime, "secrets", names),
-        (avm_mcp.submission, "secrets", names),
+        (avm_mcp.provider.client, "random", chance),
+        (avm_mcp.downloads.downloader, "random", chance),
+        (avm_mcp.store.sqlite, "random", chance),
+        (avm_mcp.store.sqlite, "_connected", _connected),
+        (avm_mcp.app, "secrets", names),
+        (avm_mcp.jobs.submit, "secrets", names),
         (Partial, "hold", classmethod(_held)),
         (trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
     ]

@@ -8,9 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from avm_mcp import pacing
-from avm_mcp.client import AvmClient
-from avm_mcp.errors import AvmError
+from avm_mcp.domain import rate_limit
+from avm_mcp.domain.errors import AvmError
+from avm_mcp.provider.client import AvmClient
 from tests.clock import VirtualWall
 
 KEY = "ak_0123456789abcdef"
@@ -98,7 +98,7 @@ async def test_an_answer_that_is_not_the_apis_own_judges_nothing(asking: Any, wh
             await ASKS[endpoint](client)
     error = caught.value
     assert error.code not in JUDGES
-    lost = endpoint == "generate" and not pacing.nothing_happened(status, enveloped=False)
+    lost = endpoint == "generate" and not rate_limit.nothing_happened(status, enveloped=False)
     if (status in BLOCKED or status == 200) and not lost:
         assert error.code == "UPSTREAM_UNAVAILABLE", error.message
         assert error.retryable
@@ -118,7 +118,7 @@ async def test_a_paid_request_is_as_lost_as_before_where_nothing_proves_otherwis
             await ASKS["generate"](client)
         assert len(wire.requests) == 1
     # An envelope without words counts for the status's own meaning only.
-    sure = pacing.nothing_happened(status, enveloped=False)
+    sure = rate_limit.nothing_happened(status, enveloped=False)
     assert (caught.value.charged == "no") is sure
     assert (caught.value.code == "SUBMISSION_UNKNOWN") is not sure
 
@@ -133,7 +133,7 @@ async def test_a_429_is_a_pause_whoever_asks_for_it(asking: Any, endpoint: str) 
         with pytest.raises(AvmError) as caught:
             await ASKS[endpoint](client)
         assert (caught.value.code, caught.value.charged) == ("RATE_LIMITED", "no")
-        assert len(wire.requests) == pacing.RETRIES
+        assert len(wire.requests) == rate_limit.RETRIES
 
 
 @pytest.mark.parametrize("body", [PAGE, "", '{"status":"FAILED","message":"Payload too large"}'])

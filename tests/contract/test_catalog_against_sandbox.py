@@ -1,7 +1,7 @@
 """Two transcriptions of one contract: what the tools accept the sandbox accepts, what it refuses they refuse first.
 
-The tables of `avm_mcp.catalog` and of `avm_mcp.sandbox` were written separately from the same pages, so that a slip in
-one of them shows here. Nothing may pass between them; the last tests hold that.
+The tables of `avm_mcp.domain.catalog` and of `avm_mcp.sandbox` were written separately from the same pages, so that a
+slip in one of them shows here. Nothing may pass between them; the last tests hold that.
 """
 
 import ast
@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 import avm_mcp
-from avm_mcp import arguments, catalog
-from avm_mcp.errors import AvmError, FileRefused, InvalidInput
-from avm_mcp.models import VideoRequest
-from avm_mcp.requests import video_request
+from avm_mcp.domain import catalog
+from avm_mcp.domain.errors import AvmError, FileRefused, InvalidInput
+from avm_mcp.domain.request import VideoRequest
+from avm_mcp.presentation import arguments
+from avm_mcp.presentation.requests import video_request
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 
 PACKAGE = Path(avm_mcp.__file__).parent
@@ -361,9 +362,10 @@ def test_these_checks_see_every_way_to_import(tmp_path: Path) -> None:
     file = tmp_path / "avm_mcp" / "sandbox" / "made_up.py"
     file.parent.mkdir(parents=True)
     source = (
-        "import avm_mcp.catalog\nfrom avm_mcp import catalog\nfrom ..catalog import MODELS\nfrom .. import models\n"
+        "import avm_mcp.domain.catalog\nfrom avm_mcp.domain import catalog\nfrom ..domain.catalog import MODELS\n"
+        "from ..domain import job\n"
     )
-    file.write_text(source + "def f():\n    from avm_mcp.catalog import MODELS\n")
+    file.write_text(source + "def f():\n    from avm_mcp.domain.catalog import MODELS\n")
     found = list(imports_of(file, tmp_path))
     assert len(found) == 5
-    assert all(name.startswith(("avm_mcp.catalog", "avm_mcp.models")) for name in found)
+    assert all(name.startswith(("avm_mcp.domain.catalog", "avm_mcp.domain.job")) for name in found)

@@ -15,10 +15,8 @@ import anyio
 import httpx2
 import pytest
 
-from avm_mcp import client as client_module
-from avm_mcp import pacing
-from avm_mcp.client import NEVER_SENT, AvmClient
-from avm_mcp.errors import (
+from avm_mcp.domain import rate_limit
+from avm_mcp.domain.errors import (
     AuthFailed,
     AvmError,
     BlockedOnTheWay,
@@ -33,8 +31,10 @@ from avm_mcp.errors import (
     UpstreamUnavailable,
     UpstreamUnexpected,
 )
-from avm_mcp.exchange import exchange, phases, whole
-from avm_mcp.models import Accepted, TaskSnapshot
+from avm_mcp.provider import client as client_module
+from avm_mcp.provider.client import NEVER_SENT, AvmClient
+from avm_mcp.provider.exchange import exchange, phases, whole
+from avm_mcp.provider.wire import Accepted, TaskSnapshot
 from avm_mcp.sandbox import SandboxApp, SandboxOptions, build_sandbox, faults
 from avm_mcp.sandbox.answers import http_date
 from avm_mcp.sandbox.faults import Fault
@@ -514,7 +514,7 @@ async def test_but_not_for_ever(table: Any, failure: str) -> None:
         with pytest.raises(UpstreamUnavailable) as caught:
             await t.submit()
         assert (caught.value.charged, caught.value.retryable) == ("no", True)
-        assert (t.sandbox.posts, t.link.pending) == (0, 10 - pacing.RETRIES)
+        assert (t.sandbox.posts, t.link.pending) == (0, 10 - rate_limit.RETRIES)
 
 
 async def test_a_429_is_asked_again_with_the_same_key_and_bytes(table: Any) -> None:
@@ -581,12 +581,12 @@ async def test_every_error_of_the_http_library_becomes_one_of_ours(wall: Virtual
         sure = issubclass(failure, NEVER_SENT)
         unreached = BlockedOnTheWay if failure is httpx2.ProxyError else UpstreamUnavailable
         assert type(caught.value) is (unreached if sure else SubmissionUnknown)
-        assert len(transport.requests) == (pacing.RETRIES if sure else 1)
+        assert len(transport.requests) == (rate_limit.RETRIES if sure else 1)
         for ask in (client.status, client.task, client.cancel):
             transport.requests.clear()
             with pytest.raises(unreached):
                 await ask("ck1")
-            assert len(transport.requests) == pacing.RETRIES
+            assert len(transport.requests) == rate_limit.RETRIES
 
 
 @pytest.mark.parametrize("failure", ["ReadTimeout", "ReadError", "WriteError", "WriteTimeout", "RemoteProtocolError"])
@@ -633,26 +633,26 @@ async def test_a_question_is_asked_again(table: Any, endpoint: Any, ask: Any, fa
     async with table() as t:
         task_id = (await t.submit()).task_id
         t.asked.clear()
-        t.sandbox.faults.next(endpoint, fault, count=pacing.RETRIES - 1)
+        t.sandbox.faults.next(endpoint, fault, count=rate_limit.RETRIES - 1)
         assert await ask(t, task_id) is not None
-        assert t.sandbox.counts[endpoint] == pacing.RETRIES
+        assert t.sandbox.counts[endpoint] == rate_limit.RETRIES
         t.sandbox.faults.next(endpoint, fault, count=100)
         with pytest.raises(AvmError) as caught:
             await ask(t, task_id)
         assert type(caught.value) is leaf
-        assert t.sandbox.counts[endpoint] == 2 * pacing.RETRIES
-        assert len(t.asked) == (0 if endpoint == "quote" else 2 * pacing.RETRIES)  # each attempt is paid for
+        assert t.sandbox.counts[endpoint] == 2 * rate_limit.RETRIES
+        assert len(t.asked) == (0 if endpoint == "quote" else 2 * rate_limit.RETRIES)  # each attempt is paid for
         assert bool(t.closed) == (leaf is RateLimited and endpoint != "quote")
 
 
 async def test_the_pauses_grow_and_stay_in_their_bounds(table: Any) -> None:
     async with table() as t:
-        t.sandbox.faults.next("list", faults.http_error(500), count=pacing.RETRIES)
+        t.sandbox.faults.next("list", faults.http_error(500), count=rate_limit.RETRIES)
         with pytest.raises(UpstreamUnavailable):
             await t.client.tasks()
         times = [seen.at for seen in t.sandbox.requests]
         pauses = [b - a for a, b in itertools.pairwise(times)]
-        assert len(pauses) == pacing.RETRIES - 1
+        assert len(pauses) == rate_limit.RETRIES - 1
         for attempt, pause in enumerate(pauses, start=1):
             nominal = 0.5 * 2 ** (attempt - 1)
             assert nominal / 2 - 1e-6 <= pause <= nominal + 1e-6
@@ -740,9 +740,9 @@ async def test_an_absurd_retry_after_is_told_and_not_waited_for(table: Any, head
             await (t.client.tasks() if endpoint == "list" else t.submit())
         assert anyio.current_time() - start < 0.1
         assert caught.value.retry_after is not None
-        assert caught.value.retry_after > pacing.MAX_RETRY_AFTER
+        assert caught.value.retry_after > rate_limit.MAX_RETRY_AFTER
         assert caught.value.charged == "no"
-        assert t.closed == ([pacing.MAX_RETRY_AFTER] if endpoint == "list" else [])
+        assert t.closed == ([rate_limit.MAX_RETRY_AFTER] if endpoint == "list" else [])
         assert t.sandbox.counts[endpoint] == 1
 
 

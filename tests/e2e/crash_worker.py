@@ -26,19 +26,20 @@ import anyio
 import trio
 import trio._core._run
 
-import avm_mcp.keeper  # the nursery has everything in memory before it forks
-from avm_mcp.config import Settings
-from avm_mcp.errors import AvmError
-from avm_mcp.models import UNKNOWN, VideoRequest
-from avm_mcp.report import SHELL_FACE, Report, error_fields
-from avm_mcp.runtime import Runtime
-from avm_mcp.service import Found
+import avm_mcp.worker  # the nursery has everything in memory before it forks
+from avm_mcp.app import Runtime
+from avm_mcp.domain.errors import AvmError
+from avm_mcp.domain.job import UNKNOWN
+from avm_mcp.domain.request import VideoRequest
+from avm_mcp.jobs.service import Found
+from avm_mcp.presentation import SHELL_FACE, Report, error_fields
+from avm_mcp.settings import Settings
 
 POLL = 0.02
 LIFE = 300
 """Seconds after which a worker that nobody has ended ends."""
 
-HOUSE = str(Path(avm_mcp.keeper.__file__).parent)
+HOUSE = str(Path(avm_mcp.__file__).parent)
 
 
 class Job(TypedDict, total=False):

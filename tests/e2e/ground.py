@@ -31,22 +31,22 @@ FAST = SandboxOptions(speed=200, render=False, query_limit=None, balance=100_000
 """A film of t2v takes half a second."""
 
 QUICK: Mapping[str, float] = {
-    "avm_mcp.submission.PULSE": 0.2,
-    "avm_mcp.submission.PULSE_LIFE": 0.8,
-    "avm_mcp.watcher.LEASE": 0.8,
-    "avm_mcp.watcher.FOLLOW_GAP": 0.2,
-    "avm_mcp.watcher.IDLE_GAP": 0.3,
-    "avm_mcp.watcher.REST_GAP": 0.5,
-    "avm_mcp.archive.REST_GAP": 0.5,
-    "avm_mcp.recovery.LEASE": 0.8,
-    "avm_mcp.recovery.FIRST_GAP": 0.2,
-    "avm_mcp.recovery.IDLE_GAP": 0.4,
-    "avm_mcp.cadence.FRESH": 0.2,
-    "avm_mcp.cadence.SHORTEST_GAP": 0.25,
-    "avm_mcp.experience.SHORTEST_GAP": 0.25,
-    "avm_mcp.experience.LONGEST_GAP": 0.5,
-    "avm_mcp.pacing.BUCKET_CAPACITY": 1000.0,
-    "avm_mcp.pacing.BUCKET_REFILL": 1000.0,
+    "avm_mcp.jobs.submit.PULSE": 0.2,
+    "avm_mcp.jobs.submit.PULSE_LIFE": 0.8,
+    "avm_mcp.jobs.poller.LEASE": 0.8,
+    "avm_mcp.jobs.poller.FOLLOW_GAP": 0.2,
+    "avm_mcp.jobs.poller.IDLE_GAP": 0.3,
+    "avm_mcp.jobs.poller.REST_GAP": 0.5,
+    "avm_mcp.downloads.downloader.REST_GAP": 0.5,
+    "avm_mcp.jobs.reconcile.LEASE": 0.8,
+    "avm_mcp.jobs.reconcile.FIRST_GAP": 0.2,
+    "avm_mcp.jobs.reconcile.IDLE_GAP": 0.4,
+    "avm_mcp.jobs.poll_schedule.FRESH": 0.2,
+    "avm_mcp.jobs.poll_schedule.SHORTEST_GAP": 0.25,
+    "avm_mcp.jobs.eta.SHORTEST_GAP": 0.25,
+    "avm_mcp.jobs.eta.LONGEST_GAP": 0.5,
+    "avm_mcp.domain.rate_limit.BUCKET_CAPACITY": 1000.0,
+    "avm_mcp.domain.rate_limit.BUCKET_REFILL": 1000.0,
 }
 """Constants of the product that a worker is started with: the same machinery, with hours turned into minutes."""
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from avm_mcp.accounts import account_of
-from avm_mcp.journal import migrations
+from avm_mcp.domain.accounts import account_of
+from avm_mcp.store import migrations
 from tests.e2e.ground import FAST, Ground, Workers, avm, ground, names, side_by_side, until, workers
 
 pytestmark = [

@@ -10,9 +10,9 @@ import anyio.abc
 import pytest
 import uvicorn
 
-from avm_mcp.web import connections
-from avm_mcp.web.bodies import Bodies
-from avm_mcp.web.connections import Places, Server, among, descriptors
+from avm_mcp.mcp_server.http import connections
+from avm_mcp.mcp_server.http.bodies import Bodies
+from avm_mcp.mcp_server.http.connections import Places, Server, among, descriptors
 from tests.e2e.ground import until
 
 pytestmark = pytest.mark.process

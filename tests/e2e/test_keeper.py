@@ -223,7 +223,7 @@ async def test_switched_off_there_is_none(told):
 async def test_neither_keeper_nor_runtime_imports_the_sdk(tmp_path):
     """P3. It stays for a day, so it is small; and a keeper without a job ends at once."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AVM_")}
-    check = "import sys, avm_mcp.keeper, avm_mcp.runtime; print([m for m in sys.modules if m.split('.')[0] == 'mcp'])"
+    check = "import sys, avm_mcp.worker, avm_mcp.app; print([m for m in sys.modules if m.split('.')[0] == 'mcp'])"
     assert (await output([sys.executable, "-c", check], env))[1].strip() == "[]"
     env |= {"AVM_STATE_DIR": str(tmp_path), "AVM_API_KEY": "k", "AVM_BASE_URL": "http://127.0.0.1:9"}
     code, _, err = await output([sys.executable, "-X", "importtime", "-m", "avm_mcp", "keep"], env)

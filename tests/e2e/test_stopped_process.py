@@ -9,19 +9,19 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from avm_mcp.journal import open_journal
-from avm_mcp.models import NOT_CREATED, UNKNOWN
+from avm_mcp.domain.job import NOT_CREATED, UNKNOWN
 from avm_mcp.sandbox import SandboxOptions, build_sandbox, faults
 from avm_mcp.sandbox.server import running
+from avm_mcp.store import open_journal
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")]
 
 SUBMITS = """
 import anyio, json, sys
-from avm_mcp.config import Settings
-from avm_mcp.errors import AvmError
-from avm_mcp.models import VideoRequest
-from avm_mcp.runtime import Runtime
+from avm_mcp.settings import Settings
+from avm_mcp.domain.errors import AvmError
+from avm_mcp.domain.request import VideoRequest
+from avm_mcp.app import Runtime
 
 async def main():
     async with Runtime(Settings.from_env()) as runtime:

@@ -14,11 +14,11 @@ from jsonschema import Draft7Validator
 from mcp import Client
 
 from avm_mcp import __version__
+from avm_mcp.app import Runtime
 from avm_mcp.cli.parser import build_parser
 from avm_mcp.cli.setup.hosts import HOSTS
-from avm_mcp.config import ALIASES, Settings
-from avm_mcp.runtime import Runtime
-from avm_mcp.server import build_server
+from avm_mcp.mcp_server.server import build_server
+from avm_mcp.settings import ALIASES, Settings
 from manifests import build, bundle, clients, facts, registries
 from manifests.facts import MANIFESTS, ROOT
 

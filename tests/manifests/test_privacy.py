@@ -10,10 +10,10 @@ import pytest
 from platformdirs.macos import MacOS
 from platformdirs.unix import Unix
 
-from avm_mcp import keeper
-from avm_mcp.journal import FILE_NAME
+from avm_mcp import worker
 from avm_mcp.sandbox import SandboxOptions
 from avm_mcp.sandbox.ledger import fingerprint
+from avm_mcp.store import FILE_NAME
 from manifests import registries
 from tests.hosts.machine import png
 from tests.house import KEY, House, fields
@@ -96,7 +96,7 @@ async def test_the_film_is_fetched_without_the_key(used):
 async def test_the_journal_is_kept_where_the_page_says_and_holds_no_key_and_no_bytes_of_a_picture(used):
     assert {path.name for path in used.state.iterdir()} <= {FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"}
     assert f"`{FILE_NAME}`" in PAGE
-    assert f"`{keeper.LOG_NAME}`" in PAGE
+    assert f"`{worker.LOG_NAME}`" in PAGE
     assert KEY.encode() not in b"".join(path.read_bytes() for path in used.state.iterdir())
     with sqlite3.connect(used.state / FILE_NAME) as connection:
         rows = connection.execute("SELECT body, prompt, image, input FROM jobs").fetchall()

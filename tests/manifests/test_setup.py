@@ -16,8 +16,8 @@ from avm_mcp.cli.entry import run
 from avm_mcp.cli.parser import build_parser
 from avm_mcp.cli.setup.hosts import HOSTS
 from avm_mcp.cli.terminal import Terminal
-from avm_mcp.config import Settings
-from avm_mcp.errors import AvmError
+from avm_mcp.domain.errors import AvmError
+from avm_mcp.settings import Settings
 
 KEY = "ak_0123456789abcdef"
 JSON = [host for host in HOSTS.values() if host.form == "json"]

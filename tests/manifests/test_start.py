@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from avm_mcp.config import Settings
+from avm_mcp.settings import Settings
 from manifests.mcpb import start
 
 UNFILLED = "${user_config.output_dir}"

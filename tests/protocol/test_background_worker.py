@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
-from avm_mcp.keeper import AUTH_PATIENCE, keep
 from avm_mcp.sandbox import faults
+from avm_mcp.worker import AUTH_PATIENCE, keep
 from tests.house import KEY, fields
 from tests.protocol.test_waiting import made_in
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from avm_mcp.journal import FILE_LIFE
 from avm_mcp.sandbox import faults
+from avm_mcp.store import FILE_LIFE
 from tests import names
 from tests.protocol.test_waiting import call, made_in
 

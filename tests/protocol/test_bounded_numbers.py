@@ -5,9 +5,9 @@ import json
 import anyio
 import pytest
 
-from avm_mcp.journal import open_journal
-from avm_mcp.models import Accepted, Account, Quote, TaskSnapshot
+from avm_mcp.provider.wire import Accepted, Account, Quote, TaskSnapshot
 from avm_mcp.sandbox.faults import Fault
+from avm_mcp.store import open_journal
 from tests.house import error, fields
 from tests.protocol.test_waiting import made_in
 

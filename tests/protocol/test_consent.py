@@ -5,8 +5,8 @@ import pytest
 from mcp import Client
 from mcp.types import ElicitResult, ErrorData
 
+from avm_mcp.mcp_server.server import build_server
 from avm_mcp.sandbox import faults
-from avm_mcp.server import build_server
 from tests.clock import Skewed
 from tests.house import LEGACY, MODERN, error, fields, piped, text
 from tests.protocol.test_waiting import SLACK

@@ -5,8 +5,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from avm_mcp import archive
-from avm_mcp.media import film_whole
+from avm_mcp.downloads import downloader
+from avm_mcp.downloads.mp4 import film_whole
 from avm_mcp.sandbox import faults
 from tests.house import fields, text
 from tests.protocol.test_waiting import made_in
@@ -127,7 +127,7 @@ async def test_what_looks_cut_is_kept_when_its_link_is_about_to_die(house):
 
 async def test_films_that_come_slowly_do_not_hold_up_the_others(house, monkeypatch, caplog):
     """P3: three are fetched side by side; what drips for longer than its turn lets the next one go first."""
-    monkeypatch.setattr(archive, "LONGEST_TURN", 5)
+    monkeypatch.setattr(downloader, "LONGEST_TURN", 5)
     house.sandbox.faults.next("file", faults.hang(25), count=9)
     async with house.client() as client:
         for number in range(4):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from avm_mcp.wishes import HOST_ARGUMENTS
+from avm_mcp.presentation.wishes import HOST_ARGUMENTS
 from tests.house import UNASKED, error, fields
 from tests.protocol.test_bad_input import TAKING, VALID
 from tests.protocol.test_tools_list import PAID, TOOLS, conforms, published

@@ -7,8 +7,8 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCRequest
 
 from avm_mcp.cli.doctor import examine
-from avm_mcp.server import build_server
-from avm_mcp.tools.cuts import Cuts
+from avm_mcp.mcp_server.client_timeouts import Cuts
+from avm_mcp.mcp_server.server import build_server
 from tests.house import LEGACY, MODERN, piped
 from tests.protocol.test_waiting import KITE, SLACK, Heard, call, made_in
 

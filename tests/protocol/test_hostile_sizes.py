@@ -9,8 +9,8 @@ import anyio
 import pytest
 from mcp import MCPError
 
-from avm_mcp import arguments
-from avm_mcp.media import Threads, aside
+from avm_mcp.images import Threads, threads
+from avm_mcp.presentation import arguments
 from tests.house import error, fields
 from tests.meter import metered
 from tests.unit.test_whole_pictures import HOSTILE
@@ -119,8 +119,8 @@ async def test_the_loop_goes_round_while_a_disk_does_not_answer(house, monkeypat
     """P4: a sleeping network drive, or a cloud folder that brings the file first, keeps no other call waiting."""
     (house.pictures / "x.png").write_bytes(b"x")
     release = threading.Event()
-    monkeypatch.setattr("avm_mcp.media.pictures.read_place", lambda *_: release.wait(60) and (b"", 0))
-    monkeypatch.setattr(aside, "PATIENCE", 0.3)
+    monkeypatch.setattr("avm_mcp.images.pictures.read_place", lambda *_: release.wait(60) and (b"", 0))
+    monkeypatch.setattr(threads, "PATIENCE", 0.3)
     try:
         async with house.client(runtime=house.runtime(aside=Threads())) as client, anyio.create_task_group() as group:
             answers = []
@@ -128,7 +128,7 @@ async def test_the_loop_goes_round_while_a_disk_does_not_answer(house, monkeypat
             async def ask():
                 answers.append(await client.session.call_tool("image_to_video", {"image": "x.png"}))
 
-            for _ in range(2 * aside.MOST_AT_ONCE):
+            for _ in range(2 * threads.MOST_AT_ONCE):
                 group.start_soon(ask)
             await anyio.sleep(0.05)
             assert fields(await client.call_tool("quote_video", {"model": "t2v", "duration": 5}))["credits"] > 0
@@ -136,7 +136,7 @@ async def test_the_loop_goes_round_while_a_disk_does_not_answer(house, monkeypat
     finally:
         release.set()
     assert {error(answer)["code"] for answer in answers} == {"FILE_REFUSED"}
-    assert len(answers) == 2 * aside.MOST_AT_ONCE
+    assert len(answers) == 2 * threads.MOST_AT_ONCE
     assert "could not be read within" in error(answers[0])["message"]
     assert error(answers[0])["field"] == "image"
     assert house.sandbox.entries() == []

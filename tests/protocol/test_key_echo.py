@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp.redaction import Redaction
+from avm_mcp.provider.redaction import Redaction
 from avm_mcp.sandbox.faults import Fault
 from tests.house import KEY
 from tests.protocol.test_waiting import made_in

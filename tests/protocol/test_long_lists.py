@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp import longlists
-from avm_mcp.longlists import MOST_ROWS, SHORT_BODY, parse, task_list
+from avm_mcp.provider import long_lists
+from avm_mcp.provider.long_lists import MOST_ROWS, SHORT_BODY, parse, task_list
 from tests.clock import EPOCH
 from tests.house import fields, text
 from tests.meter import metered
@@ -89,7 +89,7 @@ async def test_a_page_of_a_long_list_is_told_while_others_are_served(crowd):
 
 async def test_all_pages_of_what_is_looked_at_are_told_once_and_the_rest_is_counted(crowd, monkeypatch):
     """P2: nothing is left out in silence."""
-    monkeypatch.setattr(longlists, "MOST_ROWS", 400)
+    monkeypatch.setattr(long_lists, "MOST_ROWS", 400)
     told, cursor = [], ""
     async with crowd.client() as client:
         for _ in range(4):

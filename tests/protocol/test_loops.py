@@ -6,7 +6,7 @@ A bug cannot be ordered from the sandbox, so here the journal fails where it sho
 import anyio
 import pytest
 
-from avm_mcp.errors import StateUnavailable
+from avm_mcp.domain.errors import StateUnavailable
 from avm_mcp.sandbox import faults
 from tests.house import KEY, fields, text
 

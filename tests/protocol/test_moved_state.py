@@ -6,8 +6,8 @@ import sqlite3
 import anyio
 import pytest
 
-from avm_mcp.journal import FILE_NAME, open_journal
 from avm_mcp.sandbox import faults
+from avm_mcp.store import FILE_NAME, open_journal
 from tests.house import fields
 from tests.protocol.test_waiting import made_in
 from tests.unit.test_journal import NOW, draft, reserve

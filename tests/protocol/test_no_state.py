@@ -3,9 +3,9 @@
 import anyio
 import pytest
 
-from avm_mcp import runtime as runtime_module
-from avm_mcp.config import shared_folders
+from avm_mcp import app as runtime_module
 from avm_mcp.sandbox import faults
+from avm_mcp.settings import shared_folders
 from tests.house import error, fields
 
 CALL = {"prompt": "a red kite", "wait_seconds": 0}

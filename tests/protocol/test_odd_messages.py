@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mcp.server.stdio import stdio_server
 from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, jsonrpc_message_adapter
 
-from avm_mcp.front.lines import Lines
-from avm_mcp.front.messages import INVALID_REQUEST, MAX_DEPTH, PARSE_ERROR, examined
-from avm_mcp.server import build_server
-from avm_mcp.web import build_app
+from avm_mcp.fast_start.lines import Lines
+from avm_mcp.fast_start.messages import INVALID_REQUEST, MAX_DEPTH, PARSE_ERROR, examined
+from avm_mcp.mcp_server.http import build_app
+from avm_mcp.mcp_server.server import build_server
 from tests.e2e.test_odd_lines import REFUSED, UNDERSTOOD
 from tests.house import House, alive
 from tests.snapshot import initialize

@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from avm_mcp.accounts import account_of, canonical, earlier_accounts, service
+from avm_mcp.domain.accounts import account_of, canonical, earlier_accounts, service
 from tests.house import KEY, fields
 from tests.transport import StreamingASGITransport
 

@@ -7,8 +7,9 @@ import anyio
 import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
 
-from avm_mcp import catalog, server
-from avm_mcp.tools.published import PUBLISHED
+from avm_mcp.domain import catalog
+from avm_mcp.mcp_server import server
+from avm_mcp.mcp_server.tool_schemas import PUBLISHED
 from tests.house import LEGACY, MODERN, fields
 
 CALL = {"prompt": "a red kite", "wait_seconds": 1200}

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from avm_mcp import keeper
+from avm_mcp import worker
 from avm_mcp.sandbox import faults
 from tests.house import KEY, LEGACY, MODERN, fields
 from tests.protocol.test_tools_list import conforms
@@ -235,9 +235,9 @@ async def test_a_keeper_outlives_a_state_that_cannot_be_written_for_a_while(hous
     """P3: nobody starts another one, since the host is gone."""
     async with house.client() as client:
         await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
-    monkeypatch.setattr("avm_mcp.runtime.Runtime", lambda _settings: house.runtime())
+    monkeypatch.setattr("avm_mcp.app.Runtime", lambda _settings: house.runtime())
     async with anyio.create_task_group() as group:
-        group.start_soon(keeper.keep, house.settings())
+        group.start_soon(worker.keep, house.settings())
         await anyio.sleep(30)
         with closing(sqlite3.connect(house.state / "journal.db", isolation_level=None)) as backup:
             backup.execute("BEGIN IMMEDIATE")

@@ -14,8 +14,8 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp.types import jsonrpc_message_adapter
 
-from avm_mcp.server import build_server
-from avm_mcp.web import build_app
+from avm_mcp.mcp_server.http import build_app
+from avm_mcp.mcp_server.server import build_server
 from tests.house import House, alive, piped
 from tests.snapshot import LISTS, initialize
 from tests.transport import StreamingASGITransport

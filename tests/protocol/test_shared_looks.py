@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from avm_mcp.pacing import Want
+from avm_mcp.domain.rate_limit import Want
 from avm_mcp.sandbox import faults
 from avm_mcp.sandbox.faults import QUERIES
 from tests.house import BASE

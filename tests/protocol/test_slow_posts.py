@@ -7,8 +7,8 @@ import anyio
 import httpx2
 import pytest
 
+from avm_mcp.jobs.service import ASK_PATIENCE
 from avm_mcp.sandbox import faults
-from avm_mcp.service import ASK_PATIENCE
 from tests.house import KEY, LEGACY, MODERN, error, text
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import SLACK, call, made_in

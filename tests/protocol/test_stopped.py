@@ -5,10 +5,10 @@ import random
 import anyio
 import pytest
 
-from avm_mcp.journal import Superseded, open_journal
-from avm_mcp.journal.sends import Send
-from avm_mcp.models import NOT_CREATED, SUBMITTING, UNKNOWN
+from avm_mcp.domain.job import NOT_CREATED, SUBMITTING, UNKNOWN
 from avm_mcp.sandbox import faults
+from avm_mcp.store import Superseded, open_journal
+from avm_mcp.store.sends import Send
 from tests.clock import VirtualMachine
 from tests.house import fields
 from tests.unit.test_journal import NOW, answer, draft, reserve

@@ -12,11 +12,11 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp import bounds
-from avm_mcp.report import SHELL_FACE, Place, Report, listing_text
+from avm_mcp.domain import bounds
+from avm_mcp.jobs.service import Listing
+from avm_mcp.presentation import SHELL_FACE, Place, Report, listing_text
 from avm_mcp.sandbox import SandboxOptions
 from avm_mcp.sandbox.faults import Fault
-from avm_mcp.service import Listing
 from tests.clock import VirtualWall
 from tests.house import House, error, fields, text
 

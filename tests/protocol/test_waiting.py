@@ -5,10 +5,10 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from avm_mcp import watcher
-from avm_mcp.models import VideoRequest
+from avm_mcp.domain.request import VideoRequest
+from avm_mcp.jobs import poller
+from avm_mcp.jobs.service import BEAT
 from avm_mcp.sandbox import faults
-from avm_mcp.service import BEAT
 from tests.house import LEGACY, MODERN, text
 from tests.protocol.test_tools_list import conforms
 
@@ -332,7 +332,7 @@ async def test_a_refusal_that_comes_during_the_wait_is_the_same_error_as_one_tha
 @pytest.mark.parametrize("house", [made_in(60)], indirect=True)
 async def test_a_server_that_lives_for_months_keeps_no_more_than_it_needs(house, monkeypatch):
     """P2: what has left the board is read from the journal."""
-    monkeypatch.setattr(watcher, "BOARD", 10)
+    monkeypatch.setattr(poller, "BOARD", 10)
     async with house.client(runtime=(runtime := house.runtime())) as client:
         ids = []
         for number in range(25):

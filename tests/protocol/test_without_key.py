@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from avm_mcp.config import Settings
-from avm_mcp.runtime import Runtime
+from avm_mcp.app import Runtime
+from avm_mcp.settings import Settings
 from tests.house import KEY, LEGACY, MODERN, error, text
 from tests.protocol.test_bad_input import VALID
 from tests.protocol.test_tools_list import PAID, TOOLS, conforms

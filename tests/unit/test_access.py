@@ -9,8 +9,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from avm_mcp.web import build_app
-from avm_mcp.web.access import Access
+from avm_mcp.mcp_server.http import build_app
+from avm_mcp.mcp_server.http.access import Access
 from tests.transport import StreamingASGITransport
 
 TOKEN = "tk_0123456789abcdefghij"
@@ -216,14 +216,14 @@ async def test_a_stream_that_nothing_could_come_by_is_not_opened(house):
 
 async def test_the_token_is_not_the_upstream_key(house):
     """P5: who has the token spends within this server's caps; who has the key spends all there is."""
-    from avm_mcp.errors import BadSetting
+    from avm_mcp.domain.errors import BadSetting
 
     with pytest.raises(BadSetting, match=r"AVM_HTTP_TOKEN.*cannot be used: allowed is another value than the API key"):
         house.settings(AVM_API_KEY=TOKEN, AVM_HTTP_TOKEN=TOKEN)
 
 
 def test_the_settings_of_http_reach_no_other_process(house):
-    from avm_mcp.config import HTTP_ONLY, child_environment
+    from avm_mcp.settings import HTTP_ONLY, child_environment
 
     settings = house.settings(
         AVM_HTTP_TOKEN=TOKEN, AVM_ALLOWED_HOSTS="a.example", AVM_ALLOWED_ORIGINS="https://a.example"

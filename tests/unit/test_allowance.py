@@ -12,8 +12,8 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp.journal import open_journal
-from avm_mcp.pacing import BUCKET_CAPACITY, BUCKET_REFILL, PATIENCE, RESERVE, WANTED_FOR, Want
+from avm_mcp.domain.rate_limit import BUCKET_CAPACITY, BUCKET_REFILL, PATIENCE, RESERVE, WANTED_FOR, Want
+from avm_mcp.store import open_journal
 from tests.clock import VirtualWall
 
 EGRESS = "here"

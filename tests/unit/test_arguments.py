@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from avm_mcp import arguments, catalog
-from avm_mcp.arguments import PARAMETERS, input_schema
-from avm_mcp.errors import InvalidInput
+from avm_mcp.domain import catalog
+from avm_mcp.domain.errors import InvalidInput
+from avm_mcp.presentation import arguments
+from avm_mcp.presentation.arguments import PARAMETERS, input_schema
 
 TOOLS = tuple(PARAMETERS)
 SETTINGS = {"AVM_CONFIRM_ABOVE": 50}
@@ -224,10 +225,11 @@ def test_every_default_and_every_word_is_legal_when_sent(tool: str) -> None:
 def test_no_text_stops_the_loop_for_more_than_its_length(image_and_ratio: tuple[str, str]) -> None:
     """P4: all calls of a process wait meanwhile. Each of these took minutes; it takes milliseconds."""
     script = (
-        "import sys; from avm_mcp import arguments, media, errors; image, ratio = sys.stdin.read().split('|')\n"
+        "import sys\nfrom avm_mcp import images\nfrom avm_mcp.domain import errors\n"
+        "from avm_mcp.presentation import arguments\nimage, ratio = sys.stdin.read().split('|')\n"
         "try:\n"
         "    given = arguments.read('image_to_video', {'image': image, 'aspect_ratio': ratio})\n"
-        "    media.read_picture(given['image'], folders=[], paths_allowed=False)\n"
+        "    images.read_picture(given['image'], folders=[], paths_allowed=False)\n"
         "except errors.AvmError as error:\n"
         "    print(error.code)"
     )

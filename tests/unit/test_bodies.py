@@ -6,8 +6,8 @@ import math
 import anyio
 import pytest
 
-from avm_mcp.web import bodies
-from avm_mcp.web.bodies import DAWDLE, MAX_BODY, PATIENCE, SMALL, TOGETHER, WHOLE, Bodies
+from avm_mcp.mcp_server.http import bodies
+from avm_mcp.mcp_server.http.bodies import DAWDLE, MAX_BODY, PATIENCE, SMALL, TOGETHER, WHOLE, Bodies
 
 LARGE = 13_400_000
 """A picture of 10 MB as base64."""

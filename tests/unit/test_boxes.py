@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp.media.boxes import film_whole, what_is_missing
+from avm_mcp.downloads.mp4 import film_whole, what_is_missing
 from tests.unit.test_whole_pictures import steps
 
 FTYP = struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 512)

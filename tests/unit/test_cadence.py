@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp.cadence import FRESH, HEAVY, HIDDEN_FOR, Cadence, Film, Question
-from avm_mcp.experience import LONGEST_GAP, SHORTEST_GAP, learned
+from avm_mcp.jobs.eta import LONGEST_GAP, SHORTEST_GAP, learned
+from avm_mcp.jobs.poll_schedule import FRESH, HEAVY, HIDDEN_FOR, Cadence, Film, Question
 
 BELIEF = learned("t2v", [random.Random(1).lognormvariate(5.97, 0.25) for _ in range(50)])
 SPAN = 4000.0
@@ -200,7 +200,7 @@ async def test_films_beyond_the_end_of_a_short_list_are_made_all_the_same(house)
     """DESIGN 6: how many tasks the API lists is not documented."""
     import anyio
 
-    from avm_mcp.models import VideoRequest
+    from avm_mcp.domain.request import VideoRequest
 
     late = []
     await house.grown_up()

@@ -13,18 +13,19 @@ import anyio
 import pytest
 from PIL import Image
 
-from avm_mcp import arguments, cli, errors
-from avm_mcp.cli import bars, doctor, entry, exits, films, keepers, servers, verbs
+from avm_mcp import cli
+from avm_mcp.cli import bars, commands, doctor, entry, exits, servers, videos, worker_status
+from avm_mcp.cli.commands import Session
 from avm_mcp.cli.doctor import examine
 from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
 from avm_mcp.cli.signals import Stopped
 from avm_mcp.cli.terminal import Terminal
-from avm_mcp.cli.verbs import Session
-from avm_mcp.errors import AvmError
-from avm_mcp.models import UNKNOWN
-from avm_mcp.report import MODEL_FACE, SHELL_FACE, Place, Report
+from avm_mcp.domain import errors
+from avm_mcp.domain.errors import AvmError
+from avm_mcp.domain.job import UNKNOWN
+from avm_mcp.jobs.poller import Progress
+from avm_mcp.presentation import MODEL_FACE, SHELL_FACE, Place, Report, arguments
 from avm_mcp.sandbox import faults
-from avm_mcp.watcher import Progress
 from tests.house import KEY
 
 
@@ -214,7 +215,7 @@ def test_an_answer_over_http_does_not_wait_for_the_acknowledgement_of_its_header
 
 
 def test_the_verbs_import_no_mcp():
-    code = "import sys\nimport avm_mcp.cli.verbs, avm_mcp.cli.doctor\nassert not {'mcp', 'rich'} & set(sys.modules)"
+    code = "import sys\nimport avm_mcp.cli.commands, avm_mcp.cli.doctor\nassert not {'mcp', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -350,7 +351,7 @@ async def test_the_other_verbs_say_so_too(house, module, monkeypatch):
 
     args = build_parser("avm").parse_args(["open", "ck_nobody", "--json"])
     terminal = Terminal(io.StringIO(), io.StringIO(), json=True)
-    program = {"films": films, "doctor": doctor}[module]
+    program = {"films": videos, "doctor": doctor}[module]
     monkeypatch.setattr(program, "unless_stopped", stopped)
     given = (args, house.runtime(), terminal) if module == "films" else (house.runtime(), terminal)
     assert await program.run(*given) == exits.INTERRUPTED
@@ -462,7 +463,7 @@ async def test_hidden_files_links_out_and_false_pictures_stay_refused(house, tmp
 
 @pytest.mark.parametrize("image", ["https://example.com/a.png", "file:///a.png", "data:image/png;base64,AA", None])
 def test_links_are_left_as_they_are(image):
-    assert verbs._typed(image, [Path("/p")]) == (image, [Path("/p")])
+    assert commands._typed(image, [Path("/p")]) == (image, [Path("/p")])
 
 
 async def test_the_clock_of_a_film_that_is_ready_does_not_go_back(house):
@@ -672,17 +673,17 @@ async def test_a_film_is_saved_somewhere_else_and_shown(house, tmp_path):
     made = (await avm(house, "text-to-video", "a", "--json")).fields
     async with house.runtime() as runtime:
         terminal = Terminal(io.StringIO(), io.StringIO(), True)
-        assert await films.save(made["task_id"], tmp_path / "usb", runtime, terminal) == 0
+        assert await videos.save(made["task_id"], tmp_path / "usb", runtime, terminal) == 0
         assert [path.suffix for path in (tmp_path / "usb").iterdir()] == [".mp4"]
         shown = []
-        assert await films.show(made["task_id"], runtime, Terminal(io.StringIO(), io.StringIO()), shown.append) == 0
+        assert await videos.show(made["task_id"], runtime, Terminal(io.StringIO(), io.StringIO()), shown.append) == 0
         assert Path(shown[0][-1]).is_file()
 
         def missing(_command):
             raise FileNotFoundError(2, "No such file or directory")
 
         said = Terminal(io.StringIO(), io.StringIO())
-        assert await films.show(made["task_id"], runtime, said, missing) == 0
+        assert await videos.show(made["task_id"], runtime, said, missing) == 0
         assert "No player could be started" in said.err.getvalue()
 
 
@@ -690,7 +691,7 @@ async def test_open_does_not_send_to_open(house):
     made = (await avm(house, "text-to-video", "a", "--json")).fields
     async with house.runtime() as runtime:
         said = Terminal(io.StringIO(), io.StringIO())
-        assert await films.show(made["task_id"], runtime, said, lambda _command: None) == 0
+        assert await videos.show(made["task_id"], runtime, said, lambda _command: None) == 0
     assert "Next: For another version" in said.out.getvalue()
 
 
@@ -786,8 +787,8 @@ async def test_an_account_without_a_key_has_something_to_do(house):
 
 def test_the_embedded_sandbox_says_that_its_tasks_end_with_it(house):
     embedded = house.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="")
-    assert "ends with each command, and its tasks with it" in keepers.said(embedded, "off")
-    assert keepers.said(house.runtime(), "off") == keepers.SAID["off"]
+    assert "ends with each command, and its tasks with it" in worker_status.said(embedded, "off")
+    assert worker_status.said(house.runtime(), "off") == worker_status.SAID["off"]
 
 
 async def test_a_take_is_said_to_be_which_and_not_how_many(house):

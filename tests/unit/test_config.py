@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from avm_mcp.config import ALIASES, HTTP_ONLY, NO_HOME, Settings, child_environment
-from avm_mcp.errors import BadSetting
-from avm_mcp.masking import KEY_NAMES, masked
+from avm_mcp.domain.errors import BadSetting
+from avm_mcp.domain.masking import KEY_NAMES, masked
+from avm_mcp.settings import ALIASES, HTTP_ONLY, NO_HOME, Settings, child_environment
 
 KEY = "ak_0123456789abcdef"
 NAMES = tuple(Settings.model_fields)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp.errors import FileRefused
-from avm_mcp.media import MAX_PICTURE_BYTES, Machine, Picture, read_picture
+from avm_mcp.domain.errors import FileRefused
+from avm_mcp.images import MAX_PICTURE_BYTES, Machine, Picture, read_picture
 from tests.unit.test_whole_pictures import PICTURES
 
 PIXELS = PICTURES["png"]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp import experience
-from avm_mcp.catalog import MODELS
-from avm_mcp.experience import LONGEST_GAP, MEMORY, SHORTEST_GAP, Durations, isotonic, learned, next_look, price
+from avm_mcp.domain.catalog import MODELS
+from avm_mcp.jobs import eta
+from avm_mcp.jobs.eta import LONGEST_GAP, MEMORY, SHORTEST_GAP, Durations, isotonic, learned, next_look, price
 from tests.bench import schedules
 from tests.bench.b3 import FOUR, WARM
 from tests.bench.schedules import Distribution, parsed
@@ -122,7 +122,7 @@ def test_who_overruns_is_asked_about_ever_more_rarely_but_always_again() -> None
 def test_one_question_is_worth_more_waiting_the_more_films_are_in_flight() -> None:
     prices = [price(films) for films in range(200)]
     assert prices == sorted(prices)
-    assert 0 < prices[0] == prices[1] < prices[-1] < experience.PRICE
+    assert 0 < prices[0] == prices[1] < prices[-1] < eta.PRICE
 
 
 @pytest.mark.parametrize("name", FOUR)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp import errors
-from avm_mcp.errors import AvmError, NotConfigured
-from avm_mcp.report import JSON_FACE, MODEL_FACE, SHELL_FACE, error_text
+from avm_mcp.domain import errors
+from avm_mcp.domain.errors import AvmError, NotConfigured
+from avm_mcp.presentation import JSON_FACE, MODEL_FACE, SHELL_FACE, error_text
 
 
 def leaves(kind: type[AvmError] = AvmError) -> list[type[AvmError]]:

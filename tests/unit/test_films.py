@@ -21,23 +21,13 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp.exchange import phases
-from avm_mcp.media import (
-    FilmCut,
-    FilmError,
-    FilmGone,
-    FilmRefused,
-    FilmUnavailable,
-    FilmUnwritable,
-    SavedFilm,
-    film_name,
-    film_present,
-    film_whole,
-    hops,
-    partials,
-    save_film,
-)
-from avm_mcp.media.partials import Partial
+from avm_mcp.downloads import partials, safe_http
+from avm_mcp.downloads.failures import FilmCut, FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
+from avm_mcp.downloads.mp4 import film_whole
+from avm_mcp.downloads.names import film_name
+from avm_mcp.downloads.partials import Partial, film_present
+from avm_mcp.downloads.saving import SavedFilm, save_film
+from avm_mcp.provider.exchange import phases
 
 API = "http://127.0.0.1:8800"
 URL = "https://static.example.com/a.mp4"
@@ -270,7 +260,7 @@ def test_what_goes_through_a_proxy_is_read_from_the_environment_and_in_doubt_doe
     """P5: what is connected to directly is always judged by its address."""
     for name, value in proxies.items():
         monkeypatch.setenv(f"{name}_proxy", value)
-    assert hops.proxied(scheme, "FILMS.example.com") is through
+    assert safe_http.proxied(scheme, "FILMS.example.com") is through
 
 
 async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +268,7 @@ async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatc
         return [(2, 1, 6, "", ("1.2.3.4", 443)), (2, 2, 17, "", ("1.2.3.4", 443)), (10, 1, 6, "", ("2606::1", 443))]
 
     monkeypatch.setattr(anyio, "getaddrinfo", found)
-    assert await hops.look_up("example.com", 443) == ["1.2.3.4", "2606::1"]
+    assert await safe_http.look_up("example.com", 443) == ["1.2.3.4", "2606::1"]
 
 
 # Private addresses
@@ -981,7 +971,7 @@ async def test_without_locks_a_film_is_saved_all_the_same(tmp_path: Path, monkey
 def test_the_lock_holds_between_processes_and_ends_with_them(tmp_path: Path) -> None:
     """P3: a killed process leaves nothing locked."""
     code = (
-        "import sys, pathlib\nfrom avm_mcp.media.partials import Partial\n"
+        "import sys, pathlib\nfrom avm_mcp.downloads.partials import Partial\n"
         f"part = Partial.hold(pathlib.Path({str(tmp_path)!r}), {NAME!r})\n"
         "print(part is not None, flush=True)\nsys.stdin.read()"
     )

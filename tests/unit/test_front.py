@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from avm_mcp import front
-from avm_mcp.config import Settings
-from avm_mcp.front import answers, reading, wire
-from avm_mcp.front.answers import Front, Snapshot
-from avm_mcp.front.wire import Wire
+from avm_mcp import fast_start
+from avm_mcp.fast_start import answers, reading, wire
+from avm_mcp.fast_start.answers import Front, Snapshot
+from avm_mcp.fast_start.wire import Wire
+from avm_mcp.settings import Settings
 from tests import snapshot
 from tests.snapshot import LISTS, UNKNOWN, answered, envelope, initialize
 
@@ -77,7 +77,7 @@ def test_the_packaged_snapshot_is_what_the_server_says():
 def test_every_answer_at_a_handshake_revision_is_the_sdks_to_the_byte(offered, save):
     told = [initialize(offered), INITIALIZED, request("ping", 1), *(request(name, name) for name in LISTS)]
     data = b"".join(map(line, told))
-    mine = fresh(front._VARIANTS[save])
+    mine = fresh(fast_start._VARIANTS[save])
     assert sorted(mine.feed(data).splitlines(keepends=True)) == sorted(served(data, save))
     assert bytes(mine.lead + mine.rest) == line(told[0]) + line(INITIALIZED)
 
@@ -88,7 +88,7 @@ def test_every_answer_with_an_envelope_is_the_sdks_to_the_byte(opening, save):
     methods = (opening, "server/discover", *LISTS)
     asked = [request(name, at, **envelope(MODERN)) for at, name in enumerate(methods)]
     data = b"".join(map(line, asked))
-    mine = fresh(front._VARIANTS[save])
+    mine = fresh(fast_start._VARIANTS[save])
     assert sorted(mine.feed(data).splitlines(keepends=True)) == sorted(served(data, save))
     assert bytes(mine.lead + mine.rest) == line(asked[0])
 
@@ -497,7 +497,7 @@ def test_the_environment_is_read_as_the_settings_read_it(monkeypatch, name, valu
     """P7: with a value that is refused the server goes on by the default, and so does the fast start."""
     monkeypatch.setenv(name, value)
     meant = getattr(Settings.read({name: value})[0], name)
-    assert (front._set(name) == "off") == (meant == "off")
+    assert (fast_start._set(name) == "off") == (meant == "off")
 
 
 @pytest.mark.parametrize(
@@ -521,10 +521,10 @@ def test_the_environment_is_read_as_the_settings_read_it(monkeypatch, name, valu
 )
 def test_a_threshold_is_published_as_the_settings_read_it_or_by_the_sdk(monkeypatch, value):
     monkeypatch.setenv("AVM_CONFIRM_ABOVE", value)
-    if not front.off():
+    if not fast_start.off():
         read = Settings.from_env({"AVM_CONFIRM_ABOVE": value}).AVM_CONFIRM_ABOVE
-        assert fresh("saved", front._threshold())._snapshot._threshold == (snapshot.ABOVE, str(read))
-    assert bool(front.off()) is (value.strip() not in ("", "0", "75", "1000000", "${user_config.x}"))
+        assert fresh("saved", fast_start._threshold())._snapshot._threshold == (snapshot.ABOVE, str(read))
+    assert bool(fast_start.off()) is (value.strip() not in ("", "0", "75", "1000000", "${user_config.x}"))
 
 
 @pytest.mark.parametrize(
@@ -546,33 +546,33 @@ def test_another_sdk_than_the_snapshots_answers_for_itself(tmp_path, monkeypatch
         (tmp_path / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "lib" / name).touch()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "none.zip"), str(tmp_path / "bin"), str(tmp_path / "lib")])
-    assert front._is_installed("2.3.0") is good
-    assert bool(front.off()) is not good
+    assert fast_start._is_installed("2.3.0") is good
+    assert bool(fast_start.off()) is not good
 
 
 def test_why_there_is_no_fast_start_is_said(tmp_path, monkeypatch):
     """For `avm doctor`: a first answer that comes a second later has a reason that can be named."""
-    assert front.off() == ""
+    assert fast_start.off() == ""
     monkeypatch.setenv("AVM_FAST_START", "off")
-    assert front.off() == "AVM_FAST_START=off"
+    assert fast_start.off() == "AVM_FAST_START=off"
     monkeypatch.setenv("AVM_FAST_START", "on")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert front.off() == "the SDK that is installed is not of the series of mcp 2.3.0"
-    monkeypatch.setattr(front, "SNAPSHOT", str(tmp_path / "gone.json"))
-    assert front.off() == "its snapshot cannot be used"
+    assert fast_start.off() == "the SDK that is installed is not of the series of mcp 2.3.0"
+    monkeypatch.setattr(fast_start, "SNAPSHOT", str(tmp_path / "gone.json"))
+    assert fast_start.off() == "its snapshot cannot be used"
 
 
 def test_the_front_imports_nothing_but_the_standard_library():
     import subprocess
 
     code = (
-        "import sys\nbefore = set(sys.modules)\nimport avm_mcp.cli, avm_mcp.front\n"
+        "import sys\nbefore = set(sys.modules)\nimport avm_mcp.cli, avm_mcp.fast_start\n"
         "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "assert new <= set(sys.stdlib_module_names) | {'avm_mcp'}, new\n"
         "slow = {'pathlib', 'dataclasses', 'logging', 'inspect', 'asyncio', 'importlib.metadata'} & "
         "(set(sys.modules) - before)\n"
         "assert not slow, slow\n"
         "ours = {name for name in sys.modules if name.startswith('avm_mcp.')}\n"
-        "assert all(name.startswith(('avm_mcp.cli', 'avm_mcp.front')) for name in ours), ours"
+        "assert all(name.startswith(('avm_mcp.cli', 'avm_mcp.fast_start')) for name in ours), ours"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

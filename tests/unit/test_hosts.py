@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp import service
-from avm_mcp.hosts import HOSTS, KEPT, SAVING, YOUNGEST, Cuts, Host, host
+from avm_mcp.domain.client_timeouts import HOSTS, KEPT, SAVING, YOUNGEST, Cuts, Host, host
+from avm_mcp.jobs import service
 
 NOW = 1_795_000_000.0
 LIMITS = [5.0, 30.0, 60.0, 300.0]

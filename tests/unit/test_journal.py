@@ -20,12 +20,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from avm_mcp import pacing
-from avm_mcp.errors import BudgetExceeded, ContentRejected, StateUnavailable
-from avm_mcp.journal import FILE_NAME, Journal, Limits, migrations, open_journal
-from avm_mcp.journal.jobs import FAILURE_WINDOW, FILE_LIFE, MAX_FAILURES
-from avm_mcp.journal.sqlite import PATIENCE, SqliteDriver
-from avm_mcp.models import (
+from avm_mcp.domain import rate_limit
+from avm_mcp.domain.errors import BudgetExceeded, ContentRejected, StateUnavailable
+from avm_mcp.domain.job import (
     CANCEL,
     COMPLETED,
     FAILED,
@@ -35,11 +32,13 @@ from avm_mcp.models import (
     SUBMITTED,
     SUBMITTING,
     UNKNOWN,
-    Accepted,
     Job,
-    TaskSnapshot,
     rank,
 )
+from avm_mcp.provider.wire import Accepted, TaskSnapshot
+from avm_mcp.store import FILE_NAME, Journal, Limits, migrations, open_journal
+from avm_mcp.store.jobs import FAILURE_WINDOW, FILE_LIFE, MAX_FAILURES
+from avm_mcp.store.sqlite import PATIENCE, SqliteDriver
 from tests.clock import VirtualMachine, VirtualWall
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
@@ -909,7 +908,7 @@ async def test_machines_whose_clocks_differ_keep_to_one_allowance_and_none_starv
     async def ask(number: int, journal: Journal) -> None:
         began = 0.0
         while anyio.current_time() < 240:
-            want = pacing.Want(f"a{number}", waited=anyio.current_time() - began, name=f"{number}")
+            want = rate_limit.Want(f"a{number}", waited=anyio.current_time() - began, name=f"{number}")
             wait = await journal.take_token("home", journal.clock(), want)
             if wait == 0:
                 began = anyio.current_time()
@@ -987,7 +986,7 @@ async def test_a_question_at_a_price_is_remembered(journal: Journal, second: Jou
 
 
 def test_the_bounds_are_the_ones_that_are_documented() -> None:
-    assert (pacing.BUCKET_CAPACITY + 60 * pacing.BUCKET_REFILL, FILE_LIFE) == (55, 86_400)
+    assert (rate_limit.BUCKET_CAPACITY + 60 * rate_limit.BUCKET_REFILL, FILE_LIFE) == (55, 86_400)
 
 
 async def test_a_told_price_is_of_its_model_length_and_account_and_of_no_other(journal: Journal) -> None:

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from avm_mcp.web import logs
-from avm_mcp.web.logs import OncePerSecond
+from avm_mcp.mcp_server.http import logs
+from avm_mcp.mcp_server.http.logs import OncePerSecond
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_complaint_from_one_place_is_written_once_a_second_and_counted(clock, 
 def test_what_is_ours_and_what_is_no_complaint_is_not_dropped(clock, written):
     """Two tasks whose links fail within a second are two lines."""
     for number in range(3):
-        logging.getLogger("avm_mcp.archive").warning("task %d", number)
+        logging.getLogger("avm_mcp.downloads.downloader").warning("task %d", number)
         logging.getLogger("uvicorn.error").debug("detail %d", number)
     logging.getLogger("uvicorn.error").warning("another place")
     assert written.getvalue().split("\n") == [

@@ -5,8 +5,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from avm_mcp.journal import open_journal
-from avm_mcp.journal.shared import IN_FLIGHT, JUST_NOW, LOOKS_KEPT
+from avm_mcp.store import open_journal
+from avm_mcp.store.shared import IN_FLIGHT, JUST_NOW, LOOKS_KEPT
 
 NOW = 1_795_000_000.0
 LIST = ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from avm_mcp import notice
+from avm_mcp import notify
 
 TITLE, MESSAGE = "Your video is ready", "C:\\Films; calc $(calc) 'of' \"mine\"\\é.mp4"
 NASTY = "/films/$(touch x) `id`; it's \u2019quoted\u2019 --flag.mp4"
@@ -30,7 +30,7 @@ def test_a_notice_reaches_the_systems_program_word_for_word(elsewhere: Path):
     program = elsewhere / "notify-send"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {out}.part; /bin/mv {out}.part {out}\n')
     program.chmod(0o755)
-    notice.show(TITLE, NASTY)
+    notify.show(TITLE, NASTY)
     deadline = time.monotonic() + 20
     while not out.exists():
         assert time.monotonic() < deadline
@@ -45,15 +45,15 @@ def test_where_no_notice_can_be_shown_the_film_is_none_the_worse(elsewhere: Path
         (elsewhere / "notify-send").write_text("not a program")
         (elsewhere / "notify-send").chmod(0o755)
     with caplog.at_level(logging.INFO):
-        notice.show(TITLE, NASTY)
+        notify.show(TITLE, NASTY)
     assert "desktop notice" in caplog.text
 
 
 @pytest.fixture(params=["linux", "darwin", "win32"])
 def command(request, monkeypatch) -> list[str]:
-    monkeypatch.setattr(notice.sys, "platform", request.param)
-    monkeypatch.setattr(notice.shutil, "which", lambda name: f"/usr/bin/{name}")
-    return list(notice.command(TITLE, MESSAGE))
+    monkeypatch.setattr(notify.sys, "platform", request.param)
+    monkeypatch.setattr(notify.shutil, "which", lambda name: f"/usr/bin/{name}")
+    return list(notify.command(TITLE, MESSAGE))
 
 
 def test_a_file_name_is_never_a_part_of_a_script(command):

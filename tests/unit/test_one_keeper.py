@@ -7,10 +7,10 @@ import sys
 import anyio
 import pytest
 
-from avm_mcp.config import Settings
-from avm_mcp.journal import open_journal
-from avm_mcp.keeper import STARTING, Keeper, lease_name, starting_name
-from avm_mcp.machine import is_gone, this_machine
+from avm_mcp.jobs.start_worker import STARTING, Keeper, lease_name, starting_name
+from avm_mcp.settings import Settings
+from avm_mcp.store import open_journal
+from avm_mcp.store.machine import is_gone, this_machine
 from tests.clock import VirtualMachine
 
 PROCESSES = 40 if os.environ.get("AVM_FULL") == "1" else 6
@@ -130,9 +130,9 @@ STARTER = """
 import sys, time
 from pathlib import Path
 import anyio
-from avm_mcp.config import Settings
-from avm_mcp.journal import open_journal
-from avm_mcp.keeper import Keeper
+from avm_mcp.settings import Settings
+from avm_mcp.store import open_journal
+from avm_mcp.jobs.start_worker import Keeper
 
 async def main(folder):
     journal = await open_journal(folder, now=time.time())

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp import pacing
-from avm_mcp.pacing import BUCKET_CAPACITY, BUCKET_REFILL, MAX_RETRY_AFTER, Bucket
+from avm_mcp.domain import rate_limit
+from avm_mcp.domain.rate_limit import BUCKET_CAPACITY, BUCKET_REFILL, MAX_RETRY_AFTER, Bucket
 
 START = 1_800_000_000.0
 SMALL = 1e-4  # floats at 1.8e9 seconds are good to a quarter of a microsecond; sums of many drift a little
@@ -20,12 +20,12 @@ SMALL = 1e-4  # floats at 1.8e9 seconds are good to a quarter of a microsecond; 
 @given(st.integers(1, 200), st.integers(0, 2**32))
 def test_backoff_is_between_half_and_all_of_a_doubling_capped_delay(attempt: int, seed: int) -> None:
     nominal = min(15.0, 0.5 * 2 ** min(attempt - 1, 50))
-    assert nominal / 2 <= pacing.backoff(attempt, random.Random(seed)) <= nominal
+    assert nominal / 2 <= rate_limit.backoff(attempt, random.Random(seed)) <= nominal
 
 
 def test_backoff_spreads_a_crowd() -> None:
     rng = random.Random(0)
-    drawn = [pacing.backoff(4, rng) for _ in range(1000)]
+    drawn = [rate_limit.backoff(4, rng) for _ in range(1000)]
     assert min(drawn) < 2.1
     assert max(drawn) > 3.9
     assert len(set(drawn)) > 990
@@ -50,28 +50,28 @@ def test_backoff_spreads_a_crowd() -> None:
 )  # fmt: skip
 def test_retry_after(header: str | None, seconds: float | None) -> None:
     now = datetime(2027, 1, 15, 8, 0, tzinfo=UTC).timestamp()
-    assert pacing.retry_after(header, now) == seconds
+    assert rate_limit.retry_after(header, now) == seconds
 
 
 @given(st.integers(0, 10**60))
 def test_retry_after_in_seconds_never_lies_below_what_matters(seconds: int) -> None:
-    read = pacing.retry_after(str(seconds), START)
+    read = rate_limit.retry_after(str(seconds), START)
     assert read is not None
-    assert read == min(seconds, pacing.LONGEST_PAUSE) > MAX_RETRY_AFTER or read == seconds
+    assert read == min(seconds, rate_limit.LONGEST_PAUSE) > MAX_RETRY_AFTER or read == seconds
 
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(9998, 12, 31)), st.integers(-720, 840))
 def test_retry_after_as_a_date(when: datetime, offset_minutes: int) -> None:
     moment = when.replace(microsecond=0, tzinfo=timezone(timedelta(minutes=offset_minutes)))
     wait = max(0.0, moment.timestamp() - START)
-    assert pacing.retry_after(format_datetime(moment), START) == min(wait, pacing.LONGEST_PAUSE)
+    assert rate_limit.retry_after(format_datetime(moment), START) == min(wait, rate_limit.LONGEST_PAUSE)
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Za-z]{3} \d{1,6} \d\d:\d\d:\d\d .{0,5}"))
 def test_no_header_breaks_it(text: str) -> None:
-    read = pacing.retry_after(text, START)
+    read = rate_limit.retry_after(text, START)
     assert read is None or read >= 0
-    pacing.http_date(text)
+    rate_limit.http_date(text)
 
 
 # Whether a paid request may have happened
@@ -82,16 +82,16 @@ PROOF_ALONE = {301, 302, 307, 308, 401, 403, 404, 405, 407, 411, 413, 414, 415, 
 
 @pytest.mark.parametrize("enveloped", [False, True])
 def test_nothing_happened_is_this_table(enveloped: bool) -> None:
-    proven = {status for status in range(100, 600) if pacing.nothing_happened(status, enveloped)}
+    proven = {status for status in range(100, 600) if rate_limit.nothing_happened(status, enveloped)}
     assert proven == (PROOF_ALONE | set(range(400, 500)) if enveloped else PROOF_ALONE)
 
 
 def test_no_answer_of_the_server_side_and_no_success_proves_anything() -> None:
     for status in (*range(200, 300), 303, 304, *range(500, 600)):
-        assert not pacing.nothing_happened(status, enveloped=True)
-        assert not pacing.nothing_happened(status, enveloped=False)
-    assert not pacing.nothing_happened(408, enveloped=False)  # a gateway may say so after the work was begun
-    assert not pacing.nothing_happened(400, enveloped=False)
+        assert not rate_limit.nothing_happened(status, enveloped=True)
+        assert not rate_limit.nothing_happened(status, enveloped=False)
+    assert not rate_limit.nothing_happened(408, enveloped=False)  # a gateway may say so after the work was begun
+    assert not rate_limit.nothing_happened(400, enveloped=False)
 
 
 # The bucket
@@ -114,7 +114,7 @@ def _grants(steps: list[tuple[float, float, float]], full: float = BUCKET_CAPACI
     for passed, back, stale in steps:
         real += passed
         wall += passed - back
-        bucket, wait = pacing.take(bucket, wall - min(stale, real))
+        bucket, wait = rate_limit.take(bucket, wall - min(stale, real))
         assert wait >= 0
         assert 0 <= bucket.tokens <= BUCKET_CAPACITY
         if wait == 0:
@@ -175,16 +175,16 @@ def test_greedy_processes_on_a_machine_whose_clock_jumps_back_keep_to_the_bound(
 
 @given(st.floats(0, 10), st.floats(0, 1e6))
 def test_who_waits_as_told_is_served(tokens: float, later: float) -> None:
-    bucket, wait = pacing.take(Bucket(tokens, START), START + later)
+    bucket, wait = rate_limit.take(Bucket(tokens, START), START + later)
     if wait:
-        assert pacing.take(bucket, START + later + wait + 1e-6)[1] == 0
+        assert rate_limit.take(bucket, START + later + wait + 1e-6)[1] == 0
         assert wait <= max(0.01, (1 - bucket.tokens) / BUCKET_REFILL)
 
 
 @given(st.floats(0, MAX_RETRY_AFTER), st.floats(0, MAX_RETRY_AFTER))
 def test_closed_until_the_very_end(seconds: float, asked: float) -> None:
     closed = Bucket(BUCKET_CAPACITY, START, START + seconds)
-    bucket, wait = pacing.take(closed, START + asked)
+    bucket, wait = rate_limit.take(closed, START + asked)
     if START + asked < START + seconds:  # dates are coarser than durations
         assert wait == pytest.approx(seconds - asked, abs=1e-6)
         assert bucket.closed_until == START + seconds
@@ -195,12 +195,12 @@ def test_closed_until_the_very_end(seconds: float, asked: float) -> None:
 
 def test_the_longest_closure_holds_for_a_reader_whose_clock_is_a_moment_older() -> None:
     closed = Bucket(BUCKET_CAPACITY, START, START + MAX_RETRY_AFTER)
-    assert pacing.take(closed, START - 0.01)[1] > 100
+    assert rate_limit.take(closed, START - 0.01)[1] > 100
 
 
 def test_a_closure_from_before_the_clock_jumped_back_is_void() -> None:
     closed = Bucket(BUCKET_CAPACITY, START, START + MAX_RETRY_AFTER)
-    bucket, wait = pacing.take(closed, START - 3600)
+    bucket, wait = rate_limit.take(closed, START - 3600)
     assert wait == 0
     assert bucket.closed_until == 0
 
@@ -217,13 +217,13 @@ def test_a_closure_from_before_the_clock_jumped_back_is_void() -> None:
     ],
 )
 def test_a_day_is_utc(when: datetime, day: str) -> None:
-    assert pacing.day_of(when.timestamp()) == day
+    assert rate_limit.day_of(when.timestamp()) == day
 
 
 def test_the_services_clock_is_not_moved_ahead_by_one_answer_or_by_a_jump_of_ours() -> None:
     """P3: what is over by it is given up."""
     ours = [1_800_000_000.0]
-    clock = pacing.ServiceClock(lambda: ours[0])
+    clock = rate_limit.ServiceClock(lambda: ours[0])
 
     def hear(ahead: float) -> None:
         clock.hear(format_datetime(datetime.fromtimestamp(ours[0] + ahead, UTC), usegmt=True))

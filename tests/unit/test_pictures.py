@@ -15,19 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avm_mcp.errors import FileRefused, InvalidInput
-from avm_mcp.media import (
+from avm_mcp.domain.errors import FileRefused, InvalidInput
+from avm_mcp.images import (
     MAX_PICTURE_BYTES,
     Machine,
     Picture,
     default_input_folders,
-    defaults,
     folders,
+    input_folders,
     matches_shape,
     read_picture,
 )
-from avm_mcp.media.formats import Damaged, read_header
-from avm_mcp.report import MODEL_FACE
+from avm_mcp.images.formats import Damaged, read_header
+from avm_mcp.presentation import MODEL_FACE
 
 
 def image_bytes(
@@ -265,7 +265,8 @@ def test_a_backslash_that_is_part_of_the_name_is_kept(pictures: Path) -> None:
 def test_windows_paths_are_translated_under_wsl(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> None:
     seen: list[str] = []
     monkeypatch.setattr(
-        "avm_mcp.media.pictures.locate", lambda found, _: seen.extend(found) or (_ for _ in ()).throw(folders.Missing())
+        "avm_mcp.images.pictures.locate",
+        lambda found, _: seen.extend(found) or (_ for _ in ()).throw(folders.Missing()),
     )
     wsl = Machine(wsl=True)
     for text in (
@@ -285,7 +286,8 @@ def test_windows_paths_are_translated_under_wsl(monkeypatch: pytest.MonkeyPatch,
 def test_on_windows_paths_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> None:
     seen: list[str] = []
     monkeypatch.setattr(
-        "avm_mcp.media.pictures.locate", lambda found, _: seen.extend(found) or (_ for _ in ()).throw(folders.Missing())
+        "avm_mcp.images.pictures.locate",
+        lambda found, _: seen.extend(found) or (_ for _ in ()).throw(folders.Missing()),
     )
     refusal(r"C:\Users\Me\My\ cat.png", pictures, machine=Machine(windows=True))
     refusal("/mnt/c/x.png", pictures, machine=Machine(windows=True))
@@ -449,13 +451,13 @@ def test_system_refusals_are_explained(pictures: Path, monkeypatch: pytest.Monke
     def fails(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("avm_mcp.media.pictures.read_place", fails)
+    monkeypatch.setattr("avm_mcp.images.pictures.read_place", fails)
     assert "System Settings" in refusal("cat.png", pictures).next_step
 
     def breaks(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("avm_mcp.media.pictures.read_place", breaks)
+    monkeypatch.setattr("avm_mcp.images.pictures.read_place", breaks)
     assert "Input/output error" in refusal("cat.png", pictures).message
 
 
@@ -580,7 +582,7 @@ def test_braces_in_a_folder_do_not_enter_the_template(tmp_path: Path) -> None:
 
 def test_over_http_no_path_is_looked_at_and_no_folder_named(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """P5: a caller from another machine learns nothing about this one's disk."""
-    monkeypatch.setattr("avm_mcp.media.pictures.locate", lambda *_: pytest.fail("looked"))
+    monkeypatch.setattr("avm_mcp.images.pictures.locate", lambda *_: pytest.fail("looked"))
     texts = (
         str(pictures / "cat.png"),
         str(pictures / "none.png"),
@@ -713,7 +715,9 @@ def test_default_folders_are_those_that_exist(tmp_path: Path, monkeypatch: pytes
     work.mkdir()
     # Some systems report the home itself as the desktop when there is none.
     monkeypatch.setattr(
-        defaults, "_USER_FOLDERS", (lambda: str(home / "Bilder"), lambda: str(home), lambda: str(home / "Pictures"))
+        input_folders,
+        "_USER_FOLDERS",
+        (lambda: str(home / "Bilder"), lambda: str(home), lambda: str(home / "Pictures")),
     )
     assert default_input_folders(home, work) == [
         home / name for name in ("Bilder", "Pictures", "Downloads", "Movies")
@@ -730,7 +734,7 @@ def test_a_platform_that_cannot_answer_is_survived(tmp_path: Path, monkeypatch: 
     def fails() -> str:
         raise RuntimeError("no home")
 
-    monkeypatch.setattr(defaults, "_USER_FOLDERS", (fails,))
+    monkeypatch.setattr(input_folders, "_USER_FOLDERS", (fails,))
     assert default_input_folders(tmp_path, None) == []
 
 
@@ -745,9 +749,9 @@ def test_a_platform_that_cannot_answer_is_survived(tmp_path: Path, monkeypatch: 
     ],
 )  # fmt: skip
 def test_a_folder_that_a_host_happened_to_start_in_is_no_workplace(cwd: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(defaults, "_exists", lambda _: True)
-    monkeypatch.setattr(defaults, "_USER_FOLDERS", ())
-    monkeypatch.setattr(defaults, "_USUAL_NAMES", ())
+    monkeypatch.setattr(input_folders, "_exists", lambda _: True)
+    monkeypatch.setattr(input_folders, "_USER_FOLDERS", ())
+    monkeypatch.setattr(input_folders, "_USUAL_NAMES", ())
     assert default_input_folders(Path("/home/me"), Path(cwd)) == []
     assert default_input_folders(Path("/home/me"), Path("/home/me/film")) == [Path("/home/me/film")]
 

@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from avm_mcp.journal import FILE_NAME, open_journal
-from avm_mcp.keeper import LOG_NAME, _PrivateLog
+from avm_mcp.store import FILE_NAME, open_journal
+from avm_mcp.worker import LOG_NAME, _PrivateLog
 from tests.unit.test_journal import NOW, draft, reserve
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")

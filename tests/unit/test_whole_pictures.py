@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from avm_mcp.errors import FileRefused
-from avm_mcp.media import Machine, read_picture
-from avm_mcp.media.formats import Damaged, read_header
+from avm_mcp.domain.errors import FileRefused
+from avm_mcp.images import Machine, read_picture
+from avm_mcp.images.formats import Damaged, read_header
 
 SIZE = (96, 54)
 

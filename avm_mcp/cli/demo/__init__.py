@@ -15,12 +15,12 @@ from pathlib import Path
 import anyio
 
 from avm_mcp.cli import exits
-from avm_mcp.cli.demo.films import probed
 from avm_mcp.cli.demo.scenes import SCENES, Take, play
 from avm_mcp.cli.demo.stage import SPEED, DemoFailed, stage
+from avm_mcp.cli.demo.videos import probed
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
-from avm_mcp.errors import FREE_BUG, Internal
+from avm_mcp.domain.errors import FREE_BUG, Internal
 
 LONGEST = 180.0
 """Seconds after which something must be wrong."""

@@ -11,7 +11,7 @@ from anyio.abc import Process
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from avm_mcp.config import Settings, child_environment
+from avm_mcp.settings import Settings, child_environment
 
 SPEED = 50.0
 """How much faster than the service: three films of 6 to 10 minutes each in about half a minute."""

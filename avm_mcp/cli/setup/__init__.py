@@ -18,8 +18,8 @@ from avm_mcp.cli.setup import files
 from avm_mcp.cli.setup.hosts import HOSTS, INPUT_ID, SERVER, VARIABLE, Entry, Host
 from avm_mcp.cli.setup.written import Unreadable, toml_block, yaml_block
 from avm_mcp.cli.terminal import Terminal
-from avm_mcp.config import SANDBOX_KEY, Settings
-from avm_mcp.errors import BadSetting, InvalidInput
+from avm_mcp.domain.errors import BadSetting, InvalidInput
+from avm_mcp.settings import SANDBOX_KEY, Settings
 
 __all__ = ["HOSTS", "run"]
 

@@ -10,16 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from avm_mcp.cli.setup.hosts import INPUT_ID, SERVER, VARIABLE, Entry, Host
-from avm_mcp.cli.setup.written import (
-    BEGIN,
-    Unreadable,
-    toml_block,
-    with_toml,
-    with_yaml,
-    without,
-    yaml_block,
-)
-from avm_mcp.config import SANDBOX_KEY
+from avm_mcp.cli.setup.written import BEGIN, Unreadable, toml_block, with_toml, with_yaml, without, yaml_block
+from avm_mcp.settings import SANDBOX_KEY
 
 MARK = "\ufeff"
 """What some editors on Windows put first; json refuses it, and the host expects it back."""

@@ -1,0 +1,322 @@
+"""The runtime: what outlives every call, put together once per process. No MCP."""
+
+import copy
+import logging
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import anyio
+import httpx2
+from anyio.abc import TaskGroup
+
+from avm_mcp import __version__, notify
+from avm_mcp.domain.accounts import account_of, earlier_accounts, service
+from avm_mcp.domain.errors import FREE_BUG, AvmError, Internal, StateUnavailable
+from avm_mcp.domain.masking import masked
+from avm_mcp.domain.rate_limit import MAX_RETRY_AFTER, Want
+from avm_mcp.downloads.downloader import Archive
+from avm_mcp.downloads.output_folder import unwritable
+from avm_mcp.downloads.safe_http import Resolver, look_up
+from avm_mcp.images import Aside, Threads, default_input_folders
+from avm_mcp.jobs import start_worker
+from avm_mcp.jobs.budget import Prices
+from avm_mcp.jobs.discover import Adoption
+from avm_mcp.jobs.poller import Watcher
+from avm_mcp.jobs.reconcile import Recovery
+from avm_mcp.jobs.service import Service, Upstream
+from avm_mcp.jobs.start_worker import Keeper
+from avm_mcp.jobs.submit import Submission
+from avm_mcp.presentation import Place
+from avm_mcp.provider import pools
+from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.exchange import phases
+from avm_mcp.settings import SANDBOX_KEY, Settings, network_variables, shared_folders
+from avm_mcp.store import Journal, open_journal
+from avm_mcp.store.machine import Machine, this_machine
+
+logger = logging.getLogger(__name__)
+
+
+class Runtime:
+    """Everything that lives as long as the process: journal, client, watcher, archive, service.
+
+    To enter it raises nothing but a cancellation: what keeps it from starting is in `trouble`, and is raised by every
+    use of the service and the journal, so that a server stays up and says it at each call.
+
+    Args:
+        settings: What was set.
+        refusal: Why it must not start: settings that cannot be used.
+        now: The wall clock of this process, for dates.
+        machine: The clock that its processes share, and which of them still run; this one's when left out.
+        transport, film_transport: How HTTP leaves; the network when left out.
+        resolver: How the file host's name is looked up; the system's way when left out.
+        paths_allowed: False where callers are on another machine: then pictures come by link only.
+        aside: How pictures are read without keeping the event loop; in threads when left out.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        refusal: AvmError | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+        machine: Machine | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        film_transport: httpx2.AsyncBaseTransport | None = None,
+        resolver: Resolver = look_up,
+        paths_allowed: bool = True,
+        aside: Aside | None = None,
+    ) -> None:
+        self.settings = settings
+        self.paths_allowed = paths_allowed
+        self.aside: Aside = aside or Threads()
+        self._now = now
+        self._machine = machine or this_machine()
+        self._transport = transport
+        self._film_transport = film_transport
+        self._resolver = resolver
+        self._stack = AsyncExitStack()
+        self._refusal = refusal
+        self._service: Service | None = None
+        self._journal: Journal | None = None
+        self.trouble: AvmError | None = None
+        """Why it could not start."""
+        self.client: AvmClient | None = None
+        """The API, where there is a key and the runtime was entered."""
+
+    @property
+    def service(self) -> Service:
+        """Return the use cases.
+
+        Raises:
+            AvmError: The runtime could not start.
+        """
+        self._require_start()
+        assert self._service is not None, "the runtime has not been entered"
+        return self._service
+
+    @property
+    def journal(self) -> Journal:
+        """Return the journal.
+
+        Raises:
+            AvmError: The runtime could not start.
+        """
+        self._require_start()
+        assert self._journal is not None, "the runtime has not been entered"
+        return self._journal
+
+    @property
+    def now(self) -> Callable[[], float]:
+        return self._now
+
+    @property
+    def place(self) -> Place:
+        if self.settings.AVM_SAVE == "off":
+            return Place(None)
+        keeps = self._journal is not None and self._keeps
+        folder = self.settings.AVM_OUTPUT_DIR
+        return Place(folder, goes_on=keeps, fleeting=self.settings.sandboxed, trouble=unwritable(folder))
+
+    @property
+    def _keeps(self) -> bool:
+        """Return whether a keeper goes on when this process ends; over HTTP the service itself goes on."""
+        return self.paths_allowed and start_worker.possible(self.settings, self.journal)
+
+    @property
+    def published_settings(self) -> Mapping[str, int]:
+        """Return the settings that hold a published default of a parameter, by name."""
+        return {"AVM_CONFIRM_ABOVE": self.settings.AVM_CONFIRM_ABOVE}
+
+    @property
+    def input_folders(self) -> Sequence[Path]:
+        if self.settings.AVM_INPUT_DIRS is not None:
+            return self.settings.AVM_INPUT_DIRS
+        return default_input_folders(_home(), _cwd())
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with self._stack:
+                await self._start()
+                self._stack = self._stack.pop_all()
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is told at each call
+            self.client = self._service = self._journal = None
+            self.trouble = _told(failure)
+            logger.error("avm-mcp answers, and can do nothing else: %s", self.trouble.message)  # noqa: TRY400
+        return self
+
+    def _require_start(self) -> None:
+        if self.trouble is not None:
+            raise copy.copy(self.trouble)  # each call adds what it knows to its own
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def _start(self) -> None:
+        settings = self.settings
+        if self._refusal is not None:
+            raise self._refusal
+        self._journal = journal = await open_journal(
+            settings.AVM_STATE_DIR,
+            now=self._now(),
+            save=settings.AVM_SAVE,
+            machine=self._machine,
+            elsewhere=shared_folders(settings.AVM_STATE_DIR),
+            memory=settings.sandboxed or settings.AVM_ALLOW_MEMORY_STATE == "on",
+        )
+        self._stack.callback(journal.close)
+        if journal.warning:
+            logger.warning("%s", journal.warning)
+        base_url = settings.AVM_BASE_URL
+        if settings.sandboxed:
+            base_url = await self._stack.enter_async_context(_embedded_sandbox(settings.AVM_SANDBOX_SPEED))
+        elif self._transport is None:
+            pools.check(base_url, network_variables())
+        account = account_of(settings.api_key or "", base_url)
+        await journal.merge_accounts(earlier_accounts(settings.api_key or "", base_url), account)
+        if settings.api_key is None:
+            prices = Prices(settings, journal, None, account=account, now=self._now)
+            self._service = Service(journal, prices, None, account=account, now=self._now)
+            return
+        self.client = client = await self._client(settings.api_key, base_url, account, journal)
+        prices = Prices(settings, journal, client, account=account, now=self._now)
+        films = await self._stack.enter_async_context(self._pool(self._film_transport or self._transport, base_url))
+        # Last in and so first out: a paid request that waits for its answer when the process is asked to end still
+        # needs the pools and the journal.
+        group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._stack.callback(group.cancel_scope.cancel)
+        upstream = self._upstream(client, films, prices, base_url, account, group)
+        group.start_soon(upstream.watcher.run)
+        group.start_soon(upstream.archive.run)
+        group.start_soon(upstream.recovery.run)
+        group.start_soon(upstream.adoption.run)
+        if upstream.keeper is not None:
+            group.start_soon(upstream.keeper.run)
+        self._service = Service(journal, prices, upstream, account=account, now=self._now)
+        await self._service.recover()
+
+    def _pool(self, transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.AsyncClient:
+        settings = self.settings
+        return pools.pool(transport, base_url, phases(settings.AVM_READ_TIMEOUT, settings.AVM_CONNECT_TIMEOUT))
+
+    async def _client(self, key: str, base_url: str, account: str, journal: Journal) -> AvmClient:
+        settings = self.settings
+        # Each service has its own limit: a sandbox takes nothing from the real one's allowance, and never waits for it.
+        egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {service(base_url)}"
+        http = await self._stack.enter_async_context(self._pool(self._transport, base_url))
+
+        # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.
+        lines = {urgent: (anyio.Lock(), secrets.token_hex(8)) for urgent in (True, False)}
+        failed: tuple[float, StateUnavailable] | None = None
+
+        async def allowance(urgent: bool) -> None:
+            nonlocal failed
+            began = anyio.current_time()
+            line, name = lines[urgent]
+            async with line:
+                if failed is not None and failed[0] > began:  # who stood behind it has waited as long as it has
+                    raise StateUnavailable(failed[1].message, next_step=failed[1].next_step)
+                while True:
+                    want = Want(account, urgent, anyio.current_time() - began, name)
+                    try:
+                        wait = await journal.take_token(egress, journal.clock(), want)
+                    except StateUnavailable as error:
+                        failed = anyio.current_time(), error
+                        raise
+                    if wait <= 0:
+                        return
+                    await anyio.sleep(wait)  # others take from the same bucket, so this is only true for the moment
+
+        async def closed(seconds: float) -> None:
+            await journal.close_bucket(egress, journal.clock() + min(seconds, MAX_RETRY_AFTER))
+
+        return AvmClient(
+            base_url,
+            key,
+            http,
+            allowance=allowance,
+            closed=closed,
+            now=self._now,
+            user_agent=settings.AVM_USER_AGENT or f"avm-mcp/{__version__}",
+            submit_timeout=settings.AVM_SUBMIT_TIMEOUT,
+            read_timeout=settings.AVM_READ_TIMEOUT,
+            connect_timeout=settings.AVM_CONNECT_TIMEOUT,
+        )
+
+    def _upstream(
+        self,
+        client: AvmClient,
+        films: httpx2.AsyncClient,
+        prices: Prices,
+        base_url: str,
+        account: str,
+        group: TaskGroup,
+    ) -> Upstream:
+        settings, journal = self.settings, self.journal
+        holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+        watcher = Watcher(journal, client, account=account, holder=holder, finished=lambda _job: archive.nudge())
+        archive = Archive(
+            journal,
+            client,
+            films,
+            folder=settings.AVM_OUTPUT_DIR,
+            base_url=base_url,
+            account=account,
+            now=self._now,
+            changed=watcher.publish,
+            resolver=self._resolver,
+            notice=notify.show if settings.AVM_NOTIFY == "on" else None,
+        )
+        recovery = Recovery(journal, client, watcher, account=account, holder=holder)
+        adoption = Adoption(journal, client, watcher, account=account, holder=holder, now=self._now)
+        kept = Keeper(settings, journal, account=account) if self._keeps else None
+        submission = Submission(
+            settings, journal, client, watcher, recovery, prices, kept, account=account, group=group, now=self._now
+        )
+        return Upstream(client, watcher, archive, recovery, adoption, submission, kept)
+
+
+def _told(failure: Exception) -> AvmError:
+    """Return what kept the runtime from starting, as an error that a caller can be told."""
+    while isinstance(failure, ExceptionGroup):
+        failure = cast("ExceptionGroup[Exception]", failure).exceptions[0]
+    if isinstance(failure, AvmError):
+        return failure
+    logger.debug("the start failed", exc_info=failure)
+    words = f"{type(failure).__name__}: {failure}".split("\n")[0].split()
+    kind = " ".join(map(masked, words))[:200]
+    said = f"avm-mcp could not start ({kind}); AVM_LOG_LEVEL=DEBUG shows where."
+    return Internal(said, charged="no", next_step=FREE_BUG)
+
+
+@asynccontextmanager
+async def _embedded_sandbox(speed: float) -> AsyncGenerator[str]:
+    from avm_mcp.sandbox import SandboxOptions
+    from avm_mcp.sandbox.server import running
+
+    # Its tasks die with it, so each start gets ids of its own.
+    options = SandboxOptions(speed=speed, seed=secrets.randbits(48))
+    async with running(options) as base_url:
+        yield base_url
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _cwd() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # the folder was deleted
+        return None

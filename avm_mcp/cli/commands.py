@@ -1,0 +1,247 @@
+"""The verbs that are tools: the same arguments, the same service, and a wait until the film is on the disk."""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+
+from avm_mcp import presentation
+from avm_mcp.app import Runtime
+from avm_mcp.cli import bars, exits, worker_status
+from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
+from avm_mcp.cli.terminal import Terminal
+from avm_mcp.domain.errors import AvmError
+from avm_mcp.domain.job import UNKNOWN, Job
+from avm_mcp.domain.request import VideoRequest
+from avm_mcp.jobs.poller import Progress
+from avm_mcp.jobs.service import Beat, Found
+from avm_mcp.presentation import Report
+from avm_mcp.presentation.arguments import MAX_WAIT, Arguments
+from avm_mcp.presentation.requests import noted, request_read_aside
+
+T = TypeVar("T")
+
+SLICE = 30.0
+"""Seconds of one wait; between two of them it is asked whether waiting still makes sense."""
+
+SAVE_PATIENCE = 60.0
+"""Seconds that a finished film is waited for on its way to the disk."""
+
+UNCLEAR_PATIENCE = 60.0
+"""Seconds that a lost answer is looked for before saying so, unless a wait was asked for."""
+
+LAST_ANSWER = 4.0
+"""Seconds that a paid request which is being sent gets after an interruption, so that its id can be told."""
+
+RECENT = 20
+"""Rows of the journal among which a request that was cut off is looked for."""
+
+
+async def run(given: Arguments, runtime: Runtime, terminal: Terminal) -> int:
+    """Run a verb until it is done or a signal comes."""
+    stop = anyio.Event()
+    async with stopping(stop), runtime:
+        return await Session(runtime, terminal, stop).run(given)
+
+
+class Session:
+    """One verb on one runtime.
+
+    Args:
+        runtime: Entered.
+        terminal: Where the result goes.
+        stop: Set when the user has had enough. A task that runs goes on, and is told with its id (P2).
+    """
+
+    def __init__(self, runtime: Runtime, terminal: Terminal, stop: anyio.Event) -> None:
+        self._runtime = runtime
+        self._terminal = terminal
+        self._stop = stop
+        self._latest: Found | None = None
+
+    async def run(self, given: Arguments) -> int:
+        """Run it and return the exit code; errors are told here, since the runtime's task group would wrap them."""
+        handlers: Mapping[str, Callable[[Arguments], Awaitable[int]]] = {
+            "text_to_video": self._film,
+            "image_to_video": self._film,
+            "long_video": self._film,
+            "get_task": self._get,
+            "list_tasks": self._list,
+            "cancel_task": self._cancel,
+            "quote_video": self._quote,
+            "get_account": self._account,
+        }
+        try:
+            return await handlers[given.tool](given)
+        except AvmError as error:
+            self._terminal.refuse(error)
+            return exits.of_error(error)
+        except Stopped:
+            if self._latest is None:
+                self._terminal.interrupted()
+                return exits.INTERRUPTED
+            return self._told(self._latest, given)
+
+    # --- the verbs ---
+
+    async def _film(self, given: Arguments) -> int:
+        image, folders = _typed(given.values.get("image"), self._runtime.input_folders)
+        typed = Arguments(given.tool, {**given.values, "image": image}, given.normalized) if image else given
+        request, picture = await request_read_aside(
+            given.tool, typed, folders=folders, paths_allowed=True, aside=self._runtime.aside
+        )
+        consent, cap = await self._asked(request, given["max_credits"])
+        if consent is False:
+            self._terminal.note("Not started, nothing charged.")
+            return exits.MONEY
+        self._latest = found = noted(await self._started(request, cap, consent), picture, given)
+        if given["wait_seconds"] == 0:
+            code = self._told(found, given, fresh=True)
+            return code if found.job.final or found.job.status == UNKNOWN else exits.OK
+        self._announce(found)
+        return self._told(await self._waited(found, given["wait_seconds"]), given, fresh=True)
+
+    async def _get(self, given: Arguments) -> int:
+        service = self._runtime.service
+        self._latest = found = await self._unless_stopped(lambda: service.find(given["task_id"]))
+        return self._told(await self._waited(found, given["wait_seconds"]), given)
+
+    async def _list(self, given: Arguments) -> int:
+        service, place, face = self._runtime.service, self._runtime.place, self._terminal.face
+        listing = await self._unless_stopped(
+            lambda: service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
+        )
+        keeper = await worker_status.standing(self._runtime)
+        self._terminal.result(
+            lambda: presentation.listing_text(listing, face, f"Keeper: {worker_status.said(self._runtime, keeper)}."),
+            lambda: presentation.listing_fields(listing, face, place) | {"keeper": keeper},
+        )
+        return exits.OK
+
+    async def _cancel(self, given: Arguments) -> int:
+        found = await self._unless_stopped(lambda: self._runtime.service.cancel(given["task_id"]))
+        self._told(found, given)
+        return exits.OK
+
+    async def _quote(self, given: Arguments) -> int:
+        model = given["model"]
+        seconds = given["segments"] * 5 if model == "lv" else given["duration"]
+        prices = self._runtime.service.prices
+        price = await self._unless_stopped(lambda: prices.told(model, seconds))
+        left = await prices.left_today()
+        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_yes(price.credits)}
+        self._terminal.result(
+            lambda: presentation.price_text(model, seconds, price, self._terminal.face, left, **how),
+            lambda: presentation.price_fields(model, seconds, price, left),
+        )
+        return exits.OK
+
+    async def _account(self, given: Arguments) -> int:  # noqa: ARG002 - one signature
+        runtime, service = self._runtime, self._runtime.service
+        funds = await self._unless_stopped(service.funds)
+        caps, inputs = service.prices.caps, runtime.input_folders
+        account = service.account if service.configured else None
+        self._terminal.result(
+            lambda: presentation.funds_text(
+                funds, runtime.place, caps, inputs, self._terminal.face, sandbox=service.sandboxed
+            ),
+            lambda: presentation.funds_fields(
+                funds, runtime.place, caps, inputs, account=account, sandbox=service.sandboxed
+            ),
+        )
+        return exits.OK
+
+    # --- pieces ---
+
+    def _told(self, found: Found, given: Arguments, *, fresh: bool = False) -> int:
+        told = Report(found, self._terminal.face, self._runtime.place, normalized=given.normalized, fresh=fresh)
+        self._terminal.result(told.text, told.fields)
+        return exits.of_job(found.job)
+
+    def _announce(self, found: Found) -> None:
+        """Say the id before the wait: whatever ends it, the id was seen."""
+        if not found.job.final and not self._runtime.settings.sandboxed:  # the embedded sandbox ends with us
+            again = self._terminal.face.say("{get_task}", id=found.job.public_id)
+            about = presentation.cost(found.job)
+            price = f", {about}" if about else ""
+            self._terminal.note(f"Task {found.job.public_id}{price}. Ctrl-C stops the waiting, not the task; {again}")
+
+    async def _asked(self, request: VideoRequest, max_credits: int | None) -> tuple[bool | None, int | None]:
+        """Return what the person at the terminal says to a dear film, and the cap: with a yes the price agreed to.
+
+        The answer is None where nobody is there or needs to be.
+        """
+        if not self._terminal.asks:
+            return None, max_credits
+        service, terminal = self._runtime.service, self._terminal
+        price = await self._unless_stopped(lambda: service.question(request, max_credits=max_credits))
+        if price is None:
+            return None, max_credits
+        agreed = await self._unless_stopped(lambda: terminal.agreed(presentation.question_text(request, price)))
+        return agreed, price.credits if agreed else max_credits
+
+    async def _started(self, request: VideoRequest, max_credits: int | None, consent: bool | None) -> Found:
+        """Submit. A signal meanwhile does not cut the request off before its id is known."""
+        if self._stop.is_set():
+            raise Stopped  # the signal came before anything was sent
+        service, journal = self._runtime.service, self._runtime.journal
+        known = {job.id for job in await journal.newest(service.account, RECENT)}
+        try:
+            return await self._unless_stopped(
+                lambda: service.submit(request, max_credits=max_credits, consent=consent), LAST_ANSWER
+            )
+        except Stopped:
+            for job in await journal.newest(service.account, RECENT):
+                if job.id not in known and job.identity == request.identity():
+                    self._latest = await service.find(job.id)
+            raise
+
+    async def _waited(self, found: Found, seconds: int | None) -> Found:
+        with bars.shown(self._terminal) as beat:
+
+            async def seen(job: Job, progress: Progress) -> None:
+                self._latest = Found(job, progress, found.deduplicated, found.notes)
+                await beat(job, progress)
+
+            return await self._unless_stopped(lambda: self._until_done(found, seconds, seen))
+
+    async def _until_done(self, found: Found, seconds: int | None, beat: Beat) -> Found:
+        """Wait until the film is on the disk, or the time is up, or waiting longer would not help."""
+        begun = anyio.current_time()
+        end = begun + (MAX_WAIT if seconds is None else seconds)
+        saving_since: float | None = None
+        while (now := anyio.current_time()) < end:
+            job = found.job
+            if job.final:
+                saving_since = saving_since or now
+                if job.film != "wanted" or now - saving_since > SAVE_PATIENCE:
+                    break
+                await anyio.sleep(min(1.0, end - now))
+            elif job.status == UNKNOWN and seconds is None and now - begun > UNCLEAR_PATIENCE:
+                break
+            self._latest = found = await self._runtime.service.wait(found, min(SLICE, end - now), beat)
+        return found
+
+    async def _unless_stopped(self, work: Callable[[], Awaitable[T]], patience: float = 0.0) -> T:
+        return await unless_stopped(self._stop, work, patience)
+
+
+def _typed(image: str | None, folders: Sequence[Path]) -> tuple[str | None, Sequence[Path]]:
+    """Return the picture as the shell meant it, and the folders that it may be in.
+
+    A relative path is relative to where the user stands. The file's own folder is allowed besides those of the
+    settings: a person at a terminal may name any file of theirs, while all other checks (hidden files, links
+    that lead out, what is no picture) stay.
+    """
+    if image is None or "://" in image or image.startswith(("data:", "sandbox:", "attachment:", "file:")):
+        return image, folders
+    try:
+        path = Path(image).expanduser()
+        if not path.is_absolute() and ("\\" not in image or os.name == "nt" or path.exists()):
+            path = Path.cwd() / path
+    except (OSError, RuntimeError, ValueError):  # no home, no working folder: the checks say what is wrong
+        return image, folders
+    path = Path(os.path.normpath(path))
+    return (str(path), list(dict.fromkeys([*folders, path.parent]))) if path.is_absolute() else (image, folders)

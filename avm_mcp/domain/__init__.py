@@ -1,0 +1,1 @@
+"""What every room knows: errors, requests, jobs, models and prices. No I/O."""

@@ -1,0 +1,1 @@
+"""Videos out: fetched, verified and saved under a name of their own."""

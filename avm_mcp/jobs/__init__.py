@@ -1,0 +1,1 @@
+"""The engine: a paid request from its submit to the saved video."""

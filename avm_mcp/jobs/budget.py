@@ -1,0 +1,238 @@
+"""What a film costs, and whether that may be spent (P8)."""
+
+import logging
+from collections.abc import Callable
+
+import anyio
+
+from avm_mcp.domain import catalog
+from avm_mcp.domain.errors import AuthFailed, AvmError, BudgetExceeded, NotConfigured, StateUnavailable, capped
+from avm_mcp.domain.job import Job, Price
+from avm_mcp.domain.request import ImageInput, VideoRequest
+from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.wire import Quote
+from avm_mcp.settings import Settings
+from avm_mcp.store import Journal
+
+logger = logging.getLogger(__name__)
+
+QUOTE_LIFE = 600.0
+"""Seconds that a quoted price is used again."""
+
+QUOTE_PATIENCE = 1.5
+"""Seconds that a submit waits for a quote; then the highest known formula counts (P4, P8)."""
+
+QUOTE_PAUSE = 5.0
+"""Seconds after a quote that did not come in time in which none is asked for: a call that may have to ask a person
+needs the price twice, and waits for it once."""
+
+QUOTE_ANEW = (
+    "{do} {quote} for the price; {model:ask the user, and if they agree}{person:if you agree,} repeat the {call}"
+    " with {max_credits} at that price."
+)
+"""The next step where the service's price is above what was sent along as the highest."""
+
+
+class Prices:
+    """Prices and caps of one account.
+
+    Args:
+        settings: The caps.
+        journal: Knows what was spent today.
+        client: Asked for quotes; None without a key.
+        account: Fingerprint of key and base URL.
+        now: Wall clock, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        client: AvmClient | None,
+        *,
+        account: str,
+        now: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._client = client
+        self._account = account
+        self._now = now
+        self._refused = False
+        self._silent_until = float("-inf")
+        self._quotes: dict[tuple[str, int], tuple[float, Quote]] = {}
+        self._charged: dict[tuple[str, int], int] = {}
+
+    @property
+    def caps(self) -> dict[str, int]:
+        """Return the caps that are set, by what they count."""
+        named = {"per_call": self._settings.AVM_MAX_CREDITS_PER_CALL, "per_day": self._settings.AVM_MAX_CREDITS_PER_DAY}
+        return {name: cap for name, cap in named.items() if cap is not None}
+
+    @property
+    def lacks(self) -> type[AvmError] | None:
+        """Return what keeps this account from starting any film, as far as the last quote showed."""
+        if self._client is None:
+            return NotConfigured
+        return AuthFailed if self._refused else None
+
+    async def left_today(self) -> int | None:
+        """Return the credits that the daily cap still allows; None without one."""
+        cap = self._settings.AVM_MAX_CREDITS_PER_DAY
+        if cap is None:
+            return None
+        return max(0, cap - await self._journal.spent_today(self._account, self._now()))
+
+    def call_cap(self, most: int) -> int:
+        """Return the credits that a call may cost, which go with it to the service."""
+        cap = self._settings.AVM_MAX_CREDITS_PER_CALL
+        return most if cap is None else min(most, cap)
+
+    async def day_cap(self, price: Price) -> int | None:
+        """Return the daily cap, where what was spent today is known; None without one.
+
+        Raises:
+            BudgetExceeded: It cannot be known.
+            StateUnavailable: It is not known yet.
+        """
+        cap = self._settings.AVM_MAX_CREDITS_PER_DAY
+        if cap is not None and not self._journal.durable:
+            raise BudgetExceeded(
+                f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and without a writable state folder"
+                f" what was spent today cannot be known (this costs {price.credits} credits).",
+                field="AVM_STATE_DIR",
+                next_step="{model:tell the user to }set AVM_STATE_DIR to a folder that can be written.",
+            )
+        if cap is not None and await self._journal.rebuilding(self._account, self._journal.clock()):
+            raise StateUnavailable(
+                f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and what was spent today is still"
+                " being read from the service's list: the journal was damaged.",
+                next_step="try again in a minute; nothing was started.",
+            )
+        return cap
+
+    async def checked(self, request: VideoRequest, max_credits: int | None) -> Price:
+        """Return what the request costs; a round trip is spent on it only where a cap or a question could bite.
+
+        Args:
+            request: What is wanted.
+            max_credits: The caller's own limit; None where there is none but the threshold.
+
+        Raises:
+            BudgetExceeded: It costs more than the settings allow for a call.
+        """
+        cap = self._settings.AVM_MAX_CREDITS_PER_CALL
+        estimate = catalog.estimate(request.model, request.seconds)
+        caps = (max_credits, cap, self._settings.AVM_MAX_CREDITS_PER_DAY)
+        if all(limit is None for limit in caps) and not self.needs_yes(estimate):
+            return Price(estimate, "estimate")
+        price = await self.of(request.model, request.seconds)
+        if cap is not None and price.credits > cap:
+            raise BudgetExceeded(
+                f"Not started, nothing charged: this costs {_at_most(price)}{price.credits} credits,"
+                f" and AVM_MAX_CREDITS_PER_CALL is {cap}.",
+                field="AVM_MAX_CREDITS_PER_CALL",
+                allowed=f"{price.credits} or more for this video",
+                next_step=capped("AVM_MAX_CREDITS_PER_CALL"),
+            )
+        return price
+
+    async def over(self, draft: Job, price: Price, max_credits: int) -> BudgetExceeded:
+        """Return the refusal of a request that costs more than its caller allows."""
+        return BudgetExceeded(
+            f"Not started, nothing charged: this costs {_at_most(price)}{price.credits} credits,"
+            f" and max_credits is {max_credits}.",
+            field="max_credits",
+            allowed=f"{price.credits} or more for this video",
+            next_step="{model:ask the user; if they agree,}{person:if you agree,}"
+            f" repeat the {{call}} with {{max_credits:{price.credits}}}.{await self.within(draft, price, max_credits)}",
+        )
+
+    async def within(self, draft: Job, price: Price, limit: int) -> str:
+        """Return as a sentence what the same tool makes for no more than `limit` credits; empty where that is nothing.
+
+        The longest video of the same model, else another model's of this length. At most one quote is asked for.
+        """
+        model, seconds = catalog.MODELS[draft.model], draft.seconds
+        shorter = [s for s in model.durations if s < seconds and price.credits * s <= limit * seconds]
+        if shorter and (fits := await self.of(model.name, max(shorter))).credits <= limit:
+            return f" Within {limit} credits: {max(shorter)} s for {_at_most(fits)}{fits.credits}."
+        for other in catalog.alternatives(model.tool, seconds):
+            if (amount := catalog.estimate(other, seconds)) <= limit:
+                return f" Within {limit} credits: {seconds} s with {other} for up to {amount}."
+        return ""
+
+    def needs_yes(self, amount: int) -> bool:
+        """Return whether so many credits need a person's yes."""
+        return amount > self._settings.AVM_CONFIRM_ABOVE
+
+    async def of(self, model: str, seconds: int) -> Price:
+        """Return the API's quote, or where it gives none the highest formula known. Starts nothing."""
+        quote = await self._quote(model, seconds)
+        if quote is None:
+            return Price(catalog.estimate(model, seconds), "estimate")
+        if (charged := self._charged.get((model, seconds), 0)) > quote.credits:
+            return Price(charged, "estimate", quote.usd_per_credit, quote.balance)
+        return Price(quote.credits, "quote", quote.usd_per_credit, quote.balance)
+
+    async def told(self, model: str, seconds: int, *, caller: str = "") -> Price:
+        """Return what `of` does, and note that this price was told: naming it within a while counts as approval."""
+        price = await self.of(model, seconds)
+        if self.needs_yes(price.credits):
+            try:
+                await self._journal.quote(self._account, caller, model, seconds, price.credits, self._journal.clock())
+            except StateUnavailable as error:  # a price can be told without a state; then a refusal tells it again
+                logger.warning("the price that was told is not noted: %s", error.message)
+        return price
+
+    def charged(self, model: str, seconds: int, amount: int | None) -> None:
+        """Remember a charge, and ask anew for a quote that it has shown to be too low; the higher of both counts."""
+        if amount is None:
+            return
+        self._charged[model, seconds] = amount
+        cached = self._quotes.get((model, seconds))
+        if cached is not None and amount > cached[1].credits:
+            self.doubt(model, seconds)
+
+    def doubt(self, model: str, seconds: int) -> None:
+        """Ask anew for a quote that the service has shown to be too low."""
+        self._quotes.pop((model, seconds), None)
+
+    async def _quote(self, model: str, seconds: int) -> Quote | None:
+        cached = self._quotes.get((model, seconds))
+        if cached and self._journal.clock() - cached[0] < QUOTE_LIFE:
+            return cached[1]
+        if self._client is None or anyio.current_time() < self._silent_until:
+            return None
+        quote: Quote | None = None
+        with anyio.move_on_after(QUOTE_PATIENCE) as patience:
+            try:
+                quote = await self._client.quote(model, _sample(model, seconds).fields())
+                self._refused = False
+            except AvmError as error:
+                self._refused = isinstance(error, AuthFailed)
+                logger.warning("no quote for %s: %s", model, error.message)
+        if patience.cancelled_caught:
+            self._silent_until = anyio.current_time() + QUOTE_PAUSE
+        if quote is not None:
+            self._quotes[model, seconds] = (self._journal.clock(), quote)
+        return quote
+
+
+def _at_most(price: Price) -> str:
+    return "" if price.basis == "quote" else "up to "
+
+
+def _sample(model: str, seconds: int) -> VideoRequest:
+    """Return a request that costs the same: a quote does not depend on the words, and never reads the picture."""
+    known = catalog.MODELS[model]
+    image = ImageInput("https://aivideomaker.ai/picture.png", "", "") if known.takes_image else None
+    prompts = ("A film",) * (seconds // catalog.SEGMENT_SECONDS if model == "lv" else 1)
+    return VideoRequest(model, seconds, prompts, None if known.takes_image else "16:9", image)
+
+
+def affordable(balance: int) -> str | None:
+    """Return in words what a balance would still buy; None where that is nothing."""
+    offers = [(catalog.estimate(m.name, m.durations[0]), m) for m in catalog.MODELS.values()]
+    price, model = min(offers, key=lambda offer: offer[0])
+    return f"A {model.durations[0]} s {model.name} costs about {price}" if price <= balance else None

@@ -1,0 +1,252 @@
+"""The eight tools: read arguments, wait as the host allows, and say what is true.
+
+This is the one place where an error becomes a result for a model.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.types import CallToolResult, InputRequiredResult, ResourceLink, TextContent
+
+from avm_mcp import presentation
+from avm_mcp.domain.client_timeouts import HOSTS, Host
+from avm_mcp.domain.errors import FREE_BUG, AvmError, Internal
+from avm_mcp.domain.job import COMPLETED, Job
+from avm_mcp.images import Aside
+from avm_mcp.jobs.service import Found, Service
+from avm_mcp.mcp_server.calls import BRIEF_WAIT, Call, client_name
+from avm_mcp.mcp_server.tool_schemas import PUBLISHED
+from avm_mcp.presentation import MODEL_FACE, Place, Report, arguments
+from avm_mcp.presentation.arguments import Arguments
+from avm_mcp.presentation.requests import noted, request_read_aside
+
+logger = logging.getLogger(__name__)
+
+LOOKS, LOOKS_WINDOW = 3, 60.0
+"""A look at one unfinished task that is the third within this many seconds is told to stop."""
+
+
+class Backend(Protocol):
+    """What the tools need of the runtime."""
+
+    @property
+    def service(self) -> Service: ...
+    @property
+    def place(self) -> Place: ...
+    @property
+    def input_folders(self) -> Sequence[Path]: ...
+    @property
+    def paths_allowed(self) -> bool: ...
+    @property
+    def published_settings(self) -> Mapping[str, int]: ...
+    @property
+    def aside(self) -> Aside: ...
+
+
+Handler = Callable[[Arguments, Call], Awaitable[CallToolResult | InputRequiredResult]]
+
+
+class CheckedTool(Tool):
+    """A tool whose arguments are checked by us, and whose errors are results."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002 - the SDK's signature
+        return await self.fn(self.name, arguments, context)
+
+
+class Desk:
+    """The eight tools."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._looks: dict[str, deque[float]] = {}
+        self._handlers: Mapping[str, Handler] = {
+            "text_to_video": self._paid,
+            "image_to_video": self._paid,
+            "long_video": self._paid,
+            "get_task": self._get_task,
+            "list_tasks": self._list_tasks,
+            "cancel_task": self._cancel_task,
+            "quote_video": self._quote_video,
+            "get_account": self._get_account,
+        }
+
+    def tools(self) -> list[Tool]:
+        """Return the tools as the SDK registers them."""
+        return [self._tool(name) for name in self._handlers]
+
+    def _tool(self, name: str) -> Tool:
+        published = PUBLISHED[name]
+        return CheckedTool(
+            fn=self._answer,
+            name=name,
+            title=published.title,
+            description=published.description,
+            parameters=arguments.input_schema(name, self._backend.published_settings),
+            fn_metadata=FuncMetadata(arg_model=ArgModelBase, output_schema=published.output),
+            is_async=True,
+            context_kwarg=None,
+            annotations=published.annotations,
+        )
+
+    async def _answer(
+        self, name: str, given: Mapping[str, Any], context: Context[Any, Any]
+    ) -> CallToolResult | InputRequiredResult:
+        """Run one call. Whatever goes wrong becomes a result that says so; only a cancellation passes."""
+        try:
+            return await self._handlers[name](arguments.read(name, given), await self._call(context))
+        except AvmError as error:
+            return _refused(error)
+        except Exception:
+            logger.exception("%s failed", name)
+            return _refused(_bug(name, given))
+
+    # --- the tools ---
+
+    async def _paid(self, given: Arguments, call: Call) -> CallToolResult | InputRequiredResult:
+        backend = self._backend
+        request, picture = await request_read_aside(
+            given.tool,
+            given,
+            folders=backend.input_folders,
+            paths_allowed=backend.paths_allowed,
+            aside=backend.aside,
+        )
+        consent: bool | None = None
+        began, cap = anyio.current_time(), given["max_credits"]
+        if call.can_ask and (price := await backend.service.question(request, max_credits=cap)) is not None:
+            answer = await call.consent(presentation.question_text(request, price), f"consent-{price.credits}")
+            if isinstance(answer, InputRequiredResult):
+                return answer
+            consent, began = answer, anyio.current_time()  # a person's time is their own
+            cap = price.credits if consent else cap  # they agreed to this price, not to what it may be by now
+        found: Found | None = None
+        try:
+            found = await backend.service.submit(request, max_credits=cap, consent=consent, began=began)
+            found = await self._waited(found, call, given, paid=True)
+            return self._told(noted(found, picture, given), given, fresh=True)
+        except AvmError:
+            raise
+        except Exception as bug:
+            logger.exception("%s failed", given.tool)
+            raise _paid_bug(given.tool, found) from bug
+
+    async def _get_task(self, given: Arguments, call: Call) -> CallToolResult:
+        found = await self._backend.service.find(given["task_id"])
+        seconds = call.wait(given["wait_seconds"], paid=False)
+        slow_down = not found.job.final and not call.wants_progress and self._too_often(found.job.id, seconds)
+        found = await self._waited(found, call, given, least=call.within(BRIEF_WAIT) if slow_down else 0)
+        return self._told(found, given, slow_down=slow_down)
+
+    async def _list_tasks(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002 - one signature
+        listing = await self._backend.service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
+        values = presentation.listing_fields(listing, MODEL_FACE, self._backend.place)
+        return _said(presentation.listing_text(listing, MODEL_FACE), values)
+
+    async def _cancel_task(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
+        return self._told(await self._backend.service.cancel(given["task_id"]), given)
+
+    async def _quote_video(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
+        prices = self._backend.service.prices
+        seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
+        price = await prices.told(given["model"], seconds)
+        left = await prices.left_today()
+        shown = presentation.price_fields(given["model"], seconds, price, left)
+        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_yes(price.credits)}
+        text = presentation.price_text(given["model"], seconds, price, MODEL_FACE, left, **how)
+        return _said(text, shown)
+
+    async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
+        service, backend = self._backend.service, self._backend
+        funds = await service.funds()
+        caps = service.prices.caps
+        inputs = list(backend.input_folders) if backend.paths_allowed else []
+        account = service.account if service.configured else None
+        shown = presentation.funds_fields(
+            funds, backend.place, caps, inputs, account=account, sandbox=service.sandboxed
+        )
+        return _said(
+            presentation.funds_text(funds, backend.place, caps, inputs, MODEL_FACE, sandbox=service.sandboxed), shown
+        )
+
+    # --- pieces ---
+
+    async def _waited(self, found: Found, call: Call, given: Arguments, *, paid: bool = False, least: int = 0) -> Found:
+        """Return what is known after the wait that was asked for, or as much of it as the host allows."""
+        asked = given["wait_seconds"]
+        seconds, beat = max(least, call.wait(asked, paid=paid)), call.beat()
+        if seconds > 0 or found.job.final:
+            found = await self._backend.service.wait(found, seconds, beat)
+        if beat is not None and found.job.final:
+            await beat(found.job, found.progress)
+        if asked is None or seconds >= asked or found.job.final:
+            return found
+        cut = f"Waited {seconds} s of the {asked} s asked for: this host cuts calls that take longer."
+        return replace(found, notes=(*found.notes, cut))
+
+    async def _call(self, context: Context[Any, Any]) -> Call:
+        """Return the call with what is known of its host; limits are learned, and hold, over stdio only."""
+        name = client_name(context.session)
+        over_http = context.headers is not None
+        return Call(context, HOSTS.get(name, Host()) if over_http else await self._backend.service.patience.of(name))
+
+    def _too_often(self, job_id: str, seconds: int) -> bool:
+        """Return whether this is the third brief look within a minute; longer waits are what is wanted."""
+        if seconds > 4 * BRIEF_WAIT:
+            return False
+        now = anyio.current_time()
+        looks = self._looks.setdefault(job_id, deque(maxlen=LOOKS))
+        looks.append(now)
+        return len(looks) == LOOKS and now - looks[0] < LOOKS_WINDOW
+
+    def _report(self, found: Found, given: Arguments, **how: bool) -> Report:
+        return Report(found, MODEL_FACE, self._backend.place, normalized=given.normalized, **how)
+
+    def _told(self, found: Found, given: Arguments, **how: bool) -> CallToolResult:
+        told = self._report(found, given, **how)
+        links: list[Any] = [_link(found.job, told)] if found.job.status == COMPLETED and told.link else []
+        return _said(told.text(), told.fields(), links)
+
+
+def _said(text: str, values: dict[str, Any], links: Sequence[Any] = ()) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=text), *links], structured_content=values)
+
+
+def _refused(error: AvmError) -> CallToolResult:
+    return CallToolResult(
+        content=[TextContent(type="text", text=presentation.error_text(error, MODEL_FACE))],
+        structured_content={"error": presentation.error_fields(error, MODEL_FACE)},
+        is_error=True,
+    )
+
+
+def _bug(name: str, given: Mapping[str, Any]) -> Internal:
+    """Return a bug outside of what spends: the call paid for nothing; the task that it asks about may be paid for."""
+    failed = f"{name} failed inside avm-mcp; the log on stderr says why."
+    task = given.get("task_id")
+    if isinstance(task, str) and name in ("get_task", "cancel_task"):
+        step = "{do} {list_tasks} to see the state of that task."
+        return Internal(f"{failed} The state of the task is not known here.", next_step=step)
+    return Internal(failed, charged="no", next_step=FREE_BUG)
+
+
+def _paid_bug(name: str, found: Found | None) -> Internal:
+    """Return a bug after the request may have been sent, with all that is known of its job (P1, P2)."""
+    failed = f"{name} failed inside avm-mcp; the log on stderr says why."
+    if found is None:
+        return Internal(f"{failed} Whether the video was started, and charged, is not known.")
+    step = "{do} {get_task}. Do not repeat the paid {call} for this video."
+    return Internal(failed, task_id=found.job.public_id, charged=found.job.charged, next_step=step)
+
+
+def _link(job: Job, told: Report) -> ResourceLink:
+    uri = Path(told.file).as_uri() if told.file else str(told.link)
+    name = Path(told.file).name if told.file else f"{job.public_id}.mp4"
+    return ResourceLink(type="resource_link", uri=uri, name=name, mime_type="video/mp4", size=job.film_size)

@@ -1,0 +1,469 @@
+"""What the tools take: the parameters as data, how input is understood, and how it is refused before anything is sent.
+
+One table serves the published schemas, the command line, and the checks. Every refusal names the field, what is
+allowed, and the nearest valid call, because the reader is a model that will try again with exactly that.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from avm_mcp.domain import catalog
+from avm_mcp.domain.errors import InvalidInput, quoted
+from avm_mcp.domain.job import API_STATUSES
+from avm_mcp.presentation.wishes import HOST_ARGUMENTS, unknown
+
+logger = logging.getLogger(__name__)
+
+ACTIVE = "ACTIVE"
+KEEP_SHAPE = "picture"
+ALL = "ALL"
+ANY_WAIT = -1
+"""As `wait_seconds`: as long as the host allows."""
+
+MAX_WAIT = 3600
+MAX_TAKE = 1000
+MAX_LIMIT = 100
+DEFAULT_LIMIT = 20
+ENOUGH = 10**9
+"""What a number without an upper bound is cut to: more means the same, and would not fit into the journal."""
+
+LONGEST_WORD = 100
+"""Characters of what may be one of a few words; a longer text is none, and is not looked at."""
+
+LONGEST_LIST = 12 * catalog.MAX_SEGMENTS * catalog.MAX_PROMPT_CHARS
+"""Characters of a list that is written as text; a character takes at most twelve in it."""
+
+_NOTHING = frozenset({"", "null", "none", "undefined", "nil"})
+"""Words that models send where they mean to leave something out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a tool.
+
+    Attributes:
+        name: As published.
+        kind: JSON type.
+        about: The sentence that models read.
+        default: What holds when it is left out, published and legal when it is sent. None where it is required, or
+            where a setting holds it.
+        neutral: Whether the default stands for leaving it out: it is read as None.
+        setting: The setting that holds the default; then `read` gives None where it is left out.
+        required: Whether the call is refused without it.
+        words: The values allowed, for strings.
+        numbers: The values allowed, for integers that are not a range. The schema names their bounds.
+        low, high: Bounds of an integer, or of the number of items.
+    """
+
+    name: str
+    kind: Literal["string", "integer", "array"]
+    about: str
+    default: Any = None
+    neutral: bool = False
+    setting: str | None = None
+    required: bool = False
+    words: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def told_default(self) -> str:
+        """Return the default as people are told it; empty where there is none, or where it says nothing to them."""
+        return "" if self.default in (None, "", ANY_WAIT) else str(self.default)
+
+    def schema(self, settings: Mapping[str, int]) -> dict[str, Any]:
+        """Return the JSON schema, in the narrowest dialect that converters take: see `input_schema`.
+
+        Args:
+            settings: The values of the settings that hold a default, by name.
+        """
+        values: dict[str, Any] = {"type": self.kind, "description": self.about}
+        if not self.required:
+            values["default"] = self.default if self.setting is None else settings[self.setting]
+        if self.words:
+            values["enum"] = [*self.words]
+        if self.kind == "array":
+            values |= {"items": {"type": "string"}, "minItems": self.low, "maxItems": self.high}
+        elif self.kind == "integer":
+            low, high = (min(self.numbers), max(self.numbers)) if self.numbers else (self.low, self.high)
+            values |= {k: v for k, v in (("minimum", low), ("maximum", high)) if v is not None}
+        return values
+
+
+def _lengths(tool: str) -> str:
+    """Return which model makes which lengths, for the description of `duration`."""
+    told: list[str] = []
+    for name in catalog.models_of(tool):
+        told.append(f"{name}: {_either(catalog.MODELS[name].durations)}.")
+    return "Seconds. " + " ".join(told)
+
+
+def _either(values: Sequence[object]) -> str:
+    *first, last = map(str, values)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _model(tool: str) -> Parameter:
+    names = catalog.models_of(tool)
+    dearer = names[-1]
+    return Parameter("model", "string", f"{dearer} is sharper, longer and dearer.", default=names[0], words=names)
+
+
+def _duration(tool: str) -> Parameter:
+    lengths = sorted({s for name in catalog.models_of(tool) for s in catalog.MODELS[name].durations})
+    return Parameter("duration", "integer", _lengths(tool), default=5, numbers=tuple(lengths))
+
+
+def _wait(about: str) -> Parameter:
+    return Parameter("wait_seconds", "integer", about, default=ANY_WAIT, neutral=True, low=ANY_WAIT, high=MAX_WAIT)
+
+
+COMMON = (
+    _wait("Longest wait in seconds; -1: as long as this host allows."),
+    Parameter(
+        "max_credits",
+        "integer",
+        "Highest price to pay without asking. Above it, ask the user, then give the price they agreed to.",
+        setting="AVM_CONFIRM_ABOVE",
+        low=0,
+    ),
+    Parameter(
+        "take",
+        "integer",
+        "Which version, not how many: 2 makes a second one.",
+        default=1,
+        low=1,
+        high=MAX_TAKE,
+    ),
+)
+IMAGE = Parameter("image", "string", "File path or public https link. Never write base64 yourself.", required=True)
+TASK_ID = Parameter("task_id", "string", "As returned by a paid call or list_tasks.", required=True)
+
+PARAMETERS: Mapping[str, tuple[Parameter, ...]] = {
+    "text_to_video": (
+        Parameter("prompt", "string", "What to show: subject, action, setting, camera, style.", required=True),
+        _duration("text_to_video"),
+        Parameter(
+            "aspect_ratio",
+            "string",
+            "16:9 wide, 9:16 vertical, 1:1 square.",
+            default="16:9",
+            words=tuple(catalog.SHAPES),
+        ),
+        _model("text_to_video"),
+        *COMMON,
+    ),
+    "image_to_video": (
+        IMAGE,
+        Parameter("prompt", "string", "How it should move.", default="", neutral=True),
+        _duration("image_to_video"),
+        Parameter(
+            "aspect_ratio",
+            "string",
+            "Shape the user asked for; refused, unpaid, if the picture differs.",
+            default=KEEP_SHAPE,
+            words=(KEEP_SHAPE, *catalog.SHAPES),
+        ),
+        _model("image_to_video"),
+        *COMMON,
+    ),
+    "long_video": (
+        IMAGE,
+        Parameter(
+            "prompts",
+            "array",
+            "One per 5 seconds, in order; six make 30 seconds.",
+            required=True,
+            low=1,
+            high=catalog.MAX_SEGMENTS,
+        ),
+        *COMMON,
+    ),
+    "get_task": (
+        TASK_ID,
+        _wait("Longest wait in seconds; -1: as long as this host allows."),
+    ),
+    "list_tasks": (
+        Parameter(
+            "status",
+            "string",
+            "Only these; ACTIVE is everything unfinished.",
+            default=ALL,
+            neutral=True,
+            words=(ALL, *API_STATUSES, ACTIVE),
+        ),
+        Parameter("limit", "integer", "How many.", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT),
+        Parameter("cursor", "string", "next_cursor of the previous page.", default="", neutral=True),
+    ),
+    "cancel_task": (TASK_ID,),
+    "quote_video": (
+        Parameter("model", "string", "lv is long_video.", required=True, words=tuple(catalog.MODELS)),
+        Parameter(
+            "duration",
+            "integer",
+            "Seconds; not for lv.",
+            default=5,
+            numbers=tuple(sorted({s for m in catalog.MODELS.values() if m.name != "lv" for s in m.durations})),
+        ),
+        Parameter("segments", "integer", "Number of prompts, for lv.", default=1, low=1, high=catalog.MAX_SEGMENTS),
+    ),
+    "get_account": (),
+}
+"""Every tool and what it takes, in the order that is published."""
+
+# What people mean when they do not use the published word.
+_SYNONYMS: Mapping[str, Mapping[str, str]] = {
+    "aspect_ratio": {
+        "wide": "16:9", "widescreen": "16:9", "landscape": "16:9", "horizontal": "16:9", "youtube": "16:9",
+        "vertical": "9:16", "portrait": "9:16", "tall": "9:16", "tiktok": "9:16", "reel": "9:16", "shorts": "9:16",
+        "square": "1:1",
+        "auto": KEEP_SHAPE, "original": KEEP_SHAPE, "source": KEEP_SHAPE, "same": KEEP_SHAPE, "image": KEEP_SHAPE,
+    },
+    "status": {
+        "WAITING": "SUBMITTED", "QUEUED": "SUBMITTED", "PENDING": "SUBMITTED",
+        "RUNNING": "PROGRESS", "PROCESSING": "PROGRESS", "IN_PROGRESS": "PROGRESS",
+        "DONE": "COMPLETED", "COMPLETE": "COMPLETED", "SUCCEEDED": "COMPLETED", "READY": "COMPLETED",
+        "ERROR": "FAILED", "CANCELLED": "CANCEL", "CANCELED": "CANCEL",
+        "UNFINISHED": ACTIVE, "OPEN": ACTIVE, "ANY": ALL,
+    },
+    "model": {"long_video": "lv", "text_to_video": "t2v", "image_to_video": "i2v"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Checked input: every parameter has a value, and `normalized` says what was understood from another form."""
+
+    tool: str
+    values: Mapping[str, Any]
+    normalized: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+
+def input_schema(tool: str, settings: Mapping[str, int]) -> dict[str, Any]:
+    """Return the published input schema of a tool, in the narrowest dialect that every known converter takes.
+
+    Plain `type`, enums of strings only, every optional parameter with a default that is legal when it is sent; no
+    `additionalProperties` (google-genai ends on it), no `nullable` (no JSON Schema; AJV's strict mode refuses it beside
+    an enum), no `anyOf`, no `title`. What it does not say, such as that other parameters are refused, `read` checks.
+
+    Args:
+        tool: Its name.
+        settings: The values of the settings that hold a default, by name.
+    """
+    parameters = PARAMETERS[tool]
+    schema: dict[str, Any] = {"type": "object", "properties": {p.name: p.schema(settings) for p in parameters}}
+    required = [p.name for p in parameters if p.required]
+    return schema | ({"required": required} if required else {})
+
+
+def read(tool: str, given: Mapping[str, Any]) -> Arguments:
+    """Return what a call means.
+
+    Raises:
+        InvalidInput: For the first field that no model of the API could accept; nothing was sent.
+    """
+    parameters = {p.name: p for p in PARAMETERS[tool]}
+    others = [str(name) for name in given if name not in parameters]
+    for name in others:
+        if parameters and name not in HOST_ARGUMENTS:
+            raise unknown(tool, name, list(parameters))
+    if others:
+        logger.info("%s: ignored what the host added: %s", tool, ", ".join(quoted(name, 40) for name in others[:20]))
+    values: dict[str, Any] = {}
+    normalized: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        raw = given.get(name)
+        value = _understood(tool, parameter, raw)
+        if parameter.neutral and value == parameter.default:
+            value = None
+        values[name] = value
+        if value is not None and not _same(raw, value):
+            normalized[name] = value
+    _agree(tool, values)
+    return Arguments(tool, values, normalized)
+
+
+def _is_nothing(raw: object) -> bool:
+    """Return whether something is meant to be left out."""
+    return raw is None or (isinstance(raw, str) and raw.strip()[:LONGEST_WORD].lower() in _NOTHING)
+
+
+def _same(raw: object, value: object) -> bool:
+    """Return whether a value is what was sent; leaving something out is not worth a word."""
+    if _is_nothing(raw):
+        return True
+    return (raw.strip() if isinstance(raw, str) else raw) == value and isinstance(raw, bool) == isinstance(value, bool)
+
+
+def _understood(tool: str, parameter: Parameter, raw: object) -> Any:
+    if _is_nothing(raw):
+        if parameter.required:
+            allowed = _either(parameter.words) if parameter.words else parameter.about
+            end = "" if allowed.endswith(".") else "."
+            raise InvalidInput(f"{tool} needs {parameter.name}: {allowed}{end}", field=parameter.name, allowed=allowed)
+        return parameter.default
+    if parameter.kind == "array":
+        return _prompts(parameter, raw)
+    if parameter.kind == "integer":
+        return _whole(parameter, raw)
+    return _word(parameter, raw) if parameter.words else _text(parameter, raw)
+
+
+def _text(parameter: Parameter, raw: object) -> str:
+    if not isinstance(raw, str):
+        raise InvalidInput(f"{parameter.name} is not text.", field=parameter.name, allowed="one string")
+    text = raw.strip()
+    if not _is_unicode(text):
+        raise InvalidInput(
+            f"{parameter.name} is not text: it holds halves of characters (lone surrogates).",
+            field=parameter.name,
+            allowed="one string of Unicode characters",
+        )
+    if parameter.name.startswith("prompt") and len(text) > catalog.MAX_PROMPT_CHARS:
+        raise InvalidInput(
+            f"{parameter.name} has {len(text)} characters; at most {catalog.MAX_PROMPT_CHARS} are allowed.",
+            field=parameter.name,
+            allowed=f"at most {catalog.MAX_PROMPT_CHARS} characters",
+        )
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether `text` can be sent at all; JSON and command lines may hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _word(parameter: Parameter, raw: object) -> str:
+    name = parameter.name
+    if isinstance(raw, str) and len(raw) <= LONGEST_WORD:
+        text = raw.strip()
+        synonyms = _SYNONYMS.get(name, {})
+        ratio = re.sub(r"\s*[x/]\s*", ":", text) if name == "aspect_ratio" else text.replace("-", "_").replace(" ", "_")
+        for spelling in (text, text.lower(), text.upper(), ratio, ratio.lower()):
+            word = synonyms.get(spelling, spelling)
+            if word in parameter.words:
+                return word
+        if name == "model" and text.lower() in catalog.MODELS:
+            tool = catalog.MODELS[text.lower()].tool
+            raise InvalidInput(
+                f"model {text} is for {tool}.",
+                field=name,
+                allowed=_either(parameter.words),
+                next_step=f"{{do}} {{tool:{tool}}}; nothing was started.",
+            )
+    raise InvalidInput(
+        f"{name} {quoted(raw, 60)} is not known; allowed: {_either(parameter.words)}.",
+        field=name,
+        allowed=_either(parameter.words),
+    )
+
+
+def _whole(parameter: Parameter, raw: object) -> int:
+    name = parameter.name
+    number: int | None = None
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        number = raw
+    elif isinstance(raw, float) and raw.is_integer():
+        number = int(raw)
+    elif isinstance(raw, str) and len(raw) <= LONGEST_WORD:
+        unit = r"(?:s|sec|secs|second|seconds|credits?)?"
+        match = re.fullmatch(rf"([+-]?\d{{1,9}})(?:\.0+)?\s*{unit}", raw.strip().lower())
+        number = int(match[1]) if match else None
+    allowed = _either(parameter.numbers) if parameter.numbers else _range(parameter)
+    if number is None:
+        raise InvalidInput(
+            f"{name} {quoted(raw, 60)} is not a whole number; allowed: {allowed}.", field=name, allowed=allowed
+        )
+    low, high = parameter.low, parameter.high
+    if not parameter.numbers and ((low is not None and number < low) or (high is not None and number > high)):
+        shown = number if abs(number) <= ENOUGH else "far out of range"
+        raise InvalidInput(f"{name} is {shown}; allowed: {allowed}.", field=name, allowed=allowed)
+    return number if parameter.numbers or high is not None else min(number, ENOUGH)
+
+
+def _range(parameter: Parameter) -> str:
+    numbers = f"{parameter.low} to {parameter.high}" if parameter.high is not None else f"{parameter.low} or more"
+    return numbers if parameter.required else f"{numbers}, or leave it out"
+
+
+def _prompts(parameter: Parameter, raw: object) -> list[str]:
+    name = parameter.name
+    items: object = raw
+    if isinstance(raw, str):
+        items = [raw]
+        if raw.lstrip()[:1] == "[" and len(raw) <= LONGEST_LIST:
+            try:
+                items = json.loads(raw)
+            except (ValueError, RecursionError):
+                items = [raw]
+    if not isinstance(items, list | tuple):
+        raise InvalidInput(f"{name} is not a list.", field=name, allowed="a list of 1 to 6 strings")
+    if not items or len(cast("list[object]", items)) > catalog.MAX_SEGMENTS:
+        raise InvalidInput(
+            f"{name} has {len(cast('list[object]', items))} items; 1 to {catalog.MAX_SEGMENTS} are allowed,"
+            " five seconds each.",
+            field=name,
+            allowed=f"1 to {catalog.MAX_SEGMENTS} strings",
+            next_step="join prompts until six are left, or make two videos." if items else None,
+        )
+    prompts = [_text(parameter, item) for item in cast("list[object]", items)]
+    if not all(prompts):
+        raise InvalidInput(f"{name} has an empty item.", field=name, allowed="text for each five seconds")
+    return prompts
+
+
+def _agree(tool: str, values: dict[str, Any]) -> None:
+    """Check what depends on more than one field."""
+    if tool == "quote_video":
+        _agree_on_quote(values)
+    elif "duration" in values and "model" in values:
+        _agree_on_length(tool, values["model"], values["duration"])
+
+
+def _agree_on_length(tool: str, model: str, seconds: int) -> None:
+    durations = catalog.MODELS[model].durations
+    if seconds in durations:
+        return
+    hint = ""
+    able = catalog.alternatives(tool, seconds)
+    if able:
+        price = catalog.estimate(able[0], seconds)
+        hint = f" For {seconds} s: model={able[0]}, up to {price} credits."
+    nearest = min(durations, key=lambda d: (abs(d - seconds), d))
+    hint += f" Nearest for {model}: duration={nearest}."
+    allowed = f"{model}: {_either(durations)} s"
+    raise InvalidInput(
+        f"duration {seconds} is not made by {model}. {allowed}.{hint}", field="duration", allowed=allowed
+    )
+
+
+def _agree_on_quote(values: dict[str, Any]) -> None:
+    """Check the length in the words of its model; the other model's parameter may stand there with its default."""
+    if values["model"] == "lv":
+        meant = (_default("quote_video", "duration"), catalog.SEGMENT_SECONDS * values["segments"])
+        if values["duration"] not in meant:
+            raise InvalidInput(
+                "duration is not for lv: its length is five seconds for each prompt.",
+                field="duration",
+                allowed="segments=1 to 6",
+            )
+    else:
+        if values["segments"] != _default("quote_video", "segments"):
+            raise InvalidInput("segments is only for lv.", field="segments", allowed="duration for other models")
+        _agree_on_length(catalog.MODELS[values["model"]].tool, values["model"], values["duration"])
+
+
+def _default(tool: str, name: str) -> Any:
+    return next(p.default for p in PARAMETERS[tool] if p.name == name)

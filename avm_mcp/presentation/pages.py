@@ -1,0 +1,166 @@
+"""Pages: a list of tasks, a price, an account."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from avm_mcp.domain import catalog
+from avm_mcp.domain.errors import AuthFailed, AvmError, NotConfigured, capped, quoted
+from avm_mcp.domain.job import Job, Price
+from avm_mcp.domain.request import VideoRequest
+from avm_mcp.jobs.service import Funds, Listing
+from avm_mcp.presentation.audience import WORDS, Face, Place, clipped, given, money, stamp
+from avm_mcp.presentation.task import Report, film_word
+
+
+def listing_text(listing: Listing, face: Face, keeper: str | None = None) -> str:
+    """Return a page of tasks as text, one line each, with every id and path; `keeper` says whether one is at work."""
+    tail = [keeper] if keeper is not None else []
+    if not listing.found:
+        return "\n".join([*listing.notes, "No videos found.", *tail, "Next: nothing to do."])
+    lines = list(listing.notes)
+    for found in listing.found:
+        job = found.job
+        where = _where(job)
+        word = WORDS.get(job.status, "being made")
+        about_it = f"{job.model}, {job.seconds} s" if job.seconds else job.model
+        what = f"{about_it}, {stamp(job.created_at)}, {quoted(clipped(job.prompt, 60))}.{where}"
+        lines.append(f"{job.public_id}: {word} ({job.status}), {what}")
+    more = face.say(" More: the same {call} with {model:cursor=}{person:--cursor }")
+    more = f"{more}{listing.next_cursor}." if listing.next_cursor else ""
+    first = listing.found[0].job.public_id
+    return "\n".join([*lines, *tail, face.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
+
+
+def _where(job: Job) -> str:
+    """Return where a film is, or what became of it."""
+    film = film_word(job)
+    if film is None:
+        return ""
+    if film == "saved":
+        return f" File: {job.film_path}"
+    why = f" ({job.film_error.rstrip('.')})" if job.film_error else ""
+    return f" Film {film}{why}." + (f" Link: {job.video_url}" if job.video_url else "")
+
+
+def price_text(
+    model: str,
+    seconds: int,
+    price: Price,
+    face: Face,
+    cap_left: int | None = None,
+    *,
+    caps: Mapping[str, int],
+    lacks: type[AvmError] | None = None,
+    asks: bool = False,
+) -> str:
+    """Return a price as text; where no such film can be started, what it takes comes next.
+
+    Args:
+        model: Of the film.
+        seconds: Its length.
+        price: What it costs.
+        face: Who reads it.
+        cap_left: Credits that the daily cap still allows.
+        caps: The caps that are set, by what they count.
+        lacks: What keeps this account from starting any film.
+        asks: Whether the price needs approval.
+    """
+    certain = price.basis == "quote"
+    amount = money(price.credits, certain=certain, dollars=certain)
+    silent = "refused the API key" if lacks is AuthFailed else "gives no quote"
+    source = "the service's quote" if certain else f"the highest price known; the service {silent}"
+    balance = "" if price.balance is None else f" The balance is {price.balance}."
+    short = price.balance is not None and price.balance < price.credits
+    step = (
+        "{model:tell the user the price and the balance; }credits can be added at https://aivideomaker.ai."
+        if short
+        else "{model:tell the user the price, and start the video if they agree}{person:start it, if that is fine}"
+        f"{f', with {{max_credits:{price.credits}}}' if asks else ''}."
+    )
+    if caps.get("per_call", price.credits) < price.credits:
+        step = capped("AVM_MAX_CREDITS_PER_CALL")
+    elif cap_left is not None and cap_left < price.credits:
+        step = capped("AVM_MAX_CREDITS_PER_DAY", tomorrow=price.credits <= caps.get("per_day", 0))
+    if lacks is not None:
+        step = lacks.default_next_step
+    parts = seconds // catalog.SEGMENT_SECONDS if model == "lv" else 0
+    what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
+    left = "" if cap_left is None else f" The daily cap leaves {cap_left} credits today."
+    left += f" A film may cost {caps['per_call']} credits at most." if "per_call" in caps else ""
+    return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {face.say(step)}"
+
+
+def question_text(request: VideoRequest, price: Price) -> str:
+    """Return what a person is asked before a dear film."""
+    certain = price.basis == "quote"
+    amount = money(price.credits, certain=certain, dollars=certain)
+    what = f"{request.seconds} s, {request.model}"
+    return f'Start this video ({what}) for {amount}? "{clipped(request.prompt, 120)}"'
+
+
+def funds_text(
+    funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], face: Face, *, sandbox: bool = False
+) -> str:
+    """Return an account as text."""
+    today = funds.today
+    lines = [
+        "Balance: " + (money(funds.balance) if funds.balance is not None else "not told by the service") + ".",
+        f"Spent today (UTC) through this server: {today.spent} credits"
+        + (f" for {today.videos} video{'' if today.videos == 1 else 's'}" if today.videos else "")
+        + (f" (quoted {today.quoted}, charged {today.charged}, refunded {today.refunded})." if today.videos else "."),
+        "Caps: " + (", ".join(f"{name} {value}" for name, value in caps.items()) or "none") + ".",
+        f"Models: {', '.join(funds.models)}.",
+        f"Pictures are read from: {', '.join(map(str, inputs)) or 'https links only'}.",
+        f"Videos are saved in: {place.folder or 'nowhere; links live 24 hours'}.",
+        *(["This is the sandbox: no money is spent."] if sandbox else []),
+        *funds.notes,
+    ]
+    step = face.say(NotConfigured.default_next_step) if funds.keyless else "nothing to do."
+    return "\n".join([*lines, f"Next: {step}"])
+
+
+NOT_LISTED = frozenset({"message", "next_step", "poll_after_seconds", "normalized", "notes", "error"})
+"""Fields of a task that a list of tasks leaves out."""
+
+
+def listing_fields(listing: Listing, face: Face, place: Place) -> dict[str, Any]:
+    """Return a page of tasks as data."""
+    tasks = [
+        {name: value for name, value in Report(found, face, place).fields().items() if name not in NOT_LISTED}
+        for found in listing.found
+    ]
+    return {"tasks": tasks} | given(next_cursor=listing.next_cursor, notes=list(listing.notes) or None)
+
+
+def price_fields(model: str, seconds: int, price: Price, cap_left: int | None) -> dict[str, Any]:
+    """Return a price as data."""
+    return given(
+        model=model,
+        seconds=seconds,
+        credits=price.credits,
+        usd=round(price.credits * price.usd_per_credit, 2) if price.usd_per_credit is not None else None,
+        basis=price.basis,
+        balance=price.balance,
+        affordable=price.balance >= price.credits if price.balance is not None else None,
+        cap_left=cap_left,
+    )
+
+
+def funds_fields(
+    funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], *, account: str | None, sandbox: bool
+) -> dict[str, Any]:
+    """Return an account as data; `account` is the fingerprint of its key."""
+    return given(
+        balance=funds.balance,
+        spent_today=funds.today.spent,
+        today=asdict(funds.today),
+        caps=dict(caps),
+        models=list(funds.models),
+        input_folders=[str(folder) for folder in inputs],
+        output_folder=str(place.folder) if place.folder else None,
+        key_fingerprint=account,
+        sandbox=sandbox,
+        notes=list(funds.notes) or None,
+    )

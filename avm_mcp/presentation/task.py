@@ -1,0 +1,324 @@
+"""One job, told: the fields of a result, its message, and the one next step."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from avm_mcp.domain import catalog
+from avm_mcp.domain.errors import AuthFailed, AvmError, ContentRejected, InsufficientCredits, quoted
+from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN, Job
+from avm_mcp.jobs.service import Found
+from avm_mcp.presentation.audience import WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
+
+STAYS_UNCLEAR = 1200.0
+"""Seconds after which a lost answer that could not be settled is likely to stay so: the lists of ten minutes, which
+decide most, have been read by then."""
+
+FILMS: Mapping[str, str] = {"saved": "saved", "wanted": "pending", "lost": "lost", "off": "not saved"}
+"""What became of a film; `missing` is one that was moved or deleted since."""
+
+LEAVES: Mapping[str, type[AvmError]] = {leaf.code: leaf for leaf in (AuthFailed, InsufficientCredits, ContentRejected)}
+"""Refusals after which the same call would only be refused again."""
+
+
+def film_word(job: Job) -> str | None:
+    """Return what became of a finished film on this side; None of one that is not finished."""
+    if job.status != COMPLETED:
+        return None
+    return "missing" if job.film == "saved" and job.film_error is not None else FILMS.get(job.film)
+
+
+class Report:
+    """One job, told to one face.
+
+    Args:
+        found: The job and where it stands.
+        face: Who reads it.
+        place: Where films go.
+        normalized: What was understood from input that was not in its usual form.
+        slow_down: The same look was taken too often; say so.
+        fresh: The paid call that started it is being answered.
+    """
+
+    def __init__(
+        self,
+        found: Found,
+        face: Face,
+        place: Place,
+        *,
+        normalized: Mapping[str, Any] | None = None,
+        slow_down: bool = False,
+        fresh: bool = False,
+    ) -> None:
+        self.found = found
+        self.job = found.job
+        self._face = face
+        self._place = place
+        self._normalized = normalized or {}
+        self._slow_down = slow_down
+        self._fresh = fresh
+
+    def fields(self) -> dict[str, Any]:
+        """Return the structured result; keys without a value are left out."""
+        job, progress = self.job, self.found.progress
+        spent = {
+            "quoted": job.credits_quoted,
+            "charged": job.credits_charged,
+            "refunded": job.credits_refunded,
+            "basis": "charge" if job.credits_charged is not None else job.credits_basis,
+        }
+        lines = self._told()
+        values: dict[str, Any] = {
+            "task_id": job.public_id,
+            "status": job.status,
+            "done": job.final,
+            "message": "\n".join(lines[:-1]),
+            "next_step": lines[-1],
+            "model": job.model,
+            "prompt": clipped(job.prompt) or None,
+            "progress_percent": round(progress.percent, 1),
+            "elapsed_seconds": round(progress.elapsed),
+            "typical_seconds": round(progress.typical),
+            "film": film_word(job),
+            "file": self.file,
+            "video_url": self.link,
+            "expires_at": stamp(job.expires_at) if self.link else None,
+            "credits": {name: value for name, value in spent.items() if value is not None} or None,
+            "created_at": stamp(job.created_at),
+            "completed_at": stamp(job.completed_at),
+            "poll_after_seconds": None if job.final else self._poll_after(),
+            "deduplicated": True if self.found.deduplicated else None,
+            "normalized": dict(self._normalized) or None,
+            "notes": list(self.found.notes) or None,
+            "error": self._lost_answer(),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def text(self) -> str:
+        """Return the result as lines; the last begins with "Next: "."""
+        *lines, step = self._told()
+        lines += [f"Understood {name} as {value}." for name, value in self._normalized.items()]
+        lines += [f"Note: {note}" for note in self.found.notes]
+        return "\n".join([*lines, f"Next: {step}"])
+
+    @property
+    def file(self) -> str | None:
+        return self.job.film_path if self.job.film == "saved" and self.job.film_error is None else None
+
+    @property
+    def link(self) -> str | None:
+        return self.job.video_url if self.job.status == COMPLETED else None
+
+    def _poll_after(self) -> int:
+        left = self.found.progress.typical - self.found.progress.elapsed
+        return max(5, min(60, round(left)))
+
+    def _lost_answer(self) -> dict[str, Any] | None:
+        """A lost answer is not an error to the host, which may hide the id of one; the structured part names it."""
+        if self.job.status != UNKNOWN:
+            return None
+        return {
+            "code": "SUBMISSION_UNKNOWN",
+            "message": self.job.error_text or "The service's answer was lost.",
+            "retryable": False,
+            "charged": "unknown",
+            "next_step": self._told()[-1],
+            "task_id": self.job.id,
+        }
+
+    # --- the words, one method for each situation; the last line is the next step ---
+
+    def _told(self) -> list[str]:
+        situations = {
+            SUBMITTING: self._being_sent,
+            UNKNOWN: self._unclear,
+            COMPLETED: self._ready,
+            FAILED: self._failed,
+            CANCEL: self._cancelled,
+            NOT_CREATED: self._never,
+        }
+        lines = situations.get(self.job.status, self._running)()
+        if self.found.deduplicated:
+            ago = about(self.found.progress.age)
+            if self.job.status in (SUBMITTING, UNKNOWN):  # what the first call cost is not known yet
+                return [f"This call sent nothing: the same request was made {ago} ago.", *lines]
+            same = (
+                f"No new video was started and nothing was charged: this is task {self.job.public_id} from {ago} ago."
+            )
+            *lines, step = lines
+            known = f" {self._another()}."  # a film that is ready says already how to get another
+            lines = [same, *lines, f"{step.removesuffix(known)} {self._another(different=True)}."]
+        return lines
+
+    def _say(self, template: str) -> str:
+        return self._face.say(template, id=self.job.public_id)
+
+    def _never_again(self) -> str:
+        tool = catalog.MODELS[self.job.model].tool if self.job.model in catalog.MODELS else "the tool"
+        return self._face.again.format(tool=tool, command=tool.replace("_", "-"))
+
+    def _another(self, *, different: bool = False) -> str:
+        text = self._face.another.format(take=self.job.take + 1)
+        return text.replace("another version", "a different version") if different else text
+
+    def _saving(self) -> str:
+        if self._place.folder is None:
+            return "Its link lives 24 hours; nothing is saved here."
+        if self._place.trouble is not None:
+            mend = self._say("{model:Tell the user to mend}{person:Mend} that, and the next try saves it")
+            return (
+                f"It cannot be saved in {self._place.folder} as things are: {self._place.trouble}."
+                f" {mend}; its link lives 24 hours."
+            )
+        how = self._face.stays if self._place.goes_on else self._face.stops
+        return f"It will be saved in {self._place.folder}{how}."
+
+    def _being_sent(self) -> list[str]:
+        price = cost(self.job)
+        would = f" If it is accepted, it costs {price}." if price else ""
+        return [
+            f"The request was sent and the service has not answered yet.{would} Id {self.job.id}.",
+            self._say("It goes on without this {call}."),
+            self._say("{do} {get_task}.") + f" {self._never_again()}.",
+        ]
+
+    def _unclear(self) -> list[str]:
+        price = cost(self.job)
+        paid = f" It may have cost {price}." if price else ""
+        lines = [
+            "Unclear whether the video was started: the service's answer was lost."
+            f"{paid} {self._looking()} Id {self.job.id}."
+        ]
+        if self.found.progress.elapsed < STAYS_UNCLEAR:
+            return [*lines, self._say("{do} {get_task}.") + f" {self._never_again()}."]
+        return [
+            *lines,
+            self._say(
+                "{model:tell the user that it is still unclear."
+                " Only if they would rather risk that it is paid twice than wait,}"
+                "{person:wait, or at the risk that it is paid twice}"
+            )
+            + f" {self._face.next_take.format(take=self.job.take + 1)}.",
+        ]
+
+    def _looking(self) -> str:
+        """A command that ends looks for nothing any more; a server does, and so does a keeper."""
+        if self._face.hosted:
+            return "This server keeps looking and does not pay twice."
+        if self._place.goes_on:
+            return f"It is looked for{self._face.stays}, and not paid twice."
+        return self._say("{get_task} looks for it; nothing is paid twice.")
+
+    def _started(self) -> list[str]:
+        job = self.job
+        price = cost(job)
+        what = ", ".join(part for part in (job.model, f"{job.seconds} s" if job.seconds else "", price or "") if part)
+        return [
+            f"Video started, NOT ready yet. Task {job.public_id}: {what}.",
+            f"Usually takes about {about(self.found.progress.typical)}. {self._saving()}",
+            self._say("{model:tell the user the cost and the time, then }{do} {get_task}.")
+            + f" {self._never_again()}.",
+        ]
+
+    def _running(self) -> list[str]:
+        if self._fresh and not self.found.deduplicated:
+            return self._started()
+        progress = self.found.progress
+        elapsed, typical = spoken(progress.elapsed), spoken(progress.typical)
+        if progress.overdue:
+            state = f"Taking longer than usual: {elapsed}, usually {typical}. Not failed. NOT ready yet."
+        else:
+            state = f"Still {self._word()}, NOT ready yet: {elapsed} of usually {typical}."
+        lines = [f"{state} Nothing more is charged. Task {self.job.public_id}."]
+        if self._slow_down:
+            return [
+                *lines,
+                self._say(
+                    "stop looking for now{model:: tell the user that it is still being made and that you can look again"
+                    " later}."
+                ),
+            ]
+        left = max(30.0, progress.typical - progress.elapsed)
+        wait = "it takes longer than usual" if progress.overdue else f"about {about(left)} are left"
+        step = f"{{do}} {{get_task}} again{{model:, or tell the user {wait} and stop}}{{person:; {wait}}}."
+        return [*lines, f"{self._say(step)} {self._saving()}"]
+
+    def _word(self) -> str:
+        if self.job.status in WORDS:
+            return WORDS[self.job.status]
+        return f"being made (the service calls it {quoted(self.job.status, 40)})"
+
+    def _ready(self) -> list[str]:
+        price = cost(self.job)
+        lines = [f"The video is ready. {price + '. ' if price else ''}Task {self.job.public_id}."]
+        if self.file:
+            lines.append(f"File: {self.file}")
+        elif self.job.film == "wanted":
+            why = (self.job.film_error or "").rstrip(".")
+            lines.append(f"The file is still being saved{f' ({why}; it is tried again)' if why else ''}.")
+        elif self.job.film == "lost":
+            lines.append(f"The file could not be saved: {(self.job.film_error or 'unknown').rstrip('.')}.")
+        if self.link:
+            until = datetime.fromtimestamp(self.job.expires_at or 0, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            lines.append(f"Link (public, anyone with it can watch, until {until}): {self.link}")
+        if not self.file and not self.link:
+            lines.append("There is no link to it.")
+        both = "the file path and the link" if self.file and self.link else "the file path" if self.file else "the link"
+        if self.job.film == "lost":
+            told = "{model:tell the user what happened to the file. }"
+        elif not self.file and not self.link:
+            told = (
+                "{do} {get_task} in a minute. "
+                if self.job.film == "wanted"
+                else "{model:tell the user that }it is gone. "
+            )
+        elif self.job.film == "wanted" and not self._place.fleeting:
+            why = "{model:say why the file is not saved yet, and }" if self.job.film_error else ""
+            mend = (
+                "run avm save {id} --to FOLDER with one that can be written"
+                if self._place.trouble is not None
+                else "{do} {get_task} to save it"
+            )
+            told = f"{why}{{model:give the user the link exactly as written. }}{{person:{mend}. }}"
+        else:
+            save = "run avm save {id} to have it on this disk. " if self.job.film == "off" and self.link else ""
+            show = "" if self._place.fleeting else "{show}. " if self.file else save
+            told = f"{{model:give the user {both} exactly as written. }}{{person:{show}}}"
+        return [*lines, f"{self._say(told)}{self._another()}."]
+
+    def _failed(self) -> list[str]:
+        job = self.job
+        if job.credits_charged is not None and job.credits_refunded == job.credits_charged:
+            back = f"all {money(job.credits_charged, dollars=False)} came back"
+        elif job.credits_charged is None:
+            back = "the service refunds failed videos, without showing it"
+        else:
+            back = "the service refunds failed videos; not seen yet"
+        said = f" The service said: {quoted(job.error_text)}." if job.error_text else ""
+        return [
+            f"The video failed at the service; {back}. Task {job.public_id}.{said}",
+            self._say(
+                "{model:tell the user. Only if they want it, repeat the call (it starts a new task), better}"
+                "{person:repeat the command for another try, best} with a simpler prompt."
+            ),
+        ]
+
+    def _cancelled(self) -> list[str]:
+        refunded = self.job.credits_refunded
+        back = f"{money(refunded, dollars=False)} came back" if refunded else "its credits come back"
+        return [
+            f"The video was cancelled; {back}. Task {self.job.public_id}.",
+            self._say("{model:tell the user. }Nothing else is needed."),
+        ]
+
+    def _never(self) -> list[str]:
+        why = f" {self.job.error_text}" if self.job.error_text else ""
+        refusal = LEAVES.get(self.job.error_code or "")
+        return [
+            f"It was never created; nothing was charged. Id {self.job.id}.{why}",
+            self._say(
+                refusal.default_next_step
+                if refusal is not None
+                else "repeating the {call} is safe{model:, if the user still wants the video}."
+            ),
+        ]

@@ -1,0 +1,296 @@
+"""Durable state: what was paid for, what became of it, and what processes share. The only SQL of the project."""
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from avm_mcp.domain.errors import StateUnavailable
+from avm_mcp.store.driver import Driver, Transaction
+from avm_mcp.store.jobs import FILE_LIFE, Jobs, Limits, Reservation
+from avm_mcp.store.machine import Machine, this_machine
+from avm_mcp.store.merging import Merging
+from avm_mcp.store.rows import RowMissing
+from avm_mcp.store.sends import Send, Superseded
+from avm_mcp.store.shared import Shared
+from avm_mcp.store.spending import Sums
+from avm_mcp.store.sqlite import DAMAGED, START_PATIENCE, SqliteDriver
+from avm_mcp.store.told_prices import Questions
+
+__all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "RowMissing", "Send", "Superseded", "open_journal"]
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "journal.db"
+
+JUST_BEGUN = 60.0
+"""Seconds of a journal's life in which it holds all that it can know, since the one before it went."""
+
+_IN_MEMORY = (
+    "Jobs are kept in memory only: once this process has ended, a video is found again only in the account's list, the"
+    " same request makes and costs another one, and a daily cap refuses every paid call."
+)
+_FOR_A_WHILE = (
+    "Jobs are kept in {folder} for a while: all processes here share them, but once that folder is emptied a video is"
+    " found again only in the account's list, the same request makes and costs another one, and a daily cap refuses"
+    " every paid call."
+)
+_FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
+
+
+class Journal(Jobs, Merging, Questions, Sums, Shared):
+    """The journal, over any driver."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        save: Literal["mine", "all", "off"] = "mine",
+        warning: str | None = None,
+        born: float = 0.0,
+        full: bool = False,
+        machine: Machine,
+        ahead: float,
+    ) -> None:
+        self._driver = driver
+        self.machine = machine
+        self._ahead = ahead
+        self.moved = 0
+        """How often another file has taken the place of the one that was written."""
+        self.save = save
+        self.warning = warning
+        self.born = born
+        """When it was begun, by `clock`: what was started before, it cannot know."""
+        self.full = full
+
+    def clock(self) -> float:
+        """Return the time of this state in seconds: the clock of all durations that processes share.
+
+        All processes of one start of a machine read the same, and nobody sets it: it is the machine's boot clock plus
+        what was written when the state was first opened since that start. That was the wall clock's reading then, so
+        that durations across a restart of the machine are the wall clock's, but never less than what had been reached.
+        For dates it is of no use: see `now` where there is one.
+        """
+        return self.machine.seconds() + self._ahead
+
+    def set_state(self, *, born: float, ahead: float) -> None:
+        """Take over what another file says of itself."""
+        self.born, self._ahead = born, ahead
+        self.moved += 1
+
+    @property
+    def durable(self) -> bool:
+        """Return whether what is written outlives the process."""
+        return self._driver.durable
+
+    @property
+    def mode(self) -> str:
+        """Return how the database makes writes safe, in its own word."""
+        return self._driver.journal_mode
+
+    def close(self) -> None:
+        self._driver.close()
+
+
+async def open_journal(
+    folder: Path,
+    *,
+    now: float,
+    save: Literal["mine", "all", "off"] = "mine",
+    machine: Machine | None = None,
+    elsewhere: Sequence[Path] = (),
+    memory: bool = True,
+) -> Journal:
+    """Open the journal in `folder`, bringing an older one up to date.
+
+    Where the folder cannot be written (a read-only disk), the journal lives in one of the folders `elsewhere`, which
+    processes share, or else in memory, where without `memory` it takes no paid request; it says in `warning` what that
+    costs. Where the disk is full, it takes no paid request. A damaged file is set aside and a new one started;
+    nothing is deleted.
+
+    Raises:
+        StateUnavailable: The journal was written by a newer version of this program.
+    """
+    path = folder / FILE_NAME
+    machine = machine or this_machine()
+    moment = _Moment(now, machine)
+    warning: str | None = None
+    full = False
+    try:
+        driver: SqliteDriver | None = await _started(path, moment)
+    except StateUnavailable as refusal:
+        if refusal.field == "version":
+            raise
+        driver = None
+        if refusal.field == DAMAGED:
+            with contextlib.suppress(OSError, StateUnavailable):  # it can neither be read nor replaced
+                aside, driver = await _replaced(path, moment)
+                if aside is not None:
+                    warning = f"{refusal.message} It is kept as {aside}, and a new one was started."
+        if driver is None:
+            full = _is_full(folder)
+            warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
+    if driver is None and not full:
+        driver, warning = await _shared(elsewhere, moment, warning or "")
+    fleeting = driver is None and not full and not memory
+    driver = driver or await _started(None, moment)
+    born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
+    ahead = float((await driver.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot))[0]["ahead"])
+    journal = Journal(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
+    journal.fleeting = fleeting
+    if driver.path is not None and driver.durable:
+        driver.successor = partial(_gone_over, journal, path)
+    return journal
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder below one that all may write is this user's, and nobody else's; it is made if missing."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    private = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o077)
+    return stat.S_ISDIR(found.st_mode) and private
+
+
+async def _gone_over(journal: Journal, path: Path) -> SqliteDriver:
+    """Open what is at `path` after the journal there was moved, deleted or replaced under a living process.
+
+    What the old one held may be missing: the service's list is read before anything is paid for, and the last day is
+    rebuilt from it, as after damage.
+    """
+    logger.error("The journal %s was moved, deleted or replaced; going on with what is there now.", path)
+    moment = _Moment(journal.clock(), journal.machine)
+    try:
+        driver = await _started(path, moment, damaged=True)
+    except StateUnavailable as refusal:
+        if refusal.field != DAMAGED:
+            raise
+        _, driver = await _replaced(path, moment)
+    async with driver.writing() as tx:
+        born = float((await tx.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
+        if born < moment.now - JUST_BEGUN:  # an older one, that does not know what was written since
+            await tx.run("UPDATE facts SET value = ? WHERE name IN ('born', 'damaged')", moment.now)
+            await tx.run("DELETE FROM facts WHERE name LIKE 'rebuilt:%'")
+            born = moment.now
+        ahead = await tx.rows("SELECT ahead FROM clocks WHERE boot = ?", journal.machine.boot)
+    journal.set_state(born=born, ahead=float(ahead[0]["ahead"]))
+    return driver
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """When, and on which machine, a journal is opened."""
+
+    now: float
+    machine: Machine
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether the disk is full, rather than read-only or not there."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 65536)
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
+
+
+async def _shared(folders: Sequence[Path], moment: _Moment, warning: str) -> tuple[SqliteDriver | None, str]:
+    """Open a journal that this user's processes share for a while, where that can be had; and say what that means."""
+    for folder in folders:
+        if _is_ours(folder):
+            with contextlib.suppress(StateUnavailable):
+                driver = await _started(folder / FILE_NAME, moment, durable=False)
+                return driver, warning.replace(_IN_MEMORY, _FOR_A_WHILE.format(folder=folder))
+    return None, warning
+
+
+async def _replaced(path: Path, moment: _Moment) -> tuple[Path | None, SqliteDriver]:
+    """Set a damaged file aside and start a new one, unless another process has just done so.
+
+    Returns:
+        Where it was set aside; None where another process has done it. And the new journal.
+    """
+    guard = SqliteDriver(path.with_name(f"{path.name}.repair"))  # an empty file; its lock ends with its process
+    try:
+        async with guard.writing():
+            try:
+                return None, await _started(path, moment)
+            except StateUnavailable as refusal:
+                if refusal.field != DAMAGED:
+                    raise
+            return _set_aside(path, moment.now), await _started(path, moment, damaged=True)
+    finally:
+        guard.close()
+
+
+def _set_aside(path: Path, now: float) -> Path:
+    aside = path.with_name(f"{path.name}.damaged-{int(now)}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False, durable: bool = True) -> SqliteDriver:
+    driver = SqliteDriver(path, durable=durable)
+    patience, driver.patience = driver.patience, START_PATIENCE
+    try:
+        await driver.start()
+        await _migrate(driver, moment.now)
+        async with driver.writing() as tx:
+            at = await _set_clock(tx, moment)
+            await tx.run("INSERT INTO facts (name, value) VALUES ('born', ?) ON CONFLICT DO NOTHING", at)
+            if damaged:  # in the file, since this process may end before it has rebuilt anything
+                await tx.run("INSERT INTO facts (name, value) VALUES ('damaged', ?) ON CONFLICT DO NOTHING", at)
+    except BaseException:
+        driver.close()
+        raise
+    driver.patience = patience
+    return driver
+
+
+async def _set_clock(tx: Transaction, moment: _Moment) -> float:
+    """Let the state's clock go on under this start of the machine, unless it does; return its reading."""
+    machine, reading = moment.machine, moment.machine.seconds()
+    reached = float((await tx.rows("SELECT COALESCE(MAX(served_at), 0) AS at FROM turns"))[0]["at"])
+    known = await tx.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot)
+    at = max(reading + float(known[0]["ahead"]) if known else moment.now, reached)
+    if not known or reading + float(known[0]["ahead"]) < at:  # another machine's was ahead
+        await tx.run(
+            "INSERT INTO clocks (boot, ahead) VALUES (?, ?) ON CONFLICT (boot) DO UPDATE SET ahead = excluded.ahead",
+            *(machine.boot, at - reading),
+        )
+    return at
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return the numbered migrations, each a file."""
+    folder = resources.files("avm_mcp.store") / "migrations"
+    found = sorted((entry.name, entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name.split("_")[0]), sql) for name, sql in found]
+
+
+async def _migrate(driver: Driver, now: float) -> None:
+    steps = migrations()
+    have = await driver.version()
+    if have > steps[-1][0]:
+        raise StateUnavailable(
+            f"The journal is of a newer version of avm-mcp (state {have}, this program knows {steps[-1][0]}).",
+            field="version",
+            next_step="{model:tell the user to }update avm-mcp, or {model:to }set another AVM_STATE_DIR.",
+        )
+    for number, sql in steps:
+        if number > have:
+            await driver.script(number, sql, now)

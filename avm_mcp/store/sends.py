@@ -1,0 +1,193 @@
+"""Sends of paid requests: which may leave, which may still be on their way, and which answers are lost (P1).
+
+Before each send its attempt is marked in a transaction that reads the row; before each piece of the request leaves, the
+row is read again. While the process of a marked attempt may still send, nobody else sends the request, and nobody says
+that it never came to be: a process that was stopped between any two steps finds its row decided, or undecided because
+of it.
+"""
+
+from avm_mcp.domain.job import NOT_CREATED, SUBMITTING, UNKNOWN, Job
+from avm_mcp.store.driver import Driver, Transaction
+from avm_mcp.store.rows import SELECT, job_of, one
+
+
+class Superseded(Exception):
+    """The row does not allow this send any more: it was decided, or taken over, meanwhile. Nothing was sent."""
+
+
+class Send:
+    """The sends of one request by one process.
+
+    Args:
+        journal: Where each is marked.
+        job: The row as it was when its sending began.
+        process: Who sends, in `Machine`'s terms.
+    """
+
+    def __init__(self, journal: "Sends", job: Job, process: str) -> None:
+        self._journal = journal
+        self._job = job
+        self._process = process
+        self.attempt = job.attempt
+        """The number of the last attempt that was marked."""
+
+    async def begin(self) -> None:
+        """Mark one more attempt, before anything of it leaves.
+
+        Raises:
+            Superseded: It must not leave.
+            StateUnavailable: It cannot be marked, and so must not leave either.
+        """
+        if not await self._journal.begin_send(self._job, self._process, self.attempt):
+            raise Superseded
+        self.attempt += 1
+
+    async def check(self) -> None:
+        """Return if the attempt that was marked may still leave; called before each piece of it.
+
+        Raises:
+            Superseded: It must not.
+            StateUnavailable: That cannot be known.
+        """
+        if not await self._journal.may_leave(self._job, self._process, self.attempt):
+            raise Superseded
+
+
+class Sends:
+    """What the table of jobs says about sends. Every `now` is by `Journal.clock`."""
+
+    _driver: Driver
+
+    async def begin_send(self, job: Job, process: str, attempt: int) -> bool:
+        """Mark an attempt if the row is as its sender knows it: the same status, no task, no other attempt since.
+
+        What lists did not show before it proves nothing any more: the search begins anew.
+        """
+        async with self._driver.writing() as tx:
+            return (
+                await tx.run(
+                    "UPDATE jobs SET attempt = attempt + 1, sender = ?, searches = 0, searched_since = NULL"
+                    " WHERE id = ? AND status = ? AND attempt = ? AND task_id IS NULL"
+                    " AND (sender IS NULL OR sender = ?)",
+                    *(process, job.id, job.status, attempt, process),
+                )
+                > 0
+            )
+
+    async def may_leave(self, job: Job, process: str, attempt: int) -> bool:
+        """Return whether an attempt that was marked is still the one that may leave."""
+        found = await self._driver.rows(
+            "SELECT 1 AS one FROM jobs WHERE id = ? AND status = ? AND attempt = ? AND sender = ? AND task_id IS NULL",
+            *(job.id, job.status, attempt, process),
+        )
+        return bool(found)
+
+    async def end_send(self, job_id: str, process: str) -> Job | None:
+        """Note that nothing that this process sent, or was to send, can leave any more; what lists show counts anew."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE jobs SET sender = NULL, searches = 0, searched_since = NULL WHERE id = ? AND sender = ?",
+                *(job_id, process),
+            )
+            found = await tx.rows(f"{SELECT} WHERE id = ?", job_id)
+            return job_of(found[0]) if found else None
+
+    async def expect_answer(self, job_id: str, answer_by: float) -> None:
+        """Note until when the process that sends this job's request may still be waiting for its answer."""
+        async with self._driver.writing() as tx:
+            await tx.run("UPDATE jobs SET answer_by = ? WHERE id = ? AND status = ?", answer_by, job_id, SUBMITTING)
+
+    async def lapsed(self, job_id: str, text: str, now: float) -> Job:
+        """Record that the answer is lost because nobody has renewed the wait for it; its send may still leave."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE jobs SET status = ?, error_code = 'SUBMISSION_UNKNOWN', error_text = ?"
+                " WHERE id = ? AND status = ? AND answer_by < ? AND task_id IS NULL",
+                *(UNKNOWN, text, job_id, SUBMITTING, now),
+            )
+            return await one(tx, job_id)
+
+    async def unknown(self, job_id: str, text: str, now: float) -> Job:
+        """Record that the answer was lost, by who sent it: nothing more of it leaves."""
+        return await self._without_task(job_id, UNKNOWN, "SUBMISSION_UNKNOWN", text, now)
+
+    async def refused(self, job_id: str, code: str, text: str, now: float, *, attempt: int | None = None) -> Job:
+        """Record that provably nothing came of the request; what it reserved is free again.
+
+        Args:
+            job_id: Ours.
+            code: Why, as an error's code.
+            text: Why, in words.
+            now: By `Journal.clock`.
+            attempt: The last attempt that this is known of; where the row has another, nothing is recorded.
+        """
+        return await self._without_task(job_id, NOT_CREATED, code, text, now, attempt)
+
+    async def never(self, job: Job, text: str, now: float) -> Job:
+        """Record that a lost request never came to be, unless a send of it may still leave or was begun since."""
+        async with self._driver.writing() as tx:
+            idle = await tx.rows(
+                "SELECT 1 AS one FROM jobs WHERE id = ? AND status = ? AND attempt = ? AND sender IS NULL",
+                *(job.id, UNKNOWN, job.attempt),
+            )
+            if idle:
+                await _take_back(tx, job.id, NOT_CREATED, NOT_CREATED, text, now, job.attempt)
+            return await one(tx, job.id)
+
+    async def _without_task(
+        self, job_id: str, status: str, code: str, text: str, now: float, attempt: int | None = None
+    ) -> Job:
+        async with self._driver.writing() as tx:
+            await _take_back(tx, job_id, status, code, text, now, attempt)
+            return await one(tx, job_id)
+
+    # --- lost answers ---
+
+    async def unanswered(self, account: str, now: float) -> list[Job]:
+        """Return the jobs whose answer is lost: known so, or the process that waited for it must be gone."""
+        found = await self._driver.rows(
+            f"{SELECT} WHERE account = ? AND task_id IS NULL AND (status = ? OR (status = ? AND answer_by < ?))"
+            " ORDER BY created_at, id",
+            *(account, UNKNOWN, SUBMITTING, now),
+        )
+        return [job_of(row) for row in found]
+
+    async def resending(self, job: Job, most: int, answer_by: float) -> bytes | None:
+        """Note that a lost request is sent again, and return its exact bytes; None where that may not be done."""
+        async with self._driver.writing() as tx:
+            changed = await tx.run(
+                "UPDATE jobs SET resends = resends + 1, answer_by = ?, searches = 0, searched_since = NULL"
+                " WHERE id = ? AND status = ? AND resends < ? AND task_id IS NULL AND body IS NOT NULL"
+                " AND attempt = ? AND sender IS NULL",
+                *(answer_by, job.id, UNKNOWN, most, job.attempt),
+            )
+            if not changed:
+                return None
+            return bytes((await tx.rows("SELECT body FROM jobs WHERE id = ?", job.id))[0]["body"])
+
+    async def not_resent(self, job_id: str) -> None:
+        """Note that a resend came to nothing, so that another one may take its place."""
+        async with self._driver.writing() as tx:
+            await tx.run("UPDATE jobs SET resends = resends - 1 WHERE id = ? AND resends > 0", job_id)
+
+    async def not_found(self, job: Job, now: float) -> Job:
+        """Note that a good list did not show the task of a lost answer, if none of its sends could leave meanwhile."""
+        async with self._driver.writing() as tx:
+            await tx.run(
+                "UPDATE jobs SET searches = searches + 1, searched_since = COALESCE(searched_since, ?)"
+                " WHERE id = ? AND status = ? AND attempt = ? AND sender IS NULL",
+                *(now, job.id, UNKNOWN, job.attempt),
+            )
+            return await one(tx, job.id)
+
+
+async def _take_back(
+    tx: Transaction, job_id: str, status: str, code: str, text: str, now: float, attempt: int | None
+) -> None:
+    gone = status == NOT_CREATED
+    await tx.run(
+        "UPDATE jobs SET status = ?, error_code = ?, error_text = ?, live = CASE WHEN ? THEN 0 ELSE live END,"
+        " body = CASE WHEN ? THEN NULL ELSE body END, settled_at = CASE WHEN ? THEN ? ELSE settled_at END,"
+        " sender = NULL WHERE id = ? AND task_id IS NULL AND status <> ? AND attempt = COALESCE(?, attempt)",
+        *(status, code, text, gone, gone, gone, now, job_id, NOT_CREATED, attempt),
+    )

@@ -1,0 +1,120 @@
+"""The background worker: polls and saves until nothing is left to wait for (P2, P3).
+
+It waits until it holds the lease of polling, saves videos, and ends when there is nothing left to wait for.
+"""
+
+import contextlib
+import logging
+import os
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+
+import anyio
+
+from avm_mcp.app import Runtime
+from avm_mcp.domain.errors import AuthFailed, StateUnavailable
+from avm_mcp.jobs.start_worker import lease_name, starting_name
+from avm_mcp.settings import Settings
+from avm_mcp.store import Journal
+
+logger = logging.getLogger(__name__)
+
+LEASE, RENEW = 30.0, 5.0
+"""Seconds that its place is held without being renewed, and between two renewals."""
+
+LIFE = 25 * 3600.0
+"""Seconds after which it no longer waits for a job: links are dead after a day."""
+
+AUTH_PATIENCE = 3600.0
+"""Seconds during which the API itself must refuse the key, and say nothing else, before it is believed."""
+
+LOG_NAME, LOG_BYTES = "keeper.log", 500_000
+
+
+async def keep(settings: Settings, runtime: Runtime | None = None) -> None:
+    """Watch and save until nothing is left to wait for, or another keeper of this account is alive.
+
+    A key that is refused ends it only after an hour in which the API said nothing else, and once all finished films are
+    saved, which takes no key.
+
+    Args:
+        settings: What was set.
+        runtime: One that is not entered yet; made from the settings when left out.
+    """
+    async with runtime or Runtime(settings) as runtime:
+        journal, account = runtime.journal, runtime.service.account
+        place = _Place(journal, lease_name(account))
+        if not journal.durable or not await place.take():
+            return
+        await journal.free(starting_name(account))
+        logger.info("keeping account %s", account)
+        give_up = anyio.current_time() + LIFE
+        refused: float | None = None  # since when the key is
+        while (now := anyio.current_time()) < give_up:
+            refused = (now if refused is None else refused) if isinstance(runtime.service.trouble, AuthFailed) else None
+            try:
+                if refused is not None and now - refused > AUTH_PATIENCE and not await journal.films_wanted(account):
+                    break
+                if not await place.take() or not await _needed(journal, account, place):
+                    break
+            except StateUnavailable as error:  # a full disk, a lock of another program: the films are still to come
+                logger.warning("%s", error.message)
+            else:
+                give_up = anyio.current_time() + LIFE
+            await anyio.sleep(RENEW)
+        await place.leave()
+        logger.info("done")
+
+
+async def _needed(journal: Journal, account: str, place: "_Place") -> bool:
+    """Return whether there is something left to wait for; where there is not, the place is free."""
+    if await journal.unfinished(account, journal.clock() - LIFE):
+        return True
+    # Given up before the last look, so that a submit which sees the place taken is itself seen.
+    await place.leave()
+    return await journal.unfinished(account, journal.clock() - LIFE) and await place.take()
+
+
+class _Place:
+    """The place of the one keeper."""
+
+    def __init__(self, journal: Journal, name: str) -> None:
+        self._journal = journal
+        self._name = name
+        self._holder = journal.machine.process
+
+    async def take(self) -> bool:
+        return await self._journal.lease(self._name, self._holder, self._journal.clock(), LEASE)
+
+    async def leave(self) -> None:
+        await self._journal.release(self._name, self._holder)
+
+
+class _PrivateLog(RotatingFileHandler):
+    """A log that only its owner reads: it names tasks, folders and what the service said."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with contextlib.suppress(OSError, AttributeError):  # one of an older version, and systems without modes
+            os.fchmod(descriptor, 0o600)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding="utf-8", errors="backslashreplace")
+
+
+def main() -> int:
+    """Run the keeper; nobody reads its output, so it logs to a file in the state folder."""
+    settings, refusal = Settings.read()
+    if refusal is not None:  # who started it had settings that could be used
+        return 1
+    try:
+        handler = _PrivateLog(settings.AVM_STATE_DIR / LOG_NAME, maxBytes=LOG_BYTES, backupCount=1)
+    except OSError:
+        return 0
+    logging.basicConfig(handlers=[handler], level="INFO", format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        anyio.run(keep, settings)
+    except Exception:
+        logger.exception("the keeper ended")
+        return 1
+    return 0
