@@ -1,4 +1,4 @@
-# The server in a container, with its journal and its films under /data.
+# The server in a container, with its journal and its videos under /data.
 #   docker run -i --rm -e AVM_API_KEY -v videos:/data IMAGE                  MCP on stdin and stdout
 #   docker run --rm --network host -e AVM_API_KEY -v videos:/data IMAGE serve --port 8765      MCP over HTTP
 # Over HTTP it answers on this machine's own address only, so the container has to share the host's network. Add

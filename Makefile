@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sandbox]' --group dev
 	@touch $@
 
-demo: $(STAMP)        ## the main job, with no key: three films from the sandbox
+demo: $(STAMP)        ## the main job, with no key: three videos from the sandbox
 	$(BIN)/avm demo
 
 test: $(STAMP) converters ## every test, on up to four cores

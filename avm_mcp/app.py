@@ -20,24 +20,24 @@ from avm_mcp.domain.accounts import account_of, earlier_accounts, service
 from avm_mcp.domain.errors import FREE_BUG, AvmError, Internal, StateUnavailable
 from avm_mcp.domain.masking import masked
 from avm_mcp.domain.rate_limit import MAX_RETRY_AFTER, Want
-from avm_mcp.downloads.downloader import Archive
+from avm_mcp.downloads.downloader import Downloader
 from avm_mcp.downloads.output_folder import unwritable
 from avm_mcp.downloads.safe_http import Resolver, look_up
-from avm_mcp.images import Aside, Threads, default_input_folders
+from avm_mcp.images import Offload, Threads, default_input_folders
 from avm_mcp.jobs import start_worker
 from avm_mcp.jobs.budget import Prices
-from avm_mcp.jobs.discover import Adoption
-from avm_mcp.jobs.poller import Watcher
-from avm_mcp.jobs.reconcile import Recovery
+from avm_mcp.jobs.discover import Discoverer
+from avm_mcp.jobs.poller import Poller
+from avm_mcp.jobs.reconcile import Reconciler
 from avm_mcp.jobs.service import Service, Upstream
-from avm_mcp.jobs.start_worker import Keeper
-from avm_mcp.jobs.submit import Submission
-from avm_mcp.presentation import Place
+from avm_mcp.jobs.start_worker import WorkerStarter
+from avm_mcp.jobs.submit import Submitter
+from avm_mcp.presentation.audience import Place
 from avm_mcp.provider import pools
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.provider.exchange import phases
 from avm_mcp.settings import SANDBOX_KEY, Settings, network_variables, shared_folders
-from avm_mcp.store import Journal, open_journal
+from avm_mcp.store import Store, open_store
 from avm_mcp.store.machine import Machine, this_machine
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Runtime:
         refusal: Why it must not start: settings that cannot be used.
         now: The wall clock of this process, for dates.
         machine: The clock that its processes share, and which of them still run; this one's when left out.
-        transport, film_transport: How HTTP leaves; the network when left out.
+        transport, download_transport: How HTTP leaves; the network when left out.
         resolver: How the file host's name is looked up; the system's way when left out.
         paths_allowed: False where callers are on another machine: then pictures come by link only.
         aside: How pictures are read without keeping the event loop; in threads when left out.
@@ -68,23 +68,23 @@ class Runtime:
         now: Callable[[], float] = time.time,
         machine: Machine | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
-        film_transport: httpx2.AsyncBaseTransport | None = None,
+        download_transport: httpx2.AsyncBaseTransport | None = None,
         resolver: Resolver = look_up,
         paths_allowed: bool = True,
-        aside: Aside | None = None,
+        offload: Offload | None = None,
     ) -> None:
         self.settings = settings
         self.paths_allowed = paths_allowed
-        self.aside: Aside = aside or Threads()
+        self.offload: Offload = offload or Threads()
         self._now = now
         self._machine = machine or this_machine()
         self._transport = transport
-        self._film_transport = film_transport
+        self._download_transport = download_transport
         self._resolver = resolver
         self._stack = AsyncExitStack()
         self._refusal = refusal
         self._service: Service | None = None
-        self._journal: Journal | None = None
+        self._store: Store | None = None
         self.trouble: AvmError | None = None
         """Why it could not start."""
         self.client: AvmClient | None = None
@@ -102,15 +102,15 @@ class Runtime:
         return self._service
 
     @property
-    def journal(self) -> Journal:
+    def store(self) -> Store:
         """Return the journal.
 
         Raises:
             AvmError: The runtime could not start.
         """
         self._require_start()
-        assert self._journal is not None, "the runtime has not been entered"
-        return self._journal
+        assert self._store is not None, "the runtime has not been entered"
+        return self._store
 
     @property
     def now(self) -> Callable[[], float]:
@@ -120,19 +120,19 @@ class Runtime:
     def place(self) -> Place:
         if self.settings.AVM_SAVE == "off":
             return Place(None)
-        keeps = self._journal is not None and self._keeps
+        keeps = self._store is not None and self._has_worker
         folder = self.settings.AVM_OUTPUT_DIR
         return Place(folder, goes_on=keeps, fleeting=self.settings.sandboxed, trouble=unwritable(folder))
 
     @property
-    def _keeps(self) -> bool:
-        """Return whether a keeper goes on when this process ends; over HTTP the service itself goes on."""
-        return self.paths_allowed and start_worker.possible(self.settings, self.journal)
+    def _has_worker(self) -> bool:
+        """Return whether a background worker goes on when this process ends; over HTTP the service itself goes on."""
+        return self.paths_allowed and start_worker.possible(self.settings, self.store)
 
     @property
     def published_settings(self) -> Mapping[str, int]:
         """Return the settings that hold a published default of a parameter, by name."""
-        return {"AVM_CONFIRM_ABOVE": self.settings.AVM_CONFIRM_ABOVE}
+        return {"AVM_APPROVE_ABOVE": self.settings.AVM_APPROVE_ABOVE}
 
     @property
     def input_folders(self) -> Sequence[Path]:
@@ -146,7 +146,7 @@ class Runtime:
                 await self._start()
                 self._stack = self._stack.pop_all()
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is told at each call
-            self.client = self._service = self._journal = None
+            self.client = self._service = self._store = None
             self.trouble = _told(failure)
             logger.error("avm-mcp answers, and can do nothing else: %s", self.trouble.message)  # noqa: TRY400
         return self
@@ -164,7 +164,7 @@ class Runtime:
         settings = self.settings
         if self._refusal is not None:
             raise self._refusal
-        self._journal = journal = await open_journal(
+        self._store = store = await open_store(
             settings.AVM_STATE_DIR,
             now=self._now(),
             save=settings.AVM_SAVE,
@@ -172,42 +172,44 @@ class Runtime:
             elsewhere=shared_folders(settings.AVM_STATE_DIR),
             memory=settings.sandboxed or settings.AVM_ALLOW_MEMORY_STATE == "on",
         )
-        self._stack.callback(journal.close)
-        if journal.warning:
-            logger.warning("%s", journal.warning)
+        self._stack.callback(store.close)
+        if store.warning:
+            logger.warning("%s", store.warning)
         base_url = settings.AVM_BASE_URL
         if settings.sandboxed:
             base_url = await self._stack.enter_async_context(_embedded_sandbox(settings.AVM_SANDBOX_SPEED))
         elif self._transport is None:
             pools.check(base_url, network_variables())
         account = account_of(settings.api_key or "", base_url)
-        await journal.merge_accounts(earlier_accounts(settings.api_key or "", base_url), account)
+        await store.merge_accounts(earlier_accounts(settings.api_key or "", base_url), account)
         if settings.api_key is None:
-            prices = Prices(settings, journal, None, account=account, now=self._now)
-            self._service = Service(journal, prices, None, account=account, now=self._now)
+            prices = Prices(settings, store, None, account=account, now=self._now)
+            self._service = Service(store, prices, None, account=account, now=self._now)
             return
-        self.client = client = await self._client(settings.api_key, base_url, account, journal)
-        prices = Prices(settings, journal, client, account=account, now=self._now)
-        films = await self._stack.enter_async_context(self._pool(self._film_transport or self._transport, base_url))
+        self.client = client = await self._client(settings.api_key, base_url, account, store)
+        prices = Prices(settings, store, client, account=account, now=self._now)
+        videos = await self._stack.enter_async_context(
+            self._pool(self._download_transport or self._transport, base_url)
+        )
         # Last in and so first out: a paid request that waits for its answer when the process is asked to end still
         # needs the pools and the journal.
         group = await self._stack.enter_async_context(anyio.create_task_group())
         self._stack.callback(group.cancel_scope.cancel)
-        upstream = self._upstream(client, films, prices, base_url, account, group)
-        group.start_soon(upstream.watcher.run)
-        group.start_soon(upstream.archive.run)
-        group.start_soon(upstream.recovery.run)
-        group.start_soon(upstream.adoption.run)
-        if upstream.keeper is not None:
-            group.start_soon(upstream.keeper.run)
-        self._service = Service(journal, prices, upstream, account=account, now=self._now)
-        await self._service.recover()
+        upstream = self._upstream(client, videos, prices, base_url, account, group)
+        group.start_soon(upstream.poller.run)
+        group.start_soon(upstream.downloader.run)
+        group.start_soon(upstream.reconciler.run)
+        group.start_soon(upstream.discoverer.run)
+        if upstream.worker_starter is not None:
+            group.start_soon(upstream.worker_starter.run)
+        self._service = Service(store, prices, upstream, account=account, now=self._now)
+        await self._service.reconcile()
 
     def _pool(self, transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.AsyncClient:
         settings = self.settings
         return pools.pool(transport, base_url, phases(settings.AVM_READ_TIMEOUT, settings.AVM_CONNECT_TIMEOUT))
 
-    async def _client(self, key: str, base_url: str, account: str, journal: Journal) -> AvmClient:
+    async def _client(self, key: str, base_url: str, account: str, store: Store) -> AvmClient:
         settings = self.settings
         # Each service has its own limit: a sandbox takes nothing from the real one's allowance, and never waits for it.
         egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {service(base_url)}"
@@ -227,7 +229,7 @@ class Runtime:
                 while True:
                     want = Want(account, urgent, anyio.current_time() - began, name)
                     try:
-                        wait = await journal.take_token(egress, journal.clock(), want)
+                        wait = await store.take_token(egress, store.clock(), want)
                     except StateUnavailable as error:
                         failed = anyio.current_time(), error
                         raise
@@ -236,7 +238,7 @@ class Runtime:
                     await anyio.sleep(wait)  # others take from the same bucket, so this is only true for the moment
 
         async def closed(seconds: float) -> None:
-            await journal.close_bucket(egress, journal.clock() + min(seconds, MAX_RETRY_AFTER))
+            await store.close_bucket(egress, store.clock() + min(seconds, MAX_RETRY_AFTER))
 
         return AvmClient(
             base_url,
@@ -254,34 +256,34 @@ class Runtime:
     def _upstream(
         self,
         client: AvmClient,
-        films: httpx2.AsyncClient,
+        videos: httpx2.AsyncClient,
         prices: Prices,
         base_url: str,
         account: str,
         group: TaskGroup,
     ) -> Upstream:
-        settings, journal = self.settings, self.journal
+        settings, store = self.settings, self.store
         holder = f"{os.getpid()}-{secrets.token_hex(4)}"
-        watcher = Watcher(journal, client, account=account, holder=holder, finished=lambda _job: archive.nudge())
-        archive = Archive(
-            journal,
+        poller = Poller(store, client, account=account, holder=holder, finished=lambda _job: downloader.nudge())
+        downloader = Downloader(
+            store,
             client,
-            films,
+            videos,
             folder=settings.AVM_OUTPUT_DIR,
             base_url=base_url,
             account=account,
             now=self._now,
-            changed=watcher.publish,
+            changed=poller.publish,
             resolver=self._resolver,
             notice=notify.show if settings.AVM_NOTIFY == "on" else None,
         )
-        recovery = Recovery(journal, client, watcher, account=account, holder=holder)
-        adoption = Adoption(journal, client, watcher, account=account, holder=holder, now=self._now)
-        kept = Keeper(settings, journal, account=account) if self._keeps else None
-        submission = Submission(
-            settings, journal, client, watcher, recovery, prices, kept, account=account, group=group, now=self._now
+        reconciler = Reconciler(store, client, poller, account=account, holder=holder)
+        discoverer = Discoverer(store, client, poller, account=account, holder=holder, now=self._now)
+        kept = WorkerStarter(settings, store, account=account) if self._has_worker else None
+        submitter = Submitter(
+            settings, store, client, poller, reconciler, prices, kept, account=account, group=group, now=self._now
         )
-        return Upstream(client, watcher, archive, recovery, adoption, submission, kept)
+        return Upstream(client, poller, downloader, reconciler, discoverer, submitter, kept)
 
 
 def _told(failure: Exception) -> AvmError:

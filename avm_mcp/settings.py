@@ -82,7 +82,7 @@ class Settings(BaseModel):
     )
     AVM_BASE_URL: str = Field(default="https://aivideomaker.ai", description="Where the API is; https, or loopback.")
     AVM_OUTPUT_DIR: Path = Field(
-        default_factory=_default_output_dir, description="Where finished films go. Default: your Videos folder."
+        default_factory=_default_output_dir, description="Where finished videos go. Default: your Videos folder."
     )
     AVM_INPUT_DIRS: tuple[Path, ...] | None = Field(
         default=None,
@@ -99,28 +99,28 @@ class Settings(BaseModel):
         "of each other, and each pays for the same request.",
     )
     AVM_MAX_CREDITS_PER_CALL: Credits | None = Field(
-        default=None, description="Refuse any film that costs more credits. 1 credit is 0.01 USD."
+        default=None, description="Refuse any video that costs more credits. 1 credit is 0.01 USD."
     )
     AVM_MAX_CREDITS_PER_DAY: Credits | None = Field(
-        default=None, description="Refuse a film that would take the credits of this UTC day above this."
+        default=None, description="Refuse a video that would take the credits of this UTC day above this."
     )
-    AVM_CONFIRM_ABOVE: Credits = Field(
+    AVM_APPROVE_ABOVE: Credits = Field(
         default=50,
         description="A video that costs more credits needs the user's approval; also the default of `max_credits`. "
         "Approval is advice; the caps are enforced.",
     )
     AVM_DEDUPE_MINUTES: Annotated[float, Field(ge=0, le=1440)] = Field(
-        default=60, description="How long after it was seen to be ready the same request returns the same film."
+        default=60, description="How long after it was seen to be ready the same request returns the same video."
     )
     AVM_SAVE: Literal["mine", "all", "off"] = Field(
         default="mine",
-        description="Which finished films are saved: those started here, all of the last day with this key, or none.",
+        description="Which finished videos are saved: those started here, all of the last day with this key, or none.",
     )
-    AVM_KEEPER: Literal["on", "off"] = Field(
+    AVM_WORKER: Literal["on", "off"] = Field(
         default="on",
         description="Whether a small process goes on watching and saving after the host has ended ours.",
     )
-    AVM_NOTIFY: Literal["on", "off"] = Field(default="off", description="A desktop notice when a film has been saved.")
+    AVM_NOTIFY: Literal["on", "off"] = Field(default="off", description="A desktop notice when a video has been saved.")
     AVM_CONNECT_TIMEOUT: Seconds = Field(
         default=10, description="Seconds to reach the API, or the host of a finished video."
     )
@@ -160,7 +160,7 @@ class Settings(BaseModel):
         default="WARNING", description="What is written to stderr."
     )
 
-    @field_validator("AVM_SAVE", "AVM_KEEPER", "AVM_NOTIFY", "AVM_FAST_START", "AVM_ALLOW_MEMORY_STATE", mode="before")
+    @field_validator("AVM_SAVE", "AVM_WORKER", "AVM_NOTIFY", "AVM_FAST_START", "AVM_ALLOW_MEMORY_STATE", mode="before")
     @classmethod
     def _switched(cls, value: object, info: ValidationInfo) -> object:
         word = variables.switch(value) if isinstance(value, str) else value
@@ -338,4 +338,4 @@ def child_environment(settings: Settings) -> dict[str, str]:
         given["AVM_API_KEY"] = settings.api_key
     if settings.AVM_INPUT_DIRS is not None:
         given["AVM_INPUT_DIRS"] = os.pathsep.join(map(str, settings.AVM_INPUT_DIRS))
-    return inherited | {name: str(value) for name, value in given.items()} | {"AVM_KEEPER": "off"}
+    return inherited | {name: str(value) for name, value in given.items()} | {"AVM_WORKER": "off"}

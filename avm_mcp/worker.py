@@ -15,7 +15,7 @@ from avm_mcp.app import Runtime
 from avm_mcp.domain.errors import AuthFailed, StateUnavailable
 from avm_mcp.jobs.start_worker import lease_name, starting_name
 from avm_mcp.settings import Settings
-from avm_mcp.store import Journal
+from avm_mcp.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -25,69 +25,69 @@ LEASE, RENEW = 30.0, 5.0
 LIFE = 25 * 3600.0
 """Seconds after which it no longer waits for a job: links are dead after a day."""
 
-AUTH_PATIENCE = 3600.0
+AUTH_TIMEOUT = 3600.0
 """Seconds during which the API itself must refuse the key, and say nothing else, before it is believed."""
 
-LOG_NAME, LOG_BYTES = "keeper.log", 500_000
+LOG_NAME, LOG_BYTES = "worker.log", 500_000
 
 
-async def keep(settings: Settings, runtime: Runtime | None = None) -> None:
-    """Watch and save until nothing is left to wait for, or another keeper of this account is alive.
+async def run_worker(settings: Settings, runtime: Runtime | None = None) -> None:
+    """Watch and save until nothing is left to wait for, or another background worker of this account is alive.
 
-    A key that is refused ends it only after an hour in which the API said nothing else, and once all finished films are
-    saved, which takes no key.
+    A key that is refused ends it only after an hour in which the API said nothing else, and once all finished videos
+    are saved, which takes no key.
 
     Args:
         settings: What was set.
         runtime: One that is not entered yet; made from the settings when left out.
     """
     async with runtime or Runtime(settings) as runtime:
-        journal, account = runtime.journal, runtime.service.account
-        place = _Place(journal, lease_name(account))
-        if not journal.durable or not await place.take():
+        store, account = runtime.store, runtime.service.account
+        lease = _WorkerLease(store, lease_name(account))
+        if not store.durable or not await lease.take():
             return
-        await journal.free(starting_name(account))
-        logger.info("keeping account %s", account)
+        await store.free(starting_name(account))
+        logger.info("working for account %s", account)
         give_up = anyio.current_time() + LIFE
         refused: float | None = None  # since when the key is
         while (now := anyio.current_time()) < give_up:
             refused = (now if refused is None else refused) if isinstance(runtime.service.trouble, AuthFailed) else None
             try:
-                if refused is not None and now - refused > AUTH_PATIENCE and not await journal.films_wanted(account):
+                if refused is not None and now - refused > AUTH_TIMEOUT and not await store.wanted_downloads(account):
                     break
-                if not await place.take() or not await _needed(journal, account, place):
+                if not await lease.take() or not await _needed(store, account, lease):
                     break
-            except StateUnavailable as error:  # a full disk, a lock of another program: the films are still to come
+            except StateUnavailable as error:  # a full disk, a lock of another program: the videos are still to come
                 logger.warning("%s", error.message)
             else:
                 give_up = anyio.current_time() + LIFE
             await anyio.sleep(RENEW)
-        await place.leave()
+        await lease.leave()
         logger.info("done")
 
 
-async def _needed(journal: Journal, account: str, place: "_Place") -> bool:
+async def _needed(store: Store, account: str, lease: "_WorkerLease") -> bool:
     """Return whether there is something left to wait for; where there is not, the place is free."""
-    if await journal.unfinished(account, journal.clock() - LIFE):
+    if await store.unfinished(account, store.clock() - LIFE):
         return True
     # Given up before the last look, so that a submit which sees the place taken is itself seen.
-    await place.leave()
-    return await journal.unfinished(account, journal.clock() - LIFE) and await place.take()
+    await lease.leave()
+    return await store.unfinished(account, store.clock() - LIFE) and await lease.take()
 
 
-class _Place:
-    """The place of the one keeper."""
+class _WorkerLease:
+    """The place of the one background worker."""
 
-    def __init__(self, journal: Journal, name: str) -> None:
-        self._journal = journal
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
         self._name = name
-        self._holder = journal.machine.process
+        self._holder = store.machine.process
 
     async def take(self) -> bool:
-        return await self._journal.lease(self._name, self._holder, self._journal.clock(), LEASE)
+        return await self._store.lease(self._name, self._holder, self._store.clock(), LEASE)
 
     async def leave(self) -> None:
-        await self._journal.release(self._name, self._holder)
+        await self._store.release(self._name, self._holder)
 
 
 class _PrivateLog(RotatingFileHandler):
@@ -101,7 +101,7 @@ class _PrivateLog(RotatingFileHandler):
 
 
 def main() -> int:
-    """Run the keeper; nobody reads its output, so it logs to a file in the state folder."""
+    """Run the background worker; nobody reads its output, so it logs to a file in the state folder."""
     settings, refusal = Settings.read()
     if refusal is not None:  # who started it had settings that could be used
         return 1
@@ -113,8 +113,8 @@ def main() -> int:
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        anyio.run(keep, settings)
+        anyio.run(run_worker, settings)
     except Exception:
-        logger.exception("the keeper ended")
+        logger.exception("the background worker ended")
         return 1
     return 0

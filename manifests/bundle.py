@@ -81,13 +81,13 @@ def pack(folder: Path, bundle: Path) -> str:
     """Pack a folder and return the sha256; order, dates and rights do not depend on this machine."""
     bundle.parent.mkdir(parents=True, exist_ok=True)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as downloader:
         for name in names:
             about = zipfile.ZipInfo(name, DATE)
             about.compress_type = zipfile.ZIP_DEFLATED
             about.external_attr = 0o100644 << 16
             about.create_system = 3
-            archive.writestr(about, (folder / name).read_bytes())
+            downloader.writestr(about, (folder / name).read_bytes())
     return hashlib.sha256(bundle.read_bytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The icon: a play sign on a strip of film. `python -m manifests.icon` draws it again."""
+"""The icon: a play sign on a strip of video. `python -m manifests.icon` draws it again."""
 
 from PIL import Image, ImageDraw
 

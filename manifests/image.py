@@ -19,7 +19,7 @@ import anyio
 import httpx2
 from mcp import Client, StdioServerParameters
 
-from manifests import facts, serving, video
+from manifests import facts, serving, trial
 from manifests.bench import Bench, Check, Skipped
 from manifests.facts import ROOT
 
@@ -27,7 +27,7 @@ TAG = f"{facts.NAME}:{facts.VERSION}"
 USER = "10001"
 HEALTH = ("python", "-IS", "/opt/health.py")
 WRITABLE = "id -u && touch /data/.probe && rm /data/.probe && ! touch /opt/venv/.probe 2>/dev/null"
-FILM = "import sys; sys.exit(open(sys.argv[1], 'rb').read(8)[4:] != b'ftyp')"
+VIDEO = "import sys; sys.exit(open(sys.argv[1], 'rb').read(8)[4:] != b'ftyp')"
 UNREACHABLE = ("no such host", "dial tcp", "pinging container registry", "short-name")
 
 
@@ -181,13 +181,13 @@ def _configured(about: Mapping[str, Any]) -> str:
 
 
 def _stdio(made: Engine, entry: str) -> str:
-    def there(film: Path) -> bool:
-        assert film.parent == Path("/data"), film
-        return made.inside(["python", "-c", FILM, str(film)]) == 0 and made.inside(HEALTH) == 0
+    def there(video: Path) -> bool:
+        assert video.parent == Path("/data"), video
+        return made.inside(["python", "-c", VIDEO, str(video)]) == 0 and made.inside(HEALTH) == 0
 
-    first, *rest = made.command([entry], video.FAST)
+    first, *rest = made.command([entry], trial.FAST)
     server = StdioServerParameters(command=first, args=rest, env=dict(os.environ))
-    anyio.run(video.makes_one, server, list(facts.TOOLS), there)
+    anyio.run(trial.makes_one, server, list(facts.TOOLS), there)
     return ""
 
 
@@ -195,7 +195,7 @@ def _http(made: Engine, entry: str, cwd: Path) -> str:
     with socket.socket() as free:  # the health check reads the port from the command line
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = made.command([entry, "serve", "--port", port, "--json"], video.FAST)
+    command = made.command([entry, "serve", "--port", port, "--json"], trial.FAST)
     with serving.over_http(command, os.environ, cwd) as url:
         anyio.run(_asked, url)
         health = httpx2.get(url.removesuffix("/mcp") + "/healthz").status_code

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from manifests import terminal, video
+from manifests import terminal, trial
 from manifests.facts import ROOT
 
 PICTURE = ROOT / "docs" / "call.svg"
 TYPED = ("avm", "text-to-video", "a red kite over the sea")
-COLUMNS, ROWS, GAP = 112, 30, 10
+COLUMNS, ROWS, INTERVAL = 112, 30, 10
 ON_ITS_WAY = 55
 """Percent at which the first of the two moments is taken, or soon after."""
 
@@ -94,7 +94,7 @@ def drawn(screens: tuple[str, str]) -> str:
     texts = [Text.assemble(typed, Text.from_ansi(screen)) for screen in screens]
     windows = [_window(text, title) for text, title in zip(texts, titles, strict=True)]
     sizes = [tuple(map(float, window.attrib["viewBox"].split()[2:])) for window in windows]
-    width, height = max(size[0] for size in sizes), sum(size[1] for size in sizes) + GAP * (len(sizes) - 1)
+    width, height = max(size[0] for size in sizes), sum(size[1] for size in sizes) + INTERVAL * (len(sizes) - 1)
     whole = ElementTree.Element(f"{{{SVG}}}svg", {"viewBox": f"0 0 {width:g} {height:g}", "role": "img"})
     ElementTree.SubElement(
         whole, f"{{{SVG}}}title"
@@ -103,7 +103,7 @@ def drawn(screens: tuple[str, str]) -> str:
     for window, (wide, high) in zip(windows, sizes, strict=True):
         window.attrib |= {"y": f"{top:g}", "width": f"{wide:g}", "height": f"{high:g}"}
         whole.append(window)
-        top += high + GAP
+        top += high + INTERVAL
     return ElementTree.tostring(whole, encoding="unicode") + "\n"
 
 
@@ -123,9 +123,9 @@ def recorded(speed: float) -> terminal.Frames:
     home = Path(tempfile.gettempdir(), "home")
     home.mkdir()
     try:
-        environ = video.clean(os.environ, home) | video.FAST | {"AVM_SANDBOX_SPEED": str(speed)}
+        environ = trial.clean(os.environ, home) | trial.FAST | {"AVM_SANDBOX_SPEED": str(speed)}
         program = str(Path(sys.executable).parent / TYPED[0])
-        code, frames = terminal.record([program, *TYPED[1:]], environ, home, columns=COLUMNS, rows=ROWS, patience=1800)
+        code, frames = terminal.record([program, *TYPED[1:]], environ, home, columns=COLUMNS, rows=ROWS, timeout=1800)
     finally:
         shutil.rmtree(home)
     if code:

@@ -6,7 +6,7 @@ from avm_mcp.cli import exits
 from avm_mcp.cli.parser import VERBS
 from avm_mcp.domain import catalog, errors
 from avm_mcp.presentation import arguments
-from avm_mcp.presentation.audience import JSON_FACE
+from avm_mcp.presentation.audience import JSON_AUDIENCE
 from manifests import facts
 
 SOURCE = facts.MANIFESTS / "skill" / facts.SKILL
@@ -57,7 +57,7 @@ def commands() -> str:
 
 _AT_A_TERMINAL = {
     "wait_seconds": "Longest wait in seconds; 0 returns at once. Left out: until it is done, for an hour at most.",
-    "max_credits": "Highest price to pay without asking. Left out: AVM_CONFIRM_ABOVE, 50. Above it, ask the user, then "
+    "max_credits": "Highest price to pay without asking. Left out: AVM_APPROVE_ABOVE, 50. Above it, ask the user, then "
     "give the price they agreed to.",
     "image": "Path or public https link of a PNG, JPEG or WebP of at most 10 MB.",
     "task_id": "As another command returned it.",
@@ -71,7 +71,7 @@ def failures() -> str:
     codes = ["| exit code | meaning |", "|---|---|", *(f"| {code} | {text} |" for code, text in exits.MEANINGS.items())]
     rows = ["| error.code | exit code | what happened | next step |", "|---|---|---|---|"]
     for kind in errors.AvmError.__subclasses__():
-        step = JSON_FACE.say(kind.default_next_step, id="TASK")
+        step = JSON_AUDIENCE.say(kind.default_next_step, id="TASK")
         step = re.sub(r"avm (?:get TASK|list)", r"`\g<0>`", step.replace("--max-credits", "`--max-credits`"))
         when = (kind.__doc__ or "").split("\n")[0].replace("upstream", "service")
         rows.append(f"| `{kind.code}` | {exits.BY_ERROR[kind]} | {when} | {step[0].upper()}{step[1:]} |")

@@ -16,7 +16,7 @@ Frames = list[tuple[float, str]]
 
 
 def record(
-    command: Sequence[str], environ: Mapping[str, str], cwd: Path, *, columns: int, rows: int, patience: float = 120
+    command: Sequence[str], environ: Mapping[str, str], cwd: Path, *, columns: int, rows: int, timeout: float = 120
 ) -> tuple[int, Frames]:
     """Run a program at a terminal of this size; return its exit code and its output, each piece with its second.
 
@@ -33,7 +33,7 @@ def record(
     )
     os.close(its)
     try:
-        while piece := _next(ours, start + patience):
+        while piece := _next(ours, start + timeout):
             pieces.append((time.monotonic() - start, piece))
         code = process.wait(timeout=10)
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 
-from manifests import bundle, facts, hosts, image, video, wheels
+from manifests import bundle, facts, hosts, image, trial, wheels
 from manifests.bench import ROOM, Bench, Check, Skipped
 from manifests.facts import MANIFESTS, ROOT
 
@@ -53,9 +53,9 @@ def mcpb(bench: Bench) -> Iterator[Check]:
 
 
 def _starts(extension: Path, home: Path) -> str:
-    server = video.of_bundle(extension, home)
+    server = trial.of_bundle(extension, home)
     assert server.command == "uv", server
-    anyio.run(video.makes_one, server.model_copy(update={"command": bundle.uv()}), video.tools_of(extension))
+    anyio.run(trial.makes_one, server.model_copy(update={"command": bundle.uv()}), trial.tools_of(extension))
     return ""
 
 

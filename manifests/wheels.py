@@ -19,7 +19,7 @@ import anyio
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from manifests import facts, terminal, video
+from manifests import facts, terminal, trial
 from manifests.bench import ROOM, Bench, Check, Skipped
 
 RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
@@ -34,9 +34,9 @@ def versions() -> list[str]:
 
 def required(wheel: Path, extras: Sequence[str]) -> list[str]:
     """Return what a wheel asks for: to a resolver these have to be direct, or it takes the newest of each."""
-    with zipfile.ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        lines = message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+    with zipfile.ZipFile(wheel) as downloader:
+        name = next(name for name in downloader.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = message_from_bytes(downloader.read(name)).get_all("Requires-Dist", [])
     found: list[str] = []
     for line in lines:
         requirement, _, marker = line.partition(";")
@@ -105,7 +105,7 @@ def _skipped(why: Skipped) -> str:
 def _alone(uv: Path, wheel: Path, python: Path, age: str, extras: Sequence[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="avm-wheel-") as folder:
         room = Path(folder)
-        environ = video.clean(os.environ, room)
+        environ = trial.clean(os.environ, room)
         cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout  # noqa: S603
         tool = environ | {"UV_PYTHON_DOWNLOADS": "never", "UV_CACHE_DIR": cache.strip()}
         programs = room / "env" / "bin"
@@ -134,26 +134,26 @@ async def _served(programs: Path, room: Path, environ: dict[str, str]) -> None:
     """Over stdio: the tools as the SDK itself lists them, and then, with the fast start, a video."""
     command = str(programs / "avm-mcp")
     bare = StdioServerParameters(command=command, env=environ | {"AVM_FAST_START": "off"}, cwd=room)
-    with anyio.fail_after(video.PATIENCE):
+    with anyio.fail_after(trial.TIMEOUT):
         async with stdio_client(bare) as streams, ClientSession(*streams) as client:
             await client.initialize()
             listed = {tool.name: tool.description for tool in (await client.list_tools()).tools}
     assert listed == facts.TOOLS, listed
-    film = await video.makes_one(
-        StdioServerParameters(command=command, env=environ | video.FAST, cwd=room), list(facts.TOOLS)
+    video = await trial.makes_one(
+        StdioServerParameters(command=command, env=environ | trial.FAST, cwd=room), list(facts.TOOLS)
     )
-    assert film.is_relative_to(room), film
-    film.unlink()
+    assert video.is_relative_to(room), video
+    video.unlink()
 
 
 def _drawn(programs: Path, room: Path, environ: dict[str, str]) -> None:
-    """At a terminal: a bar moves, and the film's path is printed."""
+    """At a terminal: a bar moves, and the video's path is printed."""
     command = [str(programs / "avm"), "text-to-video", "a red kite"]
-    code, frames = terminal.record(command, environ | video.FAST, room, columns=100, rows=20)
+    code, frames = terminal.record(command, environ | trial.FAST, room, columns=100, rows=20)
     shown = "".join(text for _, text in frames)
     assert code == 0, shown
     assert "━" in shown, shown
-    films = [path for path in room.rglob("*.mp4") if "env" not in path.relative_to(room).parts]
-    assert len(films) == 1, (films, shown)
-    assert video.is_film(films[0])
-    assert films[0].name in re.sub(r"\s", "", shown), shown
+    videos = [path for path in room.rglob("*.mp4") if "env" not in path.relative_to(room).parts]
+    assert len(videos) == 1, (videos, shown)
+    assert trial.is_video(videos[0])
+    assert videos[0].name in re.sub(r"\s", "", shown), shown

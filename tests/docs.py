@@ -10,7 +10,8 @@ from pathlib import Path
 
 from avm_mcp.domain import errors
 from avm_mcp.mcp_server.tool_schemas import PUBLISHED
-from avm_mcp.presentation import MODEL_FACE, arguments
+from avm_mcp.presentation import arguments
+from avm_mcp.presentation.audience import MODEL_AUDIENCE
 from avm_mcp.settings import Settings
 from tests.frameworks.examples import EXAMPLES, Example
 
@@ -49,7 +50,7 @@ def error_codes() -> str:
     rows = ["| code | when | next step |", "|---|---|---|"]
     for leaf in errors.AvmError.__subclasses__():
         when = (leaf.__doc__ or "").split("\n")[0]
-        step = MODEL_FACE.say(leaf.default_next_step, get_task="`get_task`", list_tasks="`list_tasks`")
+        step = MODEL_AUDIENCE.say(leaf.default_next_step, get_task="`get_task`", list_tasks="`list_tasks`")
         rows.append(f"| `{leaf.code}` | {when} | {step} |")
     return "\n".join(rows)
 

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 PROCESSES = 2
 AT_ONCE = 20
 PRICE, CAP = 15, 59
-"""Credits of a film of t2v, five seconds; and of a day that admits three."""
+"""Credits of a video of t2v, five seconds; and of a day that admits three."""
 
 DEAR, ABOVE = 225, 200
-"""Credits of a long film of three parts, and the amount above which a yes is needed."""
+"""Credits of a long video of three parts, and the amount above which a yes is needed."""
 
-SETTINGS: Mapping[str, str] = {"AVM_MAX_CREDITS_PER_DAY": str(CAP), "AVM_CONFIRM_ABOVE": str(ABOVE)}
-UNCAPPED: Mapping[str, str] = {"AVM_CONFIRM_ABOVE": str(ABOVE)}
+SETTINGS: Mapping[str, str] = {"AVM_MAX_CREDITS_PER_DAY": str(CAP), "AVM_APPROVE_ABOVE": str(ABOVE)}
+UNCAPPED: Mapping[str, str] = {"AVM_APPROVE_ABOVE": str(ABOVE)}
 
 Asked = tuple[int, str, dict[str, Any]]
 """Which process, which tool, with what."""
@@ -58,7 +58,7 @@ def many(count: int, tool: str, *given: dict[str, Any]) -> list[Asked]:
     return [(number % PROCESSES, tool, given[number % len(given)]) for number in range(count)]
 
 
-def films(name: str) -> list[dict[str, Any]]:
+def videos(name: str) -> list[dict[str, Any]]:
     return [{"prompt": f"{name} {number}", "wait_seconds": 0} for number in range(AT_ONCE)]
 
 
@@ -79,7 +79,7 @@ def shown(what: str, told: Sequence[dict[str, Any]], stage: Stage) -> dict[str, 
 async def cap_and_refunds(stage: Stage) -> None:
     """A day's cap, what comes back of it, and the sums that are told; with `SETTINGS`."""
     print(f"\ncap {CAP} a day, price {PRICE}, {AT_ONCE} calls at once from {PROCESSES} processes")
-    told = await stage.crowd(many(AT_ONCE, "text_to_video", *films("kite")))
+    told = await stage.crowd(many(AT_ONCE, "text_to_video", *videos("kite")))
     assert shown("first", told, stage) == {"started": 3, "BUDGET_EXCEEDED": 17}
     assert stage.sums() == (3, 3 * PRICE, 0)
     ids = [one["task_id"] for one in told if "error" not in one]
@@ -97,7 +97,7 @@ async def cap_and_refunds(stage: Stage) -> None:
     assert [account["today"] for account in accounts] == [today] * 3
     print(f"  one cancelled, one failed; get_account in both, and avm account: {accounts[0]['today']}")
 
-    told = await stage.crowd(many(AT_ONCE, "text_to_video", *films("another kite")))
+    told = await stage.crowd(many(AT_ONCE, "text_to_video", *videos("another kite")))
     assert shown("again", told, stage) == {"started": 2, "BUDGET_EXCEEDED": 18}
     _, charged, refunded = stage.sums()
     assert charged - refunded == 3 * PRICE <= CAP < 4 * PRICE
@@ -108,9 +108,9 @@ async def confirmation(stage: Stage) -> None:
     """A price that needs a yes; with `UNCAPPED`."""
     print(f"\n{DEAR} credits where more than {ABOVE} need a yes, {AT_ONCE} calls at once from {PROCESSES} processes")
     told = await stage.crowd(many(AT_ONCE, "long_video", dear("a lake")))
-    assert shown("nobody can be asked", told, stage) == {"CONFIRMATION_REQUIRED": AT_ONCE}
+    assert shown("nobody can be asked", told, stage) == {"APPROVAL_REQUIRED": AT_ONCE}
     told = await stage.crowd(many(AT_ONCE, "long_video", dear("a hill", max_credits=1000)))
-    assert shown("another request, with a habitual max_credits", told, stage) == {"CONFIRMATION_REQUIRED": AT_ONCE}
+    assert shown("another request, with a habitual max_credits", told, stage) == {"APPROVAL_REQUIRED": AT_ONCE}
     assert stage.sums() == (0, 0, 0)
     told = await stage.crowd(many(AT_ONCE, "long_video", dear("a lake", max_credits=DEAR - 1)))
     assert shown("the first request, with too little", told, stage) == {"BUDGET_EXCEEDED": AT_ONCE}

@@ -13,7 +13,7 @@ from mcp.shared.memory import create_client_server_memory_streams
 from mcp.types import CallToolResult, Implementation
 
 from avm_mcp.app import Runtime
-from avm_mcp.images import Aside, inline
+from avm_mcp.images import Offload, inline
 from avm_mcp.mcp_server.server import build_server
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.settings import Settings
@@ -27,7 +27,7 @@ BASE = "http://127.0.0.1:9"
 
 LEGACY, MODERN = "legacy", "2026-07-28"
 
-UNASKED = {"environ": {"AVM_CONFIRM_ABOVE": "1000"}}
+UNASKED = {"environ": {"AVM_APPROVE_ABOVE": "1000"}}
 """A house for tests of dear videos that are not about approval: no price there needs one."""
 
 
@@ -77,7 +77,7 @@ class House:
         self.names = Names()
         self.machine = VirtualMachine(self.wall)
         self.state = self.folder / "state"
-        self.films = self.folder / "films"
+        self.videos = self.folder / "videos"
         self.pictures = self.folder / "pictures"
         self.pictures.mkdir(parents=True, exist_ok=True)
 
@@ -86,9 +86,9 @@ class House:
             "AVM_API_KEY": KEY,
             "AVM_BASE_URL": BASE,
             "AVM_STATE_DIR": str(self.state),
-            "AVM_OUTPUT_DIR": str(self.films),
+            "AVM_OUTPUT_DIR": str(self.videos),
             "AVM_INPUT_DIRS": str(self.pictures),
-            "AVM_KEEPER": "off",
+            "AVM_WORKER": "off",
             **self.environ,
             **more,
         }
@@ -99,7 +99,7 @@ class House:
         *,
         link: Link | None = None,
         paths_allowed: bool = True,
-        aside: Aside = inline,
+        offload: Offload = inline,
         now: Callable[[], float] | None = None,
         **more: str,
     ) -> Runtime:
@@ -110,10 +110,10 @@ class House:
             now=now or self.wall,
             machine=self.machine.process(),
             transport=StreamingASGITransport(self.app, link=link),
-            film_transport=StreamingASGITransport(self.app, link=link),
+            download_transport=StreamingASGITransport(self.app, link=link),
             resolver=self.names,
             paths_allowed=paths_allowed,
-            aside=aside,
+            offload=offload,
         )
 
     async def grown_up(self) -> "House":

@@ -26,7 +26,7 @@ LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/li
 SAVE = {"saved": "mine", "linked": "off"}
 UNKNOWN = "1999-12-31"
 ABOVE = "987654"
-"""What stands for AVM_CONFIRM_ABOVE in the snapshot, and nowhere else in it."""
+"""What stands for AVM_APPROVE_ABOVE in the snapshot, and nowhere else in it."""
 
 
 def initialize(revision: str, **more: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ async def answered(lines: Sequence[str], wanted: int, save: str = "mine", above:
     """Return what the real server writes when it reads these lines, until it has written so many."""
     with TemporaryDirectory() as state:
         settings = Settings.from_env(
-            {"AVM_STATE_DIR": state, "AVM_SAVE": save, "AVM_CONFIRM_ABOVE": above, "AVM_KEEPER": "off"}
+            {"AVM_STATE_DIR": state, "AVM_SAVE": save, "AVM_APPROVE_ABOVE": above, "AVM_WORKER": "off"}
         )
         low = build_server(Runtime(settings))._lowlevel_server
         stdin: Any = _Lines(lines)
@@ -121,7 +121,7 @@ async def made() -> dict[str, Any]:
             handshake["*" if offered == UNKNOWN else offered] = result["protocolVersion"]
     return {
         "sdk": version("mcp"),
-        "above": {"placeholder": ABOVE, "default": str(Settings.model_fields["AVM_CONFIRM_ABOVE"].default)},
+        "above": {"placeholder": ABOVE, "default": str(Settings.model_fields["AVM_APPROVE_ABOVE"].default)},
         "modern": list(MODERN_PROTOCOL_VERSIONS),
         "handshake": handshake,
         "answers": answers,

@@ -72,7 +72,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "multiprocessing": (),
     "subprocess": ("jobs/start_worker", "notify", "cli"),
     "trio": (),
-    "av": ("sandbox/films", "cli/demo"),
+    "av": ("sandbox/videos", "cli/demo"),
     "PIL": ("sandbox",),
 }
 
@@ -84,7 +84,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "print": ("cli/terminal",),
     "input": (),
     "time.sleep": (),
-    "anyio.to_thread": ("images", "sandbox"),  # a name is looked up, and a sandbox's film is rendered, in a thread
+    "anyio.to_thread": ("images", "sandbox"),  # a name is looked up, and a sandbox's video is rendered, in a thread
     "anyio.from_thread": (),
     "eval": (),
     "exec": (),
@@ -100,7 +100,7 @@ FORBIDDEN_STEMS = ("util", "utils", "helper", "helpers", "common", "base", "misc
 
 MAX_LINES = 330
 LONGER: Mapping[str, tuple[int, str]] = {
-    "downloads/downloader": (356, "one finished video's way onto the disk"),
+    "downloads/downloader": (358, "one finished video's way onto the disk"),
     "presentation/arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
     "provider/client": (380, "seven endpoints: how each is asked, repeated and read"),
     "settings": (350, "every variable, side by side"),
@@ -112,13 +112,13 @@ LONGER: Mapping[str, tuple[int, str]] = {
 # Catching everything is for the edge of a task, where an error must not take the others along.
 CATCH_ALL: Mapping[str, str] = {
     "jobs/discover": "one bad look must not be the last",
-    "downloads/downloader": "one film's trouble must not stop the others",
+    "downloads/downloader": "one video's trouble must not stop the others",
     "cli/entry": "the one place where a program of ours ends",
     "cli/__init__": "a library that cannot be loaded is told at each call",
     "cli/doctor": "a library that cannot be loaded is a finding",
     "cli/signals": "raised again outside of the group",
     "fast_start": "anything odd ends the fast start, and the SDK answers",
-    "worker": "logged, since nobody sees the keeper's stderr",
+    "worker": "logged, since nobody sees the background worker's stderr",
     "jobs/reconcile": "the search for one answer must not stop the others",
     "jobs/submit": "runs in the background; whoever waits is told",
     "mcp_server/client_timeouts": "raised again, for whoever answers it",
@@ -396,7 +396,7 @@ GOOD = '"""A module."""\n'
         ("provider/client", "from avm_mcp.store import Journal", "imports store"),
         ("provider/client", "def f():\n    from avm_mcp.store import Journal", "imports store"),
         ("provider/client", "from avm_mcp.settings import Settings", "imports settings, which is not above it"),
-        ("jobs/service", "def f():\n    from avm_mcp.mcp_server import Desk", "imports mcp_server"),
+        ("jobs/service", "def f():\n    from avm_mcp.mcp_server import Tools", "imports mcp_server"),
         ("jobs/service", "class A:\n    from avm_mcp.mcp_server.server import build_server", "imports mcp_server"),
         ("jobs/service", "if True:\n    from avm_mcp.cli import main", "imports cli"),
         ("mcp_server/tools", "from avm_mcp.provider.client import AvmClient", "a tool asks the service"),

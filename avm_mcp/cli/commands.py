@@ -1,4 +1,4 @@
-"""The verbs that are tools: the same arguments, the same service, and a wait until the film is on the disk."""
+"""The verbs that are tools: the same arguments, the same service, and a wait until the video is on the disk."""
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import anyio
 
-from avm_mcp import presentation
 from avm_mcp.app import Runtime
 from avm_mcp.cli import bars, exits, worker_status
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
@@ -17,19 +16,29 @@ from avm_mcp.domain.job import UNKNOWN, Job
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.jobs.poller import Progress
 from avm_mcp.jobs.service import Beat, Found
-from avm_mcp.presentation import Report
 from avm_mcp.presentation.arguments import MAX_WAIT, Arguments
-from avm_mcp.presentation.requests import noted, request_read_aside
+from avm_mcp.presentation.audience import cost
+from avm_mcp.presentation.pages import (
+    funds_fields,
+    funds_text,
+    listing_fields,
+    listing_text,
+    price_fields,
+    price_text,
+    question_text,
+)
+from avm_mcp.presentation.requests import noted, read_request_in_thread
+from avm_mcp.presentation.task import Report
 
 T = TypeVar("T")
 
 SLICE = 30.0
 """Seconds of one wait; between two of them it is asked whether waiting still makes sense."""
 
-SAVE_PATIENCE = 60.0
-"""Seconds that a finished film is waited for on its way to the disk."""
+SAVE_TIMEOUT = 60.0
+"""Seconds that a finished video is waited for on its way to the disk."""
 
-UNCLEAR_PATIENCE = 60.0
+UNCLEAR_TIMEOUT = 60.0
 """Seconds that a lost answer is looked for before saying so, unless a wait was asked for."""
 
 LAST_ANSWER = 4.0
@@ -64,9 +73,9 @@ class Session:
     async def run(self, given: Arguments) -> int:
         """Run it and return the exit code; errors are told here, since the runtime's task group would wrap them."""
         handlers: Mapping[str, Callable[[Arguments], Awaitable[int]]] = {
-            "text_to_video": self._film,
-            "image_to_video": self._film,
-            "long_video": self._film,
+            "text_to_video": self._video,
+            "image_to_video": self._video,
+            "long_video": self._video,
             "get_task": self._get,
             "list_tasks": self._list,
             "cancel_task": self._cancel,
@@ -86,17 +95,17 @@ class Session:
 
     # --- the verbs ---
 
-    async def _film(self, given: Arguments) -> int:
+    async def _video(self, given: Arguments) -> int:
         image, folders = _typed(given.values.get("image"), self._runtime.input_folders)
         typed = Arguments(given.tool, {**given.values, "image": image}, given.normalized) if image else given
-        request, picture = await request_read_aside(
-            given.tool, typed, folders=folders, paths_allowed=True, aside=self._runtime.aside
+        request, picture = await read_request_in_thread(
+            given.tool, typed, folders=folders, paths_allowed=True, offload=self._runtime.offload
         )
-        consent, cap = await self._asked(request, given["max_credits"])
-        if consent is False:
+        approval, cap = await self._asked(request, given["max_credits"])
+        if approval is False:
             self._terminal.note("Not started, nothing charged.")
             return exits.MONEY
-        self._latest = found = noted(await self._started(request, cap, consent), picture, given)
+        self._latest = found = noted(await self._started(request, cap, approval), picture, given)
         if given["wait_seconds"] == 0:
             code = self._told(found, given, fresh=True)
             return code if found.job.final or found.job.status == UNKNOWN else exits.OK
@@ -109,14 +118,16 @@ class Session:
         return self._told(await self._waited(found, given["wait_seconds"]), given)
 
     async def _list(self, given: Arguments) -> int:
-        service, place, face = self._runtime.service, self._runtime.place, self._terminal.face
+        service, place, audience = self._runtime.service, self._runtime.place, self._terminal.audience
         listing = await self._unless_stopped(
             lambda: service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
         )
-        keeper = await worker_status.standing(self._runtime)
+        worker_starter = await worker_status.standing(self._runtime)
         self._terminal.result(
-            lambda: presentation.listing_text(listing, face, f"Keeper: {worker_status.said(self._runtime, keeper)}."),
-            lambda: presentation.listing_fields(listing, face, place) | {"keeper": keeper},
+            lambda: listing_text(
+                listing, audience, f"Background worker: {worker_status.said(self._runtime, worker_starter)}."
+            ),
+            lambda: listing_fields(listing, audience, place) | {"worker": worker_starter},
         )
         return exits.OK
 
@@ -133,8 +144,8 @@ class Session:
         left = await prices.left_today()
         how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_yes(price.credits)}
         self._terminal.result(
-            lambda: presentation.price_text(model, seconds, price, self._terminal.face, left, **how),
-            lambda: presentation.price_fields(model, seconds, price, left),
+            lambda: price_text(model, seconds, price, self._terminal.audience, left, **how),
+            lambda: price_fields(model, seconds, price, left),
         )
         return exits.OK
 
@@ -144,32 +155,28 @@ class Session:
         caps, inputs = service.prices.caps, runtime.input_folders
         account = service.account if service.configured else None
         self._terminal.result(
-            lambda: presentation.funds_text(
-                funds, runtime.place, caps, inputs, self._terminal.face, sandbox=service.sandboxed
-            ),
-            lambda: presentation.funds_fields(
-                funds, runtime.place, caps, inputs, account=account, sandbox=service.sandboxed
-            ),
+            lambda: funds_text(funds, runtime.place, caps, inputs, self._terminal.audience, sandbox=service.sandboxed),
+            lambda: funds_fields(funds, runtime.place, caps, inputs, account=account, sandbox=service.sandboxed),
         )
         return exits.OK
 
     # --- pieces ---
 
     def _told(self, found: Found, given: Arguments, *, fresh: bool = False) -> int:
-        told = Report(found, self._terminal.face, self._runtime.place, normalized=given.normalized, fresh=fresh)
+        told = Report(found, self._terminal.audience, self._runtime.place, normalized=given.normalized, fresh=fresh)
         self._terminal.result(told.text, told.fields)
         return exits.of_job(found.job)
 
     def _announce(self, found: Found) -> None:
         """Say the id before the wait: whatever ends it, the id was seen."""
         if not found.job.final and not self._runtime.settings.sandboxed:  # the embedded sandbox ends with us
-            again = self._terminal.face.say("{get_task}", id=found.job.public_id)
-            about = presentation.cost(found.job)
+            again = self._terminal.audience.say("{get_task}", id=found.job.public_id)
+            about = cost(found.job)
             price = f", {about}" if about else ""
             self._terminal.note(f"Task {found.job.public_id}{price}. Ctrl-C stops the waiting, not the task; {again}")
 
     async def _asked(self, request: VideoRequest, max_credits: int | None) -> tuple[bool | None, int | None]:
-        """Return what the person at the terminal says to a dear film, and the cap: with a yes the price agreed to.
+        """Return what the person at the terminal says to a dear video, and the cap: with a yes the price agreed to.
 
         The answer is None where nobody is there or needs to be.
         """
@@ -179,21 +186,21 @@ class Session:
         price = await self._unless_stopped(lambda: service.question(request, max_credits=max_credits))
         if price is None:
             return None, max_credits
-        agreed = await self._unless_stopped(lambda: terminal.agreed(presentation.question_text(request, price)))
+        agreed = await self._unless_stopped(lambda: terminal.agreed(question_text(request, price)))
         return agreed, price.credits if agreed else max_credits
 
-    async def _started(self, request: VideoRequest, max_credits: int | None, consent: bool | None) -> Found:
+    async def _started(self, request: VideoRequest, max_credits: int | None, approval: bool | None) -> Found:
         """Submit. A signal meanwhile does not cut the request off before its id is known."""
         if self._stop.is_set():
             raise Stopped  # the signal came before anything was sent
-        service, journal = self._runtime.service, self._runtime.journal
-        known = {job.id for job in await journal.newest(service.account, RECENT)}
+        service, store = self._runtime.service, self._runtime.store
+        known = {job.id for job in await store.newest(service.account, RECENT)}
         try:
             return await self._unless_stopped(
-                lambda: service.submit(request, max_credits=max_credits, consent=consent), LAST_ANSWER
+                lambda: service.submit(request, max_credits=max_credits, approval=approval), LAST_ANSWER
             )
         except Stopped:
-            for job in await journal.newest(service.account, RECENT):
+            for job in await store.newest(service.account, RECENT):
                 if job.id not in known and job.identity == request.identity():
                     self._latest = await service.find(job.id)
             raise
@@ -208,7 +215,7 @@ class Session:
             return await self._unless_stopped(lambda: self._until_done(found, seconds, seen))
 
     async def _until_done(self, found: Found, seconds: int | None, beat: Beat) -> Found:
-        """Wait until the film is on the disk, or the time is up, or waiting longer would not help."""
+        """Wait until the video is on the disk, or the time is up, or waiting longer would not help."""
         begun = anyio.current_time()
         end = begun + (MAX_WAIT if seconds is None else seconds)
         saving_since: float | None = None
@@ -216,16 +223,16 @@ class Session:
             job = found.job
             if job.final:
                 saving_since = saving_since or now
-                if job.film != "wanted" or now - saving_since > SAVE_PATIENCE:
+                if job.download != "wanted" or now - saving_since > SAVE_TIMEOUT:
                     break
                 await anyio.sleep(min(1.0, end - now))
-            elif job.status == UNKNOWN and seconds is None and now - begun > UNCLEAR_PATIENCE:
+            elif job.status == UNKNOWN and seconds is None and now - begun > UNCLEAR_TIMEOUT:
                 break
             self._latest = found = await self._runtime.service.wait(found, min(SLICE, end - now), beat)
         return found
 
-    async def _unless_stopped(self, work: Callable[[], Awaitable[T]], patience: float = 0.0) -> T:
-        return await unless_stopped(self._stop, work, patience)
+    async def _unless_stopped(self, work: Callable[[], Awaitable[T]], timeout: float = 0.0) -> T:
+        return await unless_stopped(self._stop, work, timeout)
 
 
 def _typed(image: str | None, folders: Sequence[Path]) -> tuple[str | None, Sequence[Path]]:

@@ -20,7 +20,7 @@ from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AuthFailed, AvmError, BadSetting, BlockedOnTheWay, StateUnavailable, quoted
-from avm_mcp.presentation import SHELL_FACE, money, spoken
+from avm_mcp.presentation.audience import SHELL_AUDIENCE, money, spoken
 from avm_mcp.provider import pools
 from avm_mcp.settings import Settings
 
@@ -30,7 +30,7 @@ SKEW_NOTICED = 30.0
 """Seconds between our clock and the service's that are worth a word."""
 
 FREE_NEEDED = 200_000_000
-"""Bytes: about ten films."""
+"""Bytes: about ten videos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def examine(runtime: Runtime, knock: Knock | None = None) -> list[Check]:
             checks = [
                 *await _service(runtime, knock or pools.knock),
                 _state(runtime),
-                await _keeper(runtime),
+                await _worker_starter(runtime),
                 await _hosts(runtime),
             ]
     return [*checks, _output(settings), _inputs(runtime), *_libraries(), _fast_start(), _versions()]
@@ -89,7 +89,7 @@ def _trouble(error: AvmError) -> Check:
     """Return what keeps everything from starting."""
     kinds = {BadSetting: "settings", StateUnavailable: "state folder"}
     name = next((word for kind, word in kinds.items() if isinstance(error, kind)), "start")
-    return Check(name, "FAIL", error.message, SHELL_FACE.say(error.next_step), exits.of_error(error))
+    return Check(name, "FAIL", error.message, SHELL_AUDIENCE.say(error.next_step), exits.of_error(error))
 
 
 def told(checks: list[Check], terminal: Terminal) -> int:
@@ -144,7 +144,7 @@ async def _service(runtime: Runtime, knock: Knock) -> list[Check]:
         return [refused, _reached(settings, None), *_clock(runtime)]
     except AvmError as error:
         unknown = Check("API key", "warn", f"{_named(runtime)}: it could not be tried")
-        step = SHELL_FACE.say(error.next_step) if isinstance(error, BlockedOnTheWay) else NO_WAY
+        step = SHELL_AUDIENCE.say(error.next_step) if isinstance(error, BlockedOnTheWay) else NO_WAY
         return [unknown, _reached(settings, error.message, step=step), *_clock(runtime)]
     took = f" in {anyio.current_time() - begun:.1f} s"
     checks = [Check("API key", "ok", f"{_named(runtime)}: accepted"), _reached(settings, None, took)]
@@ -168,7 +168,7 @@ def _balance(balance: int | None) -> Check:
     if balance is None:
         return Check("balance", "ok", "not told by this generation of the service")
     if balance < cheapest:
-        step = f"add credits at https://aivideomaker.ai; the cheapest film costs up to {cheapest}."
+        step = f"add credits at https://aivideomaker.ai; the cheapest video costs up to {cheapest}."
         return Check("balance", "FAIL", money(balance), step, exits.MONEY)
     return Check("balance", "ok", money(balance))
 
@@ -188,12 +188,12 @@ def _clock(runtime: Runtime) -> list[Check]:
 
 
 def _state(runtime: Runtime) -> Check:
-    settings, journal = runtime.settings, runtime.journal
+    settings, store = runtime.settings, runtime.store
     folder = settings.AVM_STATE_DIR
-    if journal.durable:
-        verdict = "warn" if journal.warning else "ok"
-        return Check("state folder", verdict, journal.warning or f"{folder} (journal mode {journal.mode})")
-    found = journal.warning or f"{folder} cannot be written; jobs are kept in memory only."
+    if store.durable:
+        verdict = "warn" if store.warning else "ok"
+        return Check("state folder", verdict, store.warning or f"{folder} (journal mode {store.mode})")
+    found = store.warning or f"{folder} cannot be written; jobs are kept in memory only."
     step = "set AVM_STATE_DIR to a folder that can be written."
     if settings.AVM_MAX_CREDITS_PER_DAY is not None:
         step += " Until then AVM_MAX_CREDITS_PER_DAY refuses every video."
@@ -201,12 +201,12 @@ def _state(runtime: Runtime) -> Check:
     return Check("state folder", "warn", found, step)
 
 
-async def _keeper(runtime: Runtime) -> Check:
-    return Check("keeper", "ok", worker_status.said(runtime, await worker_status.standing(runtime)))
+async def _worker_starter(runtime: Runtime) -> Check:
+    return Check("worker", "ok", worker_status.said(runtime, await worker_status.standing(runtime)))
 
 
 async def _hosts(runtime: Runtime) -> Check:
-    learned = await runtime.service.patience.limits()
+    learned = await runtime.service.timeout.limits()
     told = "; ".join(f"{quoted(name, 40)} after {spoken(seconds)}" for name, seconds in learned.items())
     if not told:
         return Check("host limits", "ok", "no host has cut calls short")
@@ -215,7 +215,7 @@ async def _hosts(runtime: Runtime) -> Check:
 
 def _output(settings: Settings) -> Check:
     if settings.AVM_SAVE == "off":
-        return Check("output folder", "warn", "AVM_SAVE=off: films are not saved; their links live 24 hours")
+        return Check("output folder", "warn", "AVM_SAVE=off: videos are not saved; their links live 24 hours")
     folder = settings.AVM_OUTPUT_DIR
     step = "set AVM_OUTPUT_DIR to a folder that can be written."
     try:
@@ -228,8 +228,8 @@ def _output(settings: Settings) -> Check:
         return Check("output folder", "FAIL", f"{folder} cannot be written: {trouble}", step, exits.FOLDER)
     space = f"{free / 1e9:.1f} GB free"
     if free < FREE_NEEDED:
-        return Check("output folder", "warn", f"{folder}, {space}", "free some space: a film takes up to 20 MB.")
-    made = "" if existing == folder else ", made with the first film"
+        return Check("output folder", "warn", f"{folder}, {space}", "free some space: a video takes up to 20 MB.")
+    made = "" if existing == folder else ", made with the first video"
     return Check("output folder", "ok", f"{folder}, {space}{made}")
 
 

@@ -82,7 +82,7 @@ def _run(program: str, argv: Sequence[str], terminal: Terminal) -> int:
     argv = list(argv)
     if program == "avm-mcp" and not argv:
         return _serve_stdio(terminal)
-    if argv == ["keep"]:  # our own child; not for people, so no verb of the help text
+    if argv == ["work"]:  # our own child; not for people, so no verb of the help text
         from avm_mcp import worker
 
         return worker.main()
@@ -144,7 +144,7 @@ def _tool(args: Namespace, terminal: Terminal) -> int:
     return anyio.run(commands.run, checked, Runtime(settings), terminal)
 
 
-def _film(args: Namespace, terminal: Terminal) -> int:
+def _video(args: Namespace, terminal: Terminal) -> int:
     settings = _settings()
 
     import anyio
@@ -212,8 +212,8 @@ def _setup(args: Namespace, terminal: Terminal) -> int:
 
 
 _PROGRAMS = {
-    "save": _film,
-    "open": _film,
+    "save": _video,
+    "open": _video,
     "serve": _serve_http,
     "sandbox": _sandbox,
     "doctor": _doctor,

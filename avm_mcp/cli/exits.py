@@ -6,7 +6,7 @@ from typing import cast
 from avm_mcp.domain import errors
 from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, Job
 
-OK, INTERNAL, USAGE, SETUP, MONEY, NO_FILM, SERVICE, TASK, PICTURE, FOLDER = range(10)
+OK, INTERNAL, USAGE, SETUP, MONEY, NO_VIDEO, SERVICE, TASK, PICTURE, FOLDER = range(10)
 UNFINISHED = 75
 """EX_TEMPFAIL of sysexits.h: look again later."""
 
@@ -19,7 +19,7 @@ MEANINGS: Mapping[int, str] = {
     USAGE: "bad usage, a bad setting, or an argument no model accepts",
     SETUP: "no API key, or one that is refused",
     MONEY: "too few credits, above a cap, or the price needs a yes",
-    NO_FILM: "rejected, failed, cancelled or never created: there is no film",
+    NO_VIDEO: "rejected, failed, cancelled or never created: there is no video",
     SERVICE: "the service is busy, unreachable, or answers in an unknown way",
     TASK: "no such task, or it can no longer be cancelled",
     PICTURE: "the picture cannot be used",
@@ -34,13 +34,13 @@ BY_ERROR: Mapping[type[errors.AvmError], int] = {
     errors.BadSetting: USAGE,
     errors.FileRefused: PICTURE,
     errors.BudgetExceeded: MONEY,
-    errors.ConfirmationRequired: MONEY,
+    errors.ApprovalRequired: MONEY,
     errors.StateUnavailable: FOLDER,
     errors.TaskNotFound: TASK,
     errors.NotCancellable: TASK,
     errors.AuthFailed: SETUP,
     errors.InsufficientCredits: MONEY,
-    errors.ContentRejected: NO_FILM,
+    errors.ContentRejected: NO_VIDEO,
     errors.RateLimited: SERVICE,
     errors.UpstreamUnavailable: SERVICE,
     errors.BlockedOnTheWay: SERVICE,
@@ -49,7 +49,7 @@ BY_ERROR: Mapping[type[errors.AvmError], int] = {
     errors.Internal: INTERNAL,
 }
 
-BY_STATUS: Mapping[str, int] = {COMPLETED: OK, FAILED: NO_FILM, CANCEL: NO_FILM, NOT_CREATED: NO_FILM}
+BY_STATUS: Mapping[str, int] = {COMPLETED: OK, FAILED: NO_VIDEO, CANCEL: NO_VIDEO, NOT_CREATED: NO_VIDEO}
 """Statuses that are an end; all others are unfinished."""
 
 
@@ -66,8 +66,8 @@ def of_error(error: errors.AvmError) -> int:
 
 
 def of_job(job: Job) -> int:
-    """Return the exit code of a verb that waited for a job; a film that is not on the disk yet is not finished."""
-    if job.status == COMPLETED and job.film == "wanted":
+    """Return the exit code of a verb that waited for a job; a video that is not on the disk yet is not finished."""
+    if job.status == COMPLETED and job.download == "wanted":
         return UNFINISHED
     return BY_STATUS.get(job.status, UNFINISHED)
 

@@ -92,26 +92,26 @@ VERBS: Mapping[str, Verb] = {
         Verb("text-to-video", "make a video from text", "text_to_video", ("prompt",)),
         Verb("image-to-video", "make a video that starts from a picture", "image_to_video", ("image", "prompt")),
         Verb("long-video", "make up to 30 s from a picture, 5 s per prompt", "long_video", ("image", "prompts")),
-        Verb("get", "wait for a task; save and show its film", "get_task", ("task_id",)),
+        Verb("get", "wait for a task; save and show its video", "get_task", ("task_id",)),
         Verb("list", "list this account's videos", "list_tasks"),
         Verb("cancel", "cancel a task that has not begun", "cancel_task", ("task_id",)),
         Verb("quote", "the price of a video; starts nothing", "quote_video", ("model",)),
         Verb("account", "balance, spending, caps, folders", "get_account"),
         Verb(
             "save",
-            "save a finished film again, or somewhere else",
+            "save a finished video again, or somewhere else",
             options=(
                 _TASK,
                 Option("--to", "Folder for it. Default: the output folder.", None, _path, metavar="FOLDER"),
             ),
         ),
-        Verb("open", "show a finished film in this machine's player", options=(_TASK,)),
+        Verb("open", "show a finished video in this machine's player", options=(_TASK,)),
         Verb("doctor", "check key, service, folders and clock, and say what to do"),
         Verb(
             "demo",
             "make three videos on a local sandbox; needs no key",
             options=(
-                Option("--out", "Folder for the films. Default: avm-demo, here.", None, _path, metavar="FOLDER"),
+                Option("--out", "Folder for the videos. Default: avm-demo, here.", None, _path, metavar="FOLDER"),
                 Option("--keep", "Keep the demo's state and the server's log for a look afterwards.", False, bool),
             ),
         ),
@@ -125,7 +125,7 @@ VERBS: Mapping[str, Verb] = {
                 Option("--speed", "How many times faster than the service.", 1.0, _speed),
                 Option("--seed", "Where its chance comes from.", 0, int),
                 Option("--balance", "Credits of each key.", 1000, int),
-                Option("--no-render", "Serve bundled clips instead of drawing films.", False, bool),
+                Option("--no-render", "Serve bundled clips instead of drawing videos.", False, bool),
                 Option("--control", "Let tests read its ledger and spoil its answers, under /_control/.", False, bool),
             ),
         ),
@@ -134,7 +134,7 @@ VERBS: Mapping[str, Verb] = {
             "put the server into a host's settings; alone: which hosts there are",
             options=(
                 Option("host", "Its name, as avm setup lists it.", metavar="HOST", may_lack=True),
-                Option("--sandbox", "Set it up for a free try: no key, no money, placeholder films.", False, bool),
+                Option("--sandbox", "Set it up for a free try: no key, no money, placeholder videos.", False, bool),
                 Option("--print", "Only show what would be written.", False, bool),
                 Option("--remove", "Take it out again.", False, bool),
             ),
@@ -157,7 +157,7 @@ _METAVARS: Mapping[str, str] = {"task_id": "TASK", "prompts": "PROMPT", "wait_se
 # What reads differently at a terminal than to a model.
 _ABOUT: Mapping[str, str] = {
     "wait_seconds": "Longest wait in seconds; 0 returns at once. Default: until it is done, for an hour at most.",
-    "max_credits": "Highest price to pay without a question. Default: AVM_CONFIRM_ABOVE.",
+    "max_credits": "Highest price to pay without a question. Default: AVM_APPROVE_ABOVE.",
     "image": "Path or public https link of a PNG, JPEG or WebP.",
     "prompts": "What happens in each five seconds, in order; six make 30 seconds.",
     "task_id": "As another verb returned it.",
@@ -183,7 +183,7 @@ def build_parser(program: str) -> Parser:
     bare = " Without a verb: the MCP server on stdin and stdout, as hosts start it." if program == "avm-mcp" else ""
     parser = Parser(
         prog=program,
-        description=f"Videos by AI Video Maker (aivideomaker.ai): ask, wait, and find the film on your disk.{bare}",
+        description=f"Videos by AI Video Maker (aivideomaker.ai): ask, wait, and find the video on your disk.{bare}",
         epilog=exits.epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -168,7 +168,7 @@ async def _sandbox(options: object, host: str, port: int, ready: object) -> None
 
 def _how(url: str, speed: float) -> str:
     return (
-        f"A sandbox of aivideomaker.ai, {speed:g} times as fast; no money is spent, its films are placeholders.\n"
+        f"A sandbox of aivideomaker.ai, {speed:g} times as fast; no money is spent, its videos are placeholders.\n"
         f"Use it with: AVM_BASE_URL={url} AVM_API_KEY=anything avm text-to-video 'a red kite over the sea'\n"
         "Ctrl-C ends it, and its tasks with it."
     )

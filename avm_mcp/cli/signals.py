@@ -15,7 +15,7 @@ STOPPING: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
 
-LOOK = 0.2
+POLL = 0.2
 """Seconds between two looks at a flag, on systems whose event loop takes no signals."""
 
 
@@ -49,7 +49,7 @@ async def _poll(stop: anyio.Event, task_status: TaskStatus[None]) -> None:
     try:
         task_status.started()
         while True:
-            await anyio.sleep(LOOK)
+            await anyio.sleep(POLL)
             while received:
                 _told(stop, received.pop(0))
     finally:
@@ -63,13 +63,13 @@ def _told(stop: anyio.Event, number: int) -> None:
     stop.set()
 
 
-async def unless_stopped(stop: anyio.Event, work: Callable[[], Awaitable[T]], patience: float = 0.0) -> T:
+async def unless_stopped(stop: anyio.Event, work: Callable[[], Awaitable[T]], seconds: float = 0.0) -> T:
     """Return what `work` returns.
 
     Args:
         stop: Set when the user has had enough.
         work: What to do; what it raises comes out as it is.
-        patience: Seconds that it gets to end after that.
+        seconds: That it gets to end after that.
 
     Raises:
         Stopped: It had not ended by then, and was cancelled.
@@ -79,7 +79,7 @@ async def unless_stopped(stop: anyio.Event, work: Callable[[], Awaitable[T]], pa
 
     async def give_up(scope: anyio.CancelScope) -> None:
         await stop.wait()
-        await anyio.sleep(patience)
+        await anyio.sleep(seconds)
         scope.cancel()
 
     async with anyio.create_task_group() as group:

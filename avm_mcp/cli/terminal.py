@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from avm_mcp.domain.errors import AvmError
 
 if TYPE_CHECKING:
-    from avm_mcp.presentation import Face
+    from avm_mcp.presentation.audience import Audience
 
 
 @dataclass(slots=True)
@@ -53,11 +53,11 @@ class Terminal:
         return self.inp.readline().strip().lower() in ("y", "yes")
 
     @property
-    def face(self) -> "Face":
+    def audience(self) -> "Audience":
         """Return who reads what is printed: a person, or with `--json` a program."""
-        from avm_mcp.presentation import JSON_FACE, SHELL_FACE
+        from avm_mcp.presentation.audience import JSON_AUDIENCE, SHELL_AUDIENCE
 
-        return JSON_FACE if self.json else SHELL_FACE
+        return JSON_AUDIENCE if self.json else SHELL_AUDIENCE
 
     def result(self, text: Callable[[], str], fields: Callable[[], Mapping[str, Any]]) -> None:
         """Print what a verb came to, in the form that was asked for."""
@@ -93,12 +93,12 @@ class Terminal:
         if text is not None and not self.json:
             self.note(text)
             return
-        from avm_mcp.presentation import error_fields, error_text
+        from avm_mcp.presentation.errors import error_fields, error_text
 
         if self.json:
-            self.fields({"error": error_fields(error, self.face)})
+            self.fields({"error": error_fields(error, self.audience)})
         else:
-            self.note(error_text(error, self.face))
+            self.note(error_text(error, self.audience))
 
 
 def harmless(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`avm save` and `avm open`: finished films by hand."""
+"""`avm save` and `avm open`: finished videos by hand."""
 
 import argparse
 import os
@@ -16,7 +16,8 @@ from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.jobs.service import Found
-from avm_mcp.presentation import Place, Report
+from avm_mcp.presentation.audience import Place
+from avm_mcp.presentation.task import Report
 
 Show = Callable[[Sequence[str]], object]
 
@@ -38,28 +39,28 @@ async def run(args: argparse.Namespace, runtime: Runtime, terminal: Terminal) ->
 
 
 async def save(task: str, folder: Path | None, runtime: Runtime, terminal: Terminal) -> int:
-    """Save a film now, and tell where."""
+    """Save a video now, and tell where."""
     return _told(await runtime.service.save(task, folder), runtime.place, terminal)
 
 
 async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | None = None) -> int:
-    """Save a film if it is not there, and start the player that this machine has for it."""
+    """Save a video if it is not there, and start the player that this machine has for it."""
     found = await runtime.service.find(task)
-    if found.job.film != "saved" or found.job.film_error is not None:
+    if found.job.download != "saved" or found.job.download_error is not None:
         found = await runtime.service.save(task)
-    # A film that is being opened needs no word on how to open it.
+    # A video that is being opened needs no word on how to open it.
     code = _told(found, replace(runtime.place, fleeting=True), terminal)
-    if found.job.film_path is not None:
+    if found.job.file_path is not None:
         try:
-            (start or _start)([*_player(), found.job.film_path])
+            (start or _start)([*_player(), found.job.file_path])
         except OSError as error:
             player = "".join(f"{name}: " for name in _player())
-            terminal.note(f"No player could be started ({player}{error.strerror}); the file is {found.job.film_path}")
+            terminal.note(f"No player could be started ({player}{error.strerror}); the file is {found.job.file_path}")
     return code
 
 
 def _told(found: Found, place: Place, terminal: Terminal) -> int:
-    told = Report(found, terminal.face, place)
+    told = Report(found, terminal.audience, place)
     terminal.result(told.text, told.fields)
     return exits.of_job(found.job)
 

@@ -1,4 +1,4 @@
-"""What is said of the keeper: whether films are saved although nobody waits for them."""
+"""What is said of the background worker: whether videos are saved although nobody waits for them."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ from avm_mcp.app import Runtime
 from avm_mcp.jobs import start_worker
 
 SAID: Mapping[str, str] = {
-    "at work": "at work: films are saved although what asked for them ended",
+    "at work": "at work: videos are saved although what asked for them ended",
     "none": "none at work; the next video starts one",
-    "off": "none here: a film is saved when it is waited for, or fetched with avm get",
+    "off": "none here: a video is saved when it is waited for, or fetched with avm get",
 }
 
 
@@ -23,8 +23,8 @@ def said(runtime: Runtime, word: str) -> str:
 
 async def standing(runtime: Runtime) -> str:
     """Return which word of `SAID` is true of this state and account."""
-    if await runtime.service.keeper_alive():
+    if await runtime.service.worker_alive():
         return "at work"
-    if runtime.client is None or start_worker.possible(runtime.settings, runtime.journal):
+    if runtime.client is None or start_worker.possible(runtime.settings, runtime.store):
         return "none"
     return "off"

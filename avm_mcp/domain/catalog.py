@@ -25,10 +25,10 @@ class Model:
         name: The word in `/generate/{model}`.
         tool: The tool that offers it.
         durations: Lengths in seconds that it makes.
-        takes_image: Whether it starts from a picture; then the film keeps the picture's shape.
+        takes_image: Whether it starts from a picture; then the video keeps the picture's shape.
         credits_per_second: Every price known so far, oldest first.
-        typical_seconds: Median time to make a film, and
-        spread: the standard deviation of its logarithm; both are the prior until films of our own were seen.
+        typical_seconds: Median time to make a video, and
+        spread: the standard deviation of its logarithm; both are the prior until videos of our own were seen.
     """
 
     name: str
@@ -70,6 +70,6 @@ def estimate(model: str, seconds: int) -> int:
 
 
 def alternatives(tool: str, seconds: int) -> list[str]:
-    """Return, cheapest first, the models of `tool` that make films of this length."""
+    """Return, cheapest first, the models of `tool` that make videos of this length."""
     able = [name for name in models_of(tool) if seconds in MODELS[name].durations]
     return sorted(able, key=lambda name: estimate(name, seconds))

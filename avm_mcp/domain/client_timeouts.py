@@ -23,7 +23,7 @@ SLACK, SLACK_SHARE = 1.0, 0.05
 """Seconds, or share of the limit, that an answer is sure to come before it."""
 
 SAVING = 5.0
-"""Seconds that a film on its way to the disk may add to a wait, and never more than the wait itself (DESIGN 8)."""
+"""Seconds that a video on its way to the disk may add to a wait, and never more than the wait itself (DESIGN 8)."""
 
 MAX_NAME = 100
 """Characters of a name that are kept."""
@@ -94,7 +94,7 @@ def host(name: str, cuts: Cuts, now: float) -> Host:
 
 
 def _longest(limit: float) -> int:
-    """Return the longest wait, in whole seconds, that is answered before the limit, a film's saving included."""
+    """Return the longest wait, in whole seconds, that is answered before the limit, a video's saving included."""
     room = limit - max(SLACK, SLACK_SHARE * limit)
     return max(0, int(room - SAVING if room > 2 * SAVING else room / 2))
 

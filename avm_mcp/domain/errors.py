@@ -6,7 +6,7 @@
     |- BadSetting               NOT_CONFIGURED           no         no        correct the variable that is named
     |- FileRefused              FILE_REFUSED             no         no        give another path or an https link
     |- BudgetExceeded           BUDGET_EXCEEDED          no         no        raise the cap, or make it cheaper
-    |- ConfirmationRequired     CONFIRMATION_REQUIRED    no         no        ask the user, then name the price
+    |- ApprovalRequired     APPROVAL_REQUIRED    no         no        ask the user, then name the price
     |- StateUnavailable         STATE_UNAVAILABLE        yes        no        free the disk, repair the folder
     |- TaskNotFound             TASK_NOT_FOUND           no         no        look at the list of tasks
     |- NotCancellable           NOT_CANCELLABLE          no         -         wait for the end
@@ -115,10 +115,10 @@ class BudgetExceeded(AvmError):
     )
 
 
-class ConfirmationRequired(AvmError):
+class ApprovalRequired(AvmError):
     """The price is above the amount that needs a person's yes."""
 
-    code = "CONFIRMATION_REQUIRED"
+    code = "APPROVAL_REQUIRED"
     default_next_step = (
         "{model:ask the user; if they agree,}{person:if you agree,} repeat the same {call}"
         " with {max_credits} at the price."

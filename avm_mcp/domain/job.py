@@ -42,8 +42,8 @@ def rank(status: str) -> int:
     return STATUS_RANK.get(status, STATUS_RANK[PROGRESS])
 
 
-Film = Literal["none", "wanted", "saved", "lost", "off"]
-"""What became of a finished film: not finished, to be fetched, on the disk, past saving, not to be saved."""
+Download = Literal["none", "wanted", "saved", "lost", "off"]
+"""What became of a finished video: not finished, to be fetched, on the disk, past saving, not to be saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,10 @@ class Job:
     error_text: str | None = None
     video_url: str | None = None
     expires_at: float | None = None
-    film: Film = "none"
-    film_path: str | None = None
-    film_size: int | None = None
-    film_error: str | None = None
+    download: Download = "none"
+    file_path: str | None = None
+    file_size: int | None = None
+    download_error: str | None = None
     max_credits: int | None = None
     resends: int = 0
     searches: int = 0

@@ -23,7 +23,7 @@ BUCKET_REFILL = 0.75
 RESERVE = 3.0
 """Questions that looks in the background leave in the bucket for those who call."""
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds after which a look in the background goes first, one in as many seconds: no storm of calls starves it."""
 
 RENEWED, WANTED_FOR = 1.0, 3.0
@@ -134,13 +134,13 @@ class Bucket:
         tokens: Questions that may be asked at once.
         filled_at: When `tokens` was true, by the clock that all of them share (`Journal.clock`). It never goes back.
         closed_until: Nobody asks before this, after a 429.
-        looked_at: When a look in the background was last granted.
+        polled_at: When a look in the background was last granted.
     """
 
     tokens: float
     filled_at: float
     closed_until: float = 0.0
-    looked_at: float = 0.0
+    polled_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +182,16 @@ def take(
     filled_at = max(now, bucket.filled_at)
     tokens = min(BUCKET_CAPACITY, bucket.tokens + (filled_at - bucket.filled_at) * BUCKET_REFILL)
     closed = bucket.closed_until if bucket.closed_until - now <= MAX_RETRY_AFTER + OUT_OF_ORDER else 0.0
-    current = Bucket(tokens, filled_at, closed, bucket.looked_at)
+    current = Bucket(tokens, filled_at, closed, bucket.polled_at)
     if closed > now:
         return current, closed - now
-    overdue = abs(now - bucket.looked_at) > PATIENCE
+    overdue = abs(now - bucket.polled_at) > TIMEOUT
     # A full bucket serves whoever comes: those who go before had the time to, and no longer ask.
     needed = min(BUCKET_CAPACITY, 1.0 + _before(want, others, served, overdue=overdue))
     if tokens < needed:
         wait = max(SHORTEST_WAIT, (needed - tokens) / BUCKET_REFILL)
         return current, wait if needed == 1.0 else min(wait, RENEWED)
-    return replace(current, tokens=tokens - 1.0, looked_at=bucket.looked_at if want.urgent else now), 0.0
+    return replace(current, tokens=tokens - 1.0, polled_at=bucket.polled_at if want.urgent else now), 0.0
 
 
 def _before(want: Want, others: Iterable[Want], served: Mapping[str, float], *, overdue: bool) -> float:
@@ -203,7 +203,7 @@ def _before(want: Want, others: Iterable[Want], served: Mapping[str, float], *, 
     queue = sorted(
         [want, *others], key=lambda one: (not one.urgent, served.get(one.account, 0.0), -one.waited, one.name)
     )
-    starving = next((one for one in queue if not one.urgent and one.waited > PATIENCE), None) if overdue else None
+    starving = next((one for one in queue if not one.urgent and one.waited > TIMEOUT), None) if overdue else None
     if starving is not None:
         queue.remove(starving)
         queue.insert(0, starving)

@@ -23,13 +23,13 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class VideoRequest:
-    """One film that somebody wants, checked against the catalogue.
+    """One video that somebody wants, checked against the catalogue.
 
     Attributes:
         model: The API's name: t2v, t2v_v3, i2v, i2v_v3 or lv.
-        seconds: Length of the film.
+        seconds: Length of the video.
         prompts: None, one, or for lv one for each five seconds.
-        aspect_ratio: Sent for text models only; a film from a picture keeps the picture's shape.
+        aspect_ratio: Sent for text models only; a video from a picture keeps the picture's shape.
         image: The starting picture, for i2v, i2v_v3 and lv.
         take: Which take of the same request this is.
     """

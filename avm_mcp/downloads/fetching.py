@@ -20,8 +20,8 @@ import anyio
 import anyio.lowlevel
 import httpx2
 
-from avm_mcp.downloads.failures import FilmCut, FilmRefused, FilmUnavailable, FilmUnwritable
-from avm_mcp.downloads.partials import FTYP_END, Partial, is_film
+from avm_mcp.downloads.failures import VideoCut, VideoRefused, VideoUnavailable, VideoUnwritable
+from avm_mcp.downloads.partials import FTYP_END, Partial, is_video
 from avm_mcp.downloads.safe_http import Web, check_status
 
 WRITE_BYTES = 256 * 1024
@@ -51,12 +51,12 @@ class _Cut(Exception):
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Generator[None, None, None]:
-    """Turn what the system says about the folder into `FilmUnwritable`."""
+    """Turn what the system says about the folder into `VideoUnwritable`."""
     try:
         yield
     except OSError as error:
         reason = _DISK.get(error.errno or 0) or error.strerror or "the system refuses"
-        raise FilmUnwritable(f"The film cannot be saved in {folder}: {reason}.") from error
+        raise VideoUnwritable(f"The video cannot be saved in {folder}: {reason}.") from error
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Download:
     max_bytes: int
     take_cut: bool
     on_bytes: Callable[[int, int | None], None] | None
-    afresh: bool = False  # what is here is all that was announced, and not all of a film
+    afresh: bool = False  # what is here is all that was announced, and not all of a video
     seen: set[bytes] = field(default_factory=set[bytes])  # digests of such
     found: Path | None = None  # it turned out to be in place already
 
@@ -101,7 +101,7 @@ class Download:
         """Bring what is missing, put the video in its place, and return where it is, and its size.
 
         Raises:
-            FilmError: One of its kinds.
+            VideoError: One of its kinds.
         """
         if self.part.complete and self.part.missing():
             self._again()
@@ -119,15 +119,15 @@ class Download:
                 return self.found, self.found.stat().st_size
             if (missing := self.part.missing()) is not None and not self._again():
                 if not self.take_cut:
-                    raise FilmCut(f"{FilmCut.says}: {missing}.")
+                    raise VideoCut(f"{VideoCut.says}: {missing}.")
                 continue
             size = self.part.size
             with writing(self.folder):
                 return self.part.place(), size
-        raise FilmUnavailable(f"The download broke off: {reason}.")
+        raise VideoUnavailable(f"The download broke off: {reason}.")
 
     def _again(self) -> bool:
-        """Take note of a film that looks cut, to be fetched again from its first byte; return whether to accept it."""
+        """Take note of a video that looks cut, to be fetched again from its first byte; return whether to accept it."""
         digest = self.part.digest()
         if digest in self.seen and self.take_cut:
             return True
@@ -171,7 +171,9 @@ class Download:
                 return False
             check_status(response)
             if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise FilmRefused("The server sends the film compressed, although it was asked not to.", retryable=True)
+                raise VideoRefused(
+                    "The server sends the video compressed, although it was asked not to.", retryable=True
+                )
             length = response.headers.get("content-length", "")
             total = int(length) if length.isascii() and length.isdigit() else None
             if total is not None:
@@ -202,10 +204,10 @@ class Download:
 
     def _check_size(self, total: int) -> None:
         if total > self.max_bytes:
-            raise FilmRefused(f"The film has {total:,} bytes, more than the {self.max_bytes:,} allowed.")
+            raise VideoRefused(f"The video has {total:,} bytes, more than the {self.max_bytes:,} allowed.")
 
     async def _receive_whole(self, response: httpx2.Response, total: int | None) -> None:
-        """Take the whole file; what is held is replaced once this is seen to be a film."""
+        """Take the whole file; what is held is replaced once this is seen to be a video."""
         start, begun = b"", False
         async with contextlib.aclosing(_flowing(response)) as flow:
             async for data in flow:
@@ -221,7 +223,7 @@ class Download:
         elif total is not None and len(start) < total:
             raise _Cut(f"{len(start):,} of {total:,} bytes came")
         else:
-            raise FilmRefused("What the link leads to is not an MP4 film: it is empty.", retryable=True)
+            raise VideoRefused("What the link leads to is not an MP4 video: it is empty.", retryable=True)
 
     async def _receive_piece(self, response: httpx2.Response, piece: _Piece) -> None:
         """Compare what is held, and add what follows."""
@@ -245,9 +247,9 @@ class Download:
             raise _Cut(f"{self.part.size:,} of {total:,} bytes came")
 
     def _begin(self, response: httpx2.Response, start: bytes, total: int | None) -> None:
-        """Replace what is held by an answer that starts anew, if that is a film."""
-        if not is_film(start):
-            raise FilmRefused("What the link leads to is not an MP4 film.", retryable=True)
+        """Replace what is held by an answer that starts anew, if that is a video."""
+        if not is_video(start):
+            raise VideoRefused("What the link leads to is not an MP4 video.", retryable=True)
         with writing(self.folder):
             self.part.restart(_validator(response), total)
         self.afresh = False
@@ -259,8 +261,8 @@ class Download:
         if size > self.max_bytes or (total is not None and size > total):
             self.part.restart(None, None)
             if size > self.max_bytes:
-                raise FilmRefused(f"The film has more than the {self.max_bytes:,} bytes allowed.")
-            raise FilmRefused(f"The server sent more than the {total:,} bytes it announced.", retryable=True)
+                raise VideoRefused(f"The video has more than the {self.max_bytes:,} bytes allowed.")
+            raise VideoRefused(f"The server sent more than the {total:,} bytes it announced.", retryable=True)
         if self.on_bytes is not None:
             self.on_bytes(size, total)
 

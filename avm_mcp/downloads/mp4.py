@@ -1,7 +1,7 @@
 """Whether an MP4 is all there, by its outermost boxes (ISO/IEC 14496-12, 4.2).
 
-A box says its length before its content, so a file that was cut ends inside of one, or lacks the boxes that a film
-cannot be without. Only headers are read. What cannot be told: a film of fragments that ends between two of them.
+A box says its length before its content, so a file that was cut ends inside of one, or lacks the boxes that a video
+cannot be without. Only headers are read. What cannot be told: a video of fragments that ends between two of them.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,13 @@ ReadAt = Callable[[int, int], bytes]
 """Returns up to so many bytes from a place in the file."""
 
 NEEDED = frozenset({b"moov", b"mdat"})
-"""What a film cannot be without: where its pictures are, and the pictures."""
+"""What a video cannot be without: where its pictures are, and the pictures."""
 
 KNOWN = NEEDED | {
     *(b"ftyp", b"styp", b"moof", b"mfra", b"sidx", b"ssix", b"prft", b"emsg"),
     *(b"free", b"skip", b"wide", b"pdin", b"meta", b"udta", b"uuid", b"pnot"),
 }
-"""Outermost boxes of films. After a film that is complete, anything else is litter, and says nothing about the film."""
+"""Outermost boxes of videos. After a video that is complete, anything else does not matter."""
 
 MOST = 20_000
 """Boxes that are looked at: a quarter of an hour of fragments of a tenth of a second. The service's longest video has
@@ -25,7 +25,7 @@ thirty seconds, and the look is on the event loop."""
 
 
 def what_is_missing(size: int, read_at: ReadAt) -> str | None:
-    """Return what a film of `size` bytes lacks, in words; None if its boxes end where it does."""
+    """Return what a video of `size` bytes lacks, in words; None if its boxes end where it does."""
     seen: set[bytes] = set()
     place, kind = 0, b""
     for _ in range(MOST):
@@ -39,7 +39,7 @@ def what_is_missing(size: int, read_at: ReadAt) -> str | None:
         if length is None:
             return "it ends within the head of a box"
         if length < 8:
-            return f"at byte {place:,} it is no film"
+            return f"at byte {place:,} it is no video"
         if place + length > size:
             return f"it ends {place + length - size:,} bytes too early"
         seen.add(kind)
@@ -62,8 +62,8 @@ def _length(header: bytes, left: int) -> int | None:
     return int.from_bytes(header[8:]) if len(header) == 16 else None
 
 
-def film_whole(path: Path) -> bool:
-    """Tell whether a saved film is all there; True where that cannot be looked at."""
+def video_is_whole(path: Path) -> bool:
+    """Tell whether a saved video is all there; True where that cannot be looked at."""
     try:
         with path.open("rb") as file:
 

@@ -1,4 +1,4 @@
-"""What a saved film is called, on every file system."""
+"""What a saved video is called, on every file system."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from datetime import datetime
 _SLUG_CHARACTERS, _SLUG_BYTES, _ID_CHARACTERS = 40, 60, 40  # eCryptfs takes 143 bytes a name, all others 255
 
 
-def film_name(created: datetime, prompt: str, task_id: str) -> str:
+def video_name(created: datetime, prompt: str, task_id: str) -> str:
     """Return `<date>-<slug>-<id>.mp4`; the date is that of `created` in its own zone.
 
     Starting with the date, no name is one that Windows reserves; ending with .mp4, none ends with a dot.
@@ -26,7 +26,7 @@ def _slug(prompt: str) -> str:
             break
         slug = longer
     # One word beyond all limits, or a script that writes without blanks: cut it, between characters.
-    return slug or _cut(next(filter(None, words), "")) or "film"
+    return slug or _cut(next(filter(None, words), "")) or "video"
 
 
 def _folded(text: str) -> str:

@@ -1,11 +1,11 @@
-"""The folder that films go to: whether one could be saved there, before there is one."""
+"""The folder that videos go to: whether one could be saved there, before there is one."""
 
 import os
 from pathlib import Path
 
 
 def unwritable(folder: Path) -> str | None:
-    """Return why no film can be saved in `folder`, which may still have to be made; None where nothing speaks against.
+    """Return why no video can be saved in `folder`, which may still have to be made; None where nothing speaks against.
 
     Nothing is written to find out, so a full disk, or a system that decides only at the moment of writing, goes unseen.
     """

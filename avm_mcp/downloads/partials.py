@@ -1,4 +1,4 @@
-"""A film while it arrives: a temporary file beside its place, held by one process, continued by the next.
+"""A video while it arrives: a temporary file beside its place, held by one process, continued by the next.
 
     .<name>.part        the bytes so far
     .<name>.part.info   locked by whoever downloads; says what may be continued: validator, total, bytes on the disk
@@ -44,28 +44,28 @@ else:
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK}
 
 
-def is_film(start: bytes) -> bool:
+def is_video(start: bytes) -> bool:
     """Tell an MP4 by its first bytes."""
     return start[4:FTYP_END] == b"ftyp"
 
 
-def film_present(path: Path, size: int | None = None) -> bool:
-    """Tell whether a file is there, is a film, and has this size where one is given."""
+def video_present(path: Path, size: int | None = None) -> bool:
+    """Tell whether a file is there, is a video, and has this size where one is given."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
-            return stat.S_ISREG(found.st_mode) and size in (None, found.st_size) and is_film(file.read(FTYP_END))
+            return stat.S_ISREG(found.st_mode) and size in (None, found.st_size) and is_video(file.read(FTYP_END))
     except (OSError, ValueError):
         return False
 
 
 class Partial:
-    """One film's temporary file, held exclusively. Made by `hold`; ended by `keep`, `discard` or `place`.
+    """One video's temporary file, held exclusively. Made by `hold`; ended by `keep`, `discard` or `place`.
 
     Attributes:
         size: Bytes written so far.
         validator: The ETag or date with which the rest may be asked for; None where the host sent none.
-        total: The whole film's size, where the server told it.
+        total: The whole video's size, where the server told it.
     """
 
     def __init__(self, folder: Path, name: str, info: BinaryIO) -> None:
@@ -114,7 +114,7 @@ class Partial:
         size = os.fstat(self._file.fileno()).st_size
         types_right = type(held) is int and type(validator) in (str, type(None)) and type(total) in (int, type(None))
         tied = types_right and (validator is not None or (total is not None and held <= total))
-        if not tied or not FTYP_END <= held <= size or not is_film(self._file.read(FTYP_END)):
+        if not tied or not FTYP_END <= held <= size or not is_video(self._file.read(FTYP_END)):
             return self._emptied()
         self._file.truncate(held)
         self._file.seek(held)
@@ -155,7 +155,7 @@ class Partial:
             self._file.seek(self.size)
 
     def missing(self) -> str | None:
-        """Return what these bytes lack to be a whole film, in words."""
+        """Return what these bytes lack to be a whole video, in words."""
 
         def read_at(place: int, count: int) -> bytes:
             self._file.seek(place)
@@ -208,20 +208,20 @@ class Partial:
         self._remove_info()
 
     def existing(self, size: int | None) -> Path | None:
-        """Return the film if it is already in place, with this size, under its name or one with a number."""
+        """Return the video if it is already in place, with this size, under its name or one with a number."""
         for candidate in _candidates(self._target):
-            if film_present(candidate, size):
+            if video_present(candidate, size):
                 return candidate
             if not os.path.lexists(candidate):
                 return None
         return None
 
     def place(self) -> Path:
-        """Put the finished film in its place, whole at once, and never over another file."""
+        """Put the finished video in its place, whole at once, and never over another file."""
         self._checkpoint()
         self._file.close()
         for candidate in _candidates(self._target):
-            if film_present(candidate, self.size):
+            if video_present(candidate, self.size):
                 _remove(self._path)
             elif not _moved(self._path, candidate):
                 continue
@@ -270,7 +270,7 @@ def _moved(part: Path, target: Path) -> bool:
         if sys.platform == "win32":
             part.rename(target)  # refuses to replace
             return True
-        os.link(part, target)  # so does this, and the name appears with the whole film
+        os.link(part, target)  # so does this, and the name appears with the whole video
     except FileExistsError:
         return False
     except OSError:

@@ -1,4 +1,4 @@
-"""Proxies of the environment: whether a host of films is reached through one, which then looks its name up.
+"""Proxies of the environment: whether a host of videos is reached through one, which then looks its name up.
 
 Who sits behind a proxy often cannot look up names of the world outside, and some proxies refuse bare addresses.
 """

@@ -1,7 +1,7 @@
-"""The way to a film: hop by hop, each on a public address, with nothing of ours in it.
+"""The way to a video: hop by hop, each on a public address, with nothing of ours in it.
 
 Requests are written here, so that no header, cookie or credential of the client that is lent, and never the key,
-goes to the host of a film (P5).
+goes to the host of a video (P5).
 
 Every hop must be http(s) on a public address; only the origin of the API itself is exempt, because the sandbox lives
 on this machine. The address that was checked is the address that is connected to (with the host's name in the request
@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 import anyio
 import httpx2
 
-from avm_mcp.downloads.failures import FilmGone, FilmRefused, FilmUnavailable
+from avm_mcp.downloads.failures import VideoGone, VideoRefused, VideoUnavailable
 from avm_mcp.downloads.proxies import proxied
 from avm_mcp.images.links import NotPublic, check_public_host, literal_address, public_addresses
 from avm_mcp.provider.exchange import bounded, whole
@@ -40,7 +40,7 @@ async def look_up(host: str, port: int) -> list[str]:
 
 
 class Web:
-    """Asks for films.
+    """Asks for videos.
 
     Args:
         http: Lends its connections and time-outs; HTTP/1.1.
@@ -56,21 +56,21 @@ class Web:
     @contextlib.asynccontextmanager
     async def answer(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[httpx2.Response, None]:
         """Ask, follow redirects, and give the first answer that is none; its body is still to be read."""
-        hop = _parsed(url)
+        step = _parsed(url)
         for number in range(1 + MAX_REDIRECTS):
             try:
-                response = await self._ask(hop, headers)
-            except FilmRefused as refused:
+                response = await self._ask(step, headers)
+            except VideoRefused as refused:
                 refused.retryable |= number > 0  # a login page redirects into its own network, until somebody signs in
                 raise
             try:
                 if response.status_code not in _REDIRECTS:
                     yield response
                     return
-                hop = _next(hop, response)
+                step = _next(step, response)
             finally:
                 await response.aclose()
-        raise FilmRefused(f"The film's link redirects more than {MAX_REDIRECTS} times.", retryable=True)
+        raise VideoRefused(f"The video's link redirects more than {MAX_REDIRECTS} times.", retryable=True)
 
     async def _ask(self, url: httpx2.URL, headers: Mapping[str, str]) -> httpx2.Response:
         failure: httpx2.TransportError | None = None
@@ -85,7 +85,7 @@ class Web:
                 failure = error
                 break
         why = "its certificate is not valid" if "CERTIFICATE_VERIFY_FAILED" in str(failure) else type(failure).__name__
-        raise FilmUnavailable(f"{url.host} does not answer ({why}).") from failure
+        raise VideoUnavailable(f"{url.host} does not answer ({why}).") from failure
 
     def _request(self, url: httpx2.URL, address: str | None, headers: Mapping[str, str]) -> httpx2.Request:
         """Write a request of its own, not the client's: what the client would add belongs to other hosts."""
@@ -100,7 +100,7 @@ class Web:
     async def _addresses(self, url: httpx2.URL) -> Sequence[str | None]:
         """Return the checked addresses to connect to; None stands for the host as it is written."""
         if url.scheme not in _PORTS or url.userinfo or not _host(url):
-            raise FilmRefused("The film's link is not an http(s) address without user name and password.")
+            raise VideoRefused("The video's link is not an http(s) address without user name and password.")
         if _origin(url) == self._exempt:
             return [None]
         try:
@@ -108,7 +108,7 @@ class Web:
             if literal_address(_host(url)) is not None or self._by_proxy(url):
                 return [None]
         except NotPublic as error:
-            raise FilmRefused(f"The film's link leads to {url.host}: {error}.") from None
+            raise VideoRefused(f"The video's link leads to {url.host}: {error}.") from None
         try:
             with anyio.fail_after(self._http.timeout.connect):
                 found = await self._resolver(_host(url), url.port or _PORTS[url.scheme])
@@ -117,9 +117,9 @@ class Web:
             # Over https the host has to prove its name, so a local proxy's stand-in for its address is as good.
             return public_addresses(found, stand_ins=url.scheme == "https")[:MAX_ADDRESSES]
         except NotPublic as error:  # what a login page or a VPN says of a name: passes
-            raise FilmRefused(f"The film's link leads to {url.host}: {error}.", retryable=True) from None
+            raise VideoRefused(f"The video's link leads to {url.host}: {error}.", retryable=True) from None
         except (OSError, UnicodeError) as error:
-            raise FilmUnavailable(f"The name {url.host} is not found.") from error
+            raise VideoUnavailable(f"The name {url.host} is not found.") from error
 
     def _by_proxy(self, url: httpx2.URL) -> bool:
         return self._http.trust_env and proxied(url.scheme, _host(url))
@@ -129,17 +129,17 @@ def _parsed(url: str) -> httpx2.URL:
     try:
         return httpx2.URL(url)
     except (httpx2.InvalidURL, UnicodeError):
-        raise FilmRefused("The film's link is not a valid address.") from None
+        raise VideoRefused("The video's link is not a valid address.") from None
 
 
 def _next(url: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
     location = response.headers.get("location")
     if not location:
-        raise FilmUnavailable(f"{url.host} redirects to nowhere.")
+        raise VideoUnavailable(f"{url.host} redirects to nowhere.")
     try:
         return url.join(location)
     except (httpx2.InvalidURL, UnicodeError):
-        raise FilmRefused(f"{url.host} redirects to an address that is not valid.", retryable=True) from None
+        raise VideoRefused(f"{url.host} redirects to an address that is not valid.", retryable=True) from None
 
 
 def _host(url: httpx2.URL) -> str:
@@ -151,13 +151,13 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
 
 
 def check_status(response: httpx2.Response) -> None:
-    """Raise unless it is 200: what the others mean for a film."""
+    """Raise unless it is 200: what the others mean for a video."""
     status = response.status_code
     if status == 200:
         return
     if status in _GONE:
-        raise FilmGone(f"The film's server, or something on the way to it, refused the link (HTTP {status}).")
-    raise FilmUnavailable(f"The film's server answered HTTP {status}.", retry_after=_retry_after(response))
+        raise VideoGone(f"The video's server, or something on the way to it, refused the link (HTTP {status}).")
+    raise VideoUnavailable(f"The video's server answered HTTP {status}.", retry_after=_retry_after(response))
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

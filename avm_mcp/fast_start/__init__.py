@@ -33,7 +33,7 @@ from avm_mcp.fast_start.wire import Stream, Wire
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.json")  # noqa: PTH118, PTH120 - pathlib costs 7 ms
 
 _VARIANTS: Mapping[str, str] = {"mine": "saved", "all": "saved", "off": "linked"}
-"""The instructions by AVM_SAVE: whether films are saved here, or only linked. A value that is refused is no value."""
+"""The instructions by AVM_SAVE: whether videos are saved here, or only linked. A value that is refused is no value."""
 
 _LIBRARIES = ("OTEL_", "PYTHON", "PYDANTIC_")
 """Variables that the libraries of the server, and the interpreter, obey while they are loaded."""
@@ -97,7 +97,7 @@ def _snapshot(content: Any) -> Snapshot:
 
 
 def _threshold() -> str:
-    return variables.value(os.environ, "AVM_CONFIRM_ABOVE")
+    return variables.value(os.environ, "AVM_APPROVE_ABOVE")
 
 
 def _looked_up() -> tuple[str, Any]:
@@ -107,7 +107,7 @@ def _looked_up() -> tuple[str, Any]:
     if _set("AVM_FAST_START") == "off":
         return "AVM_FAST_START=off", None
     if not re.fullmatch(r"|0|[1-9]\d{0,5}|1000000", _threshold(), re.ASCII):
-        return "AVM_CONFIRM_ABOVE is wrong, or not written plainly", None
+        return "AVM_APPROVE_ABOVE is wrong, or not written plainly", None
     try:
         with open(SNAPSHOT, encoding="utf-8") as file:  # noqa: PTH123 - see SNAPSHOT
             content = json.load(file)

@@ -16,7 +16,7 @@ class Snapshot:
     Args:
         content: The packaged file, parsed.
         variant: Which instructions: `saved` or `linked`.
-        above: AVM_CONFIRM_ABOVE, in digits; empty for its default. It stands in the instructions and as a default.
+        above: AVM_APPROVE_ABOVE, in digits; empty for its default. It stands in the instructions and as a default.
     """
 
     def __init__(self, content: Mapping[str, Any], variant: str, above: str = "") -> None:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 from avm_mcp.fast_start.answers import Front, dumped
 from avm_mcp.fast_start.lines import CHUNK, Lines
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds for the SDK to answer the opening before it is shown more. It takes milliseconds, unless it is broken."""
 
 SWITCH = 0.001
@@ -90,7 +90,7 @@ class Wire:
             if front.lead:
                 return _cut(front.lead, size)
             if front.opening is not None and not self._opened:
-                if not self._turn.wait(PATIENCE):
+                if not self._turn.wait(TIMEOUT):
                     self._opened = True
             elif front.rest:
                 return _cut(front.rest, size)

@@ -38,7 +38,7 @@ class Irregular(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class FileLocation:
     """A path proven to lie in an allowed folder: that folder, resolved, and the parts below it."""
 
     folder: Path
@@ -50,7 +50,7 @@ class Place:
         return self.folder.joinpath(*self.parts)
 
 
-def locate(spellings: Sequence[str], folders: Sequence[Path]) -> Place:
+def locate(forms: Sequence[str], folders: Sequence[Path]) -> FileLocation:
     """Find the file that one of the spellings means; relative ones are looked for in each folder in turn.
 
     Raises:
@@ -60,8 +60,8 @@ def locate(spellings: Sequence[str], folders: Sequence[Path]) -> Place:
     """
     allowed = [(folder, resolved) for folder in folders if (resolved := _resolved(folder)) is not None]
     verdict: Exception = Elsewhere()
-    for spelling in spellings:
-        path = Path(spelling)
+    for form in forms:
+        path = Path(form)
         for candidate in [path] if path.is_absolute() else [folder / path for folder, _ in allowed]:
             try:
                 return _locate(candidate, allowed)
@@ -72,7 +72,7 @@ def locate(spellings: Sequence[str], folders: Sequence[Path]) -> Place:
     raise verdict
 
 
-def _locate(candidate: Path, allowed: Sequence[tuple[Path, Path]]) -> Place:
+def _locate(candidate: Path, allowed: Sequence[tuple[Path, Path]]) -> FileLocation:
     written = Path(os.path.normpath(candidate))
     ways = [written.relative_to(f).parts for pair in allowed for f in pair if written.is_relative_to(f)]
     if not ways and is_share(str(candidate)):  # to look at a share already sends the user's name to its host
@@ -89,7 +89,7 @@ def _locate(candidate: Path, allowed: Sequence[tuple[Path, Path]]) -> Place:
     folder, parts = min(below, key=lambda way: len(way[1]))
     if _hidden(parts):
         raise Hidden
-    return Place(folder, parts)
+    return FileLocation(folder, parts)
 
 
 def _absence(candidate: Path, allowed: Sequence[tuple[Path, Path]]) -> Exception:
@@ -113,17 +113,17 @@ def _resolved(folder: Path) -> Path | None:
         return None
 
 
-def read_place(place: Place, limit: int) -> tuple[bytes, int]:
+def read_place(location: FileLocation, limit: int) -> tuple[bytes, int]:
     """Read at most `limit` + 1 bytes of a regular file; return them and its whole size.
 
     Raises:
         Irregular: It is no regular file, or was exchanged for something else since it was located.
         OSError: The system refuses; its message is for the caller to put in words.
     """
-    before = place.path.lstat()
+    before = location.path.lstat()
     if not stat.S_ISREG(before.st_mode):  # not even opened: opening a pipe or device can have effects
         raise Irregular("a folder" if stat.S_ISDIR(before.st_mode) else "not a regular file")
-    descriptor = _open(place)
+    descriptor = _open(location)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         after = os.fstat(file.fileno())
         if not stat.S_ISREG(after.st_mode) or (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
@@ -134,16 +134,16 @@ def read_place(place: Place, limit: int) -> tuple[bytes, int]:
         return bytes(data), max(after.st_size, len(data))
 
 
-def _open(place: Place) -> int:
+def _open(location: FileLocation) -> int:
     if os.open not in os.supports_dir_fd:  # Windows: `read_place` compares the file's identity
-        return os.open(place.path, _READ_FILE)
-    folder = os.open(place.folder, _ENTER)
+        return os.open(location.path, _READ_FILE)
+    folder = os.open(location.folder, _ENTER)
     try:
-        for part in place.parts[:-1]:
+        for part in location.parts[:-1]:
             below = os.open(part, _ENTER, dir_fd=folder)
             os.close(folder)
             folder = below
-        return os.open(place.parts[-1], _READ_FILE, dir_fd=folder)
+        return os.open(location.parts[-1], _READ_FILE, dir_fd=folder)
     finally:
         os.close(folder)
 

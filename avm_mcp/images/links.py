@@ -1,6 +1,6 @@
-"""Which web addresses are public: for links to pictures, and for every hop on the way to a film.
+"""Which web addresses are public: for links to pictures, and for every hop on the way to a video.
 
-Nothing here looks a name up; `films` checks the looked-up addresses with `public_address`.
+Nothing here looks a name up; `videos` checks the looked-up addresses with `public_address`.
 """
 
 import ipaddress

@@ -28,7 +28,7 @@ class Unreadable(ValueError):
 
 
 @dataclass(frozen=True)
-class Machine:
+class PathRules:
     """The machine paths are read on."""
 
     windows: bool = False
@@ -36,7 +36,7 @@ class Machine:
     home: Path | None = None
 
     @classmethod
-    def here(cls) -> "Machine":
+    def here(cls) -> "PathRules":
         """Look at the machine this runs on; HOME may be unset and /proc absent."""
         try:
             home = Path.home()
@@ -59,7 +59,7 @@ def strip_quotes(given: str) -> str:
     return text
 
 
-def path_spellings(text: str, machine: Machine) -> list[str]:
+def path_forms(text: str, machine: PathRules) -> list[str]:
     """Return the paths a text can mean on this machine, the likeliest first; absolute or relative.
 
     Raises:
@@ -78,7 +78,7 @@ def path_spellings(text: str, machine: Machine) -> list[str]:
     return [text] if machine.windows else _with_unescaped(_from_windows(text, machine), machine)
 
 
-def _from_windows(text: str, machine: Machine) -> str:
+def _from_windows(text: str, machine: PathRules) -> str:
     """Translate what Windows calls a file to what WSL calls it; other texts are returned as they are."""
     share, drive = _WSL_SHARE.fullmatch(text), _DRIVE.fullmatch(text)
     if (share or drive) and not machine.wsl:
@@ -97,7 +97,7 @@ def is_share(text: str) -> bool:
     return _SHARE.match(text) is not None
 
 
-def _with_unescaped(text: str, machine: Machine) -> list[str]:
+def _with_unescaped(text: str, machine: PathRules) -> list[str]:
     r"""Offer the path as written, then as a shell would read it: `a\ b.png` is `a b.png`."""
     if machine.windows or "\\" not in text:
         return [text]

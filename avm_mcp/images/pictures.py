@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from avm_mcp.domain.errors import InvalidInput, quoted
-from avm_mcp.images import data_uris, refusals
-from avm_mcp.images.folders import Elsewhere, Hidden, Irregular, Missing, Place, locate, namesakes, read_place
+from avm_mcp.images import data_uris
+from avm_mcp.images.folders import Elsewhere, FileLocation, Hidden, Irregular, Missing, locate, namesakes, read_place
 from avm_mcp.images.foreign import foreign_kind
 from avm_mcp.images.formats import Damaged, Header, mime_of, read_header
 from avm_mcp.images.links import MAX_LINK_CHARACTERS, NotPublic, Unsent, check_public_link
-from avm_mcp.images.path_parsing import Machine, Unreadable, path_spellings, strip_quotes
+from avm_mcp.images.path_parsing import PathRules, Unreadable, path_forms, strip_quotes
+from avm_mcp.images.refusals import CHAT_SCHEMES, PictureErrors, is_chat_path, size_text
 
 MAX_PICTURE_BYTES = 10 * 1000 * 1000
 SHAPE_TOLERANCE = 0.05
@@ -92,7 +93,7 @@ def read_picture(
     folders: Sequence[Path],
     paths_allowed: bool = True,
     field: str = "image",
-    machine: Machine | None = None,
+    machine: PathRules | None = None,
 ) -> Picture:
     """Return the picture that a path, link or data URI means.
 
@@ -109,101 +110,103 @@ def read_picture(
         FileRefused: Everything else.
     """
     text = strip_quotes(given)
-    desk = refusals.Desk(field, tuple(folders) if paths_allowed else (), paths_allowed)
+    refusals = PictureErrors(field, tuple(folders) if paths_allowed else (), paths_allowed)
     if not text:
-        raise InvalidInput("No picture was given.", field=field, allowed=desk.forms)
+        raise InvalidInput("No picture was given.", field=field, allowed=refusals.forms)
     if text[:5].lower() == "data:":
-        return _from_data(text, desk)
+        return _from_data(text, refusals)
     scheme = match[1].lower() if (match := _SCHEME.match(text)) else ""
-    if scheme in refusals.CHAT_SCHEMES:
-        raise desk.only_in_chat()
+    if scheme in CHAT_SCHEMES:
+        raise refusals.only_in_chat()
     if scheme in ("http", "https"):
-        return _from_link(text, desk)
+        return _from_link(text, refusals)
     if scheme in _BARE_SCHEMES or (scheme and scheme != "file" and text[len(scheme) + 1 :].startswith("//")):
-        raise desk.refused(f"{quoted(text, 120)} is a link that the service cannot read.", allowed="https links")
+        raise refusals.refused(f"{quoted(text, 120)} is a link that the service cannot read.", allowed="https links")
     if _is_base64(text):
-        raise desk.bare_base64()
+        raise refusals.bare_base64()
     if len(text) > MAX_LINK_CHARACTERS:
-        raise desk.too_long("That text", len(text), MAX_LINK_CHARACTERS)
+        raise refusals.too_long("That text", len(text), MAX_LINK_CHARACTERS)
     if not paths_allowed:
-        raise desk.only_in_chat() if refusals.is_chat_path(text) else desk.no_paths()
-    return _from_path(text, desk, machine or Machine.here())
+        raise refusals.only_in_chat() if is_chat_path(text) else refusals.no_paths()
+    return _from_path(text, refusals, machine or PathRules.here())
 
 
-def _from_link(text: str, desk: refusals.Desk) -> Picture:
+def _from_link(text: str, refusals: PictureErrors) -> Picture:
     link = _ESCAPED.sub("&", text) if len(text) <= 2 * MAX_LINK_CHARACTERS else text
     try:
         check_public_link(link)
     except Unsent as error:
-        raise desk.unsent_link(quoted(text, 200), str(error)) from None
+        raise refusals.unsent_link(quoted(text, 200), str(error)) from None
     except NotPublic as error:
-        raise desk.closed_link(quoted(text, 200), str(error)) from None
+        raise refusals.closed_link(quoted(text, 200), str(error)) from None
     return Picture("url", link, hashlib.sha256(link.encode("utf-8", "surrogatepass")).hexdigest(), None, None, link)
 
 
-def _from_data(text: str, desk: refusals.Desk) -> Picture:
+def _from_data(text: str, refusals: PictureErrors) -> Picture:
     if len(text) > data_uris.longest(MAX_PICTURE_BYTES):
-        raise desk.too_long("The data URI", len(text), data_uris.longest(MAX_PICTURE_BYTES))
+        raise refusals.too_long("The data URI", len(text), data_uris.longest(MAX_PICTURE_BYTES))
     try:
         data = data_uris.read_data_uri(text, MAX_PICTURE_BYTES)
     except data_uris.BadUri as error:
-        raise desk.refused(f"The data URI {error}: it reads data:image/png;base64,…") from None
+        raise refusals.refused(f"The data URI {error}: it reads data:image/png;base64,…") from None
     except data_uris.TooLarge as error:
-        raise desk.too_large("The data URI", error.size, MAX_PICTURE_BYTES) from None
-    header = _measured(data, "The data URI", "", desk)
-    return _from_bytes("data", data, header, f"data:{header.mime} ({refusals.size_text(len(data))})")
+        raise refusals.too_large("The data URI", error.size, MAX_PICTURE_BYTES) from None
+    header = _measured(data, "The data URI", "", refusals)
+    return _from_bytes("data", data, header, f"data:{header.mime} ({size_text(len(data))})")
 
 
-def _from_path(text: str, desk: refusals.Desk, machine: Machine) -> Picture:
-    if not desk.folders:
-        raise desk.no_folders()
+def _from_path(text: str, refusals: PictureErrors, machine: PathRules) -> Picture:
+    if not refusals.folders:
+        raise refusals.no_folders()
     try:
-        place = locate(path_spellings(text, machine), desk.folders)
+        place = locate(path_forms(text, machine), refusals.folders)
     except Unreadable as error:
-        raise desk.refused(f"{quoted(text, 200)} {error}.") from None
+        raise refusals.refused(f"{quoted(text, 200)} {error}.") from None
     except Hidden:
-        raise desk.refused(f"{quoted(text, 200)} is hidden, or in a hidden folder: such files are not read.") from None
+        raise refusals.refused(
+            f"{quoted(text, 200)} is hidden, or in a hidden folder: such files are not read."
+        ) from None
     except (Missing, Elsewhere) as error:
-        raise desk.not_there(text, missing=isinstance(error, Missing), found=_namesakes(text, desk)) from None
+        raise refusals.not_there(text, missing=isinstance(error, Missing), found=_namesakes(text, refusals)) from None
     name = quoted(str(place.path), 300)
-    data, size = _read(place, name, desk)
+    data, size = _read(place, name, refusals)
     if len(data) > MAX_PICTURE_BYTES:
         if mime_of(data) is None:
-            raise desk.foreign(name, *foreign_kind(data, place.path.name))
-        raise desk.too_large(name, size, MAX_PICTURE_BYTES)
+            raise refusals.foreign(name, *foreign_kind(data, place.path.name))
+        raise refusals.too_large(name, size, MAX_PICTURE_BYTES)
     shown = str(place.path).encode(errors="replace").decode()  # a link may lead to a name that is no text
-    return _from_bytes("path", data, _measured(data, name, place.path.name, desk), shown)
+    return _from_bytes("path", data, _measured(data, name, place.path.name, refusals), shown)
 
 
-def _namesakes(text: str, desk: refusals.Desk) -> list[Path]:
+def _namesakes(text: str, refusals: PictureErrors) -> list[Path]:
     name = re.split(r"[\\/]", text)[-1]
-    return namesakes(name, desk.folders) if name else []
+    return namesakes(name, refusals.folders) if name else []
 
 
-def _read(place: Place, name: str, desk: refusals.Desk) -> tuple[bytes, int]:
+def _read(place: FileLocation, name: str, refusals: PictureErrors) -> tuple[bytes, int]:
     try:
         return read_place(place, MAX_PICTURE_BYTES)
     except Irregular as error:
-        raise desk.refused(f"{name} is {error}, not a picture.") from None
+        raise refusals.refused(f"{name} is {error}, not a picture.") from None
     except PermissionError:
-        raise desk.forbidden(name) from None
+        raise refusals.forbidden(name) from None
     except OSError as error:
-        raise desk.refused(f"{name} cannot be read: {error.strerror or 'the system refuses'}.") from None
+        raise refusals.refused(f"{name} cannot be read: {error.strerror or 'the system refuses'}.") from None
 
 
-def _measured(data: bytes, name: str, file_name: str, desk: refusals.Desk) -> Header:
+def _measured(data: bytes, name: str, file_name: str, refusals: PictureErrors) -> Header:
     if not data:
-        raise desk.refused(f"{name} is empty.")
+        raise refusals.refused(f"{name} is empty.")
     if len(data) > MAX_PICTURE_BYTES:
-        raise desk.too_large(name, len(data), MAX_PICTURE_BYTES)
+        raise refusals.too_large(name, len(data), MAX_PICTURE_BYTES)
     try:
         header = read_header(data)
     except Damaged as error:
-        raise desk.refused(f"{name} is damaged: {error}.") from None
+        raise refusals.refused(f"{name} is damaged: {error}.") from None
     if header is None:
-        raise desk.foreign(name, *foreign_kind(data, file_name))
+        raise refusals.foreign(name, *foreign_kind(data, file_name))
     if not header.fits:
-        raise desk.odd_size(name, header.width, header.height)
+        raise refusals.odd_size(name, header.width, header.height)
     return header
 
 

@@ -34,7 +34,7 @@ def size_text(count: int) -> str:
 
 
 @dataclass(frozen=True)
-class Desk:
+class PictureErrors:
     """Writes the refusals of one call.
 
     Attributes:

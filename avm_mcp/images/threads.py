@@ -10,14 +10,14 @@ from avm_mcp.domain.errors import FileRefused
 
 T = TypeVar("T")
 
-PATIENCE = 2.5
+TIMEOUT = 2.5
 """Seconds for a picture to be read and looked at; a submit has to answer within three."""
 
 MOST_AT_ONCE = 4
 """Pictures that are read at a time: each may have ten megabytes in memory several times over."""
 
 
-class Aside(Protocol):
+class Offload(Protocol):
     """Does some work and returns its result; the work knows nothing of event loops."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
@@ -27,17 +27,17 @@ class Threads:
     """Does work in threads.
 
     Raises:
-        FileRefused: It took longer than `PATIENCE`; the thread is left alone, and what it returns is dropped.
+        FileRefused: It took longer than `TIMEOUT`; the thread is left alone, and what it returns is dropped.
     """
 
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(MOST_AT_ONCE)
 
     async def __call__(self, work: Callable[[], T], /) -> T:
-        with anyio.move_on_after(PATIENCE):
+        with anyio.move_on_after(TIMEOUT):
             return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
         raise FileRefused(
-            f"The picture could not be read within {PATIENCE:g} s: its disk, network drive or cloud folder does not"
+            f"The picture could not be read within {TIMEOUT:g} s: its disk, network drive or cloud folder does not"
             " answer, or this machine is very busy.",
             field="image",
             next_step="repeat the {call} in a minute, or {model:ask the user to }copy the picture to a folder on this"

@@ -7,9 +7,9 @@ only if that price was told a short while before, by a quote or by the refusal o
 
 from collections.abc import Awaitable, Callable
 
-from avm_mcp.domain.errors import ConfirmationRequired
+from avm_mcp.domain.errors import ApprovalRequired
 from avm_mcp.domain.job import Job, Price
-from avm_mcp.store import Journal
+from avm_mcp.store import Store
 
 WITHIN = 900.0
 """Seconds after a price was told during which naming it counts as approval."""
@@ -21,7 +21,7 @@ _ASK = "{model:ask the user. If they agree,}{person:if you agree,}"
 _ACCEPT = "{model:accept the answer. Only if the user changes their mind,}{person:if you change your mind,}"
 
 
-class Consent:
+class Approvals:
     """What needs a yes, and whether there is one.
 
     Args:
@@ -30,13 +30,13 @@ class Consent:
         within: Says what else would cost no more than so many credits.
     """
 
-    def __init__(self, journal: Journal, above: int, within: Callable[[Job, Price, int], Awaitable[str]]) -> None:
-        self._journal = journal
+    def __init__(self, store: Store, above: int, within: Callable[[Job, Price, int], Awaitable[str]]) -> None:
+        self._store = store
         self._above = above
         self._within = within
 
     async def missing(self, draft: Job, price: Price, max_credits: int | None, *, began: float) -> bool:
-        """Return whether this film needs a yes that was not given by naming its price.
+        """Return whether this video needs a yes that was not given by naming its price.
 
         Args:
             draft: The request.
@@ -47,26 +47,26 @@ class Consent:
         if price.credits <= self._above:
             return False
         enough = max_credits is not None and max_credits >= price.credits
-        return not (enough and await self._journal.asked(draft, began - WITHIN, began - TAKES))
+        return not (enough and await self._store.asked(draft, began - WITHIN, began - TAKES))
 
     async def require(
         self, draft: Job, price: Price, max_credits: int | None, *, said: bool | None, began: float
     ) -> None:
-        """Return if the film may be started; `said` is what a person said to the question, if one was asked.
+        """Return if the video may be started; `said` is what a person said to the question, if one was asked.
 
         Raises:
-            ConfirmationRequired: There is no yes. The refusal is noted, so that naming the price can be one.
+            ApprovalRequired: There is no yes. The refusal is noted, so that naming the price can be one.
         """
         if said or not await self.missing(draft, price, max_credits, began=began):
             return
         named = max_credits is not None and max_credits >= price.credits
-        at_once = named and await self._journal.asked(draft, began - TAKES, began)
-        await self._journal.ask(draft)
+        at_once = named and await self._store.asked(draft, began - TAKES, began)
+        await self._store.ask(draft)
         usd = f" (${price.credits / 100:.2f})" if price.basis == "quote" else ""
         why = " The user was asked and did not agree." if said is False else ""
         if at_once and said is None:
             why = f" The same was refused less than {TAKES:g} s ago, and nobody answers that fast."
-        raise ConfirmationRequired(
+        raise ApprovalRequired(
             f"Not started: this costs {price.credits} credits{usd}; above {self._above} it needs approval.{why}",
             field="max_credits",
             allowed=f"{price.credits} or more, once that is agreed",

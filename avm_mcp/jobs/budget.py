@@ -1,4 +1,4 @@
-"""What a film costs, and whether that may be spent (P8)."""
+"""What a video costs, and whether that may be spent (P8)."""
 
 import logging
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from avm_mcp.domain.request import ImageInput, VideoRequest
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.provider.wire import Quote
 from avm_mcp.settings import Settings
-from avm_mcp.store import Journal
+from avm_mcp.store import Store
 
 logger = logging.getLogger(__name__)
 
 QUOTE_LIFE = 600.0
 """Seconds that a quoted price is used again."""
 
-QUOTE_PATIENCE = 1.5
+QUOTE_TIMEOUT = 1.5
 """Seconds that a submit waits for a quote; then the highest known formula counts (P4, P8)."""
 
 QUOTE_PAUSE = 5.0
@@ -47,14 +47,14 @@ class Prices:
     def __init__(
         self,
         settings: Settings,
-        journal: Journal,
+        store: Store,
         client: AvmClient | None,
         *,
         account: str,
         now: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._journal = journal
+        self._store = store
         self._client = client
         self._account = account
         self._now = now
@@ -71,7 +71,7 @@ class Prices:
 
     @property
     def lacks(self) -> type[AvmError] | None:
-        """Return what keeps this account from starting any film, as far as the last quote showed."""
+        """Return what keeps this account from starting any video, as far as the last quote showed."""
         if self._client is None:
             return NotConfigured
         return AuthFailed if self._refused else None
@@ -81,7 +81,7 @@ class Prices:
         cap = self._settings.AVM_MAX_CREDITS_PER_DAY
         if cap is None:
             return None
-        return max(0, cap - await self._journal.spent_today(self._account, self._now()))
+        return max(0, cap - await self._store.spent_today(self._account, self._now()))
 
     def call_cap(self, most: int) -> int:
         """Return the credits that a call may cost, which go with it to the service."""
@@ -96,14 +96,14 @@ class Prices:
             StateUnavailable: It is not known yet.
         """
         cap = self._settings.AVM_MAX_CREDITS_PER_DAY
-        if cap is not None and not self._journal.durable:
+        if cap is not None and not self._store.durable:
             raise BudgetExceeded(
                 f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and without a writable state folder"
                 f" what was spent today cannot be known (this costs {price.credits} credits).",
                 field="AVM_STATE_DIR",
                 next_step="{model:tell the user to }set AVM_STATE_DIR to a folder that can be written.",
             )
-        if cap is not None and await self._journal.rebuilding(self._account, self._journal.clock()):
+        if cap is not None and await self._store.rebuilding(self._account, self._store.clock()):
             raise StateUnavailable(
                 f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and what was spent today is still"
                 " being read from the service's list: the journal was damaged.",
@@ -164,7 +164,7 @@ class Prices:
 
     def needs_yes(self, amount: int) -> bool:
         """Return whether so many credits need a person's yes."""
-        return amount > self._settings.AVM_CONFIRM_ABOVE
+        return amount > self._settings.AVM_APPROVE_ABOVE
 
     async def of(self, model: str, seconds: int) -> Price:
         """Return the API's quote, or where it gives none the highest formula known. Starts nothing."""
@@ -180,7 +180,7 @@ class Prices:
         price = await self.of(model, seconds)
         if self.needs_yes(price.credits):
             try:
-                await self._journal.quote(self._account, caller, model, seconds, price.credits, self._journal.clock())
+                await self._store.quote(self._account, caller, model, seconds, price.credits, self._store.clock())
             except StateUnavailable as error:  # a price can be told without a state; then a refusal tells it again
                 logger.warning("the price that was told is not noted: %s", error.message)
         return price
@@ -200,22 +200,22 @@ class Prices:
 
     async def _quote(self, model: str, seconds: int) -> Quote | None:
         cached = self._quotes.get((model, seconds))
-        if cached and self._journal.clock() - cached[0] < QUOTE_LIFE:
+        if cached and self._store.clock() - cached[0] < QUOTE_LIFE:
             return cached[1]
         if self._client is None or anyio.current_time() < self._silent_until:
             return None
         quote: Quote | None = None
-        with anyio.move_on_after(QUOTE_PATIENCE) as patience:
+        with anyio.move_on_after(QUOTE_TIMEOUT) as timeout:
             try:
                 quote = await self._client.quote(model, _sample(model, seconds).fields())
                 self._refused = False
             except AvmError as error:
                 self._refused = isinstance(error, AuthFailed)
                 logger.warning("no quote for %s: %s", model, error.message)
-        if patience.cancelled_caught:
+        if timeout.cancelled_caught:
             self._silent_until = anyio.current_time() + QUOTE_PAUSE
         if quote is not None:
-            self._quotes[model, seconds] = (self._journal.clock(), quote)
+            self._quotes[model, seconds] = (self._store.clock(), quote)
         return quote
 
 
@@ -227,7 +227,7 @@ def _sample(model: str, seconds: int) -> VideoRequest:
     """Return a request that costs the same: a quote does not depend on the words, and never reads the picture."""
     known = catalog.MODELS[model]
     image = ImageInput("https://aivideomaker.ai/picture.png", "", "") if known.takes_image else None
-    prompts = ("A film",) * (seconds // catalog.SEGMENT_SECONDS if model == "lv" else 1)
+    prompts = ("A video",) * (seconds // catalog.SEGMENT_SECONDS if model == "lv" else 1)
     return VideoRequest(model, seconds, prompts, None if known.takes_image else "16:9", image)
 
 

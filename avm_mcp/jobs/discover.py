@@ -11,15 +11,15 @@ from anyio.lowlevel import checkpoint
 from avm_mcp.domain import bounds
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, SUBMITTED, Job
-from avm_mcp.jobs.poller import Watcher
+from avm_mcp.jobs.poller import Poller
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.provider.wire import TaskSnapshot
-from avm_mcp.store import FILE_LIFE, Journal
+from avm_mcp.store import FILE_LIFE, Store
 
 logger = logging.getLogger(__name__)
 
-GAP = 600.0
-"""Seconds between two looks for tasks made elsewhere: each is one question, and a film stays for a day."""
+INTERVAL = 600.0
+"""Seconds between two looks for tasks made elsewhere: each is one question, and a video stays for a day."""
 
 AGAIN = 15.0
 """Seconds before a look that failed, or that another process was to take, is due again."""
@@ -33,8 +33,8 @@ FOREIGN = "sub_x"
 """How our ids of such tasks begin; those of our own requests are hexadecimal."""
 
 
-class Adoption:
-    """Takes tasks over that this journal does not know, so that they are watched and their films saved.
+class Discoverer:
+    """Takes tasks over that this journal does not know, so that they are watched and their videos saved.
 
     Args:
         journal: Where they are added. With its `save` at "all", those made elsewhere are looked for.
@@ -47,17 +47,17 @@ class Adoption:
 
     def __init__(
         self,
-        journal: Journal,
+        store: Store,
         client: AvmClient,
-        watcher: Watcher,
+        poller: Poller,
         *,
         account: str,
         holder: str,
         now: Callable[[], float],
     ) -> None:
-        self._journal = journal
+        self._store = store
         self._client = client
-        self._watcher = watcher
+        self._poller = poller
         self._account = account
         self._holder = holder
         self._now = now
@@ -65,35 +65,35 @@ class Adoption:
     async def run(self) -> None:
         """Take over what is to be taken over, until cancelled."""
         while True:
-            looked = False
+            polled = False
             try:
-                damaged = await self._journal.rebuilding(self._account, self._journal.clock())
-                if not damaged and self._journal.save != "all":
+                damaged = await self._store.rebuilding(self._account, self._store.clock())
+                if not damaged and self._store.save != "all":
                     await self._moved()
                     continue
-                looked = await self._look(damaged=damaged)
+                polled = await self._next_poll(damaged=damaged)
             except AvmError as error:
                 logger.warning("looking for tasks made elsewhere: %s", error.message)
             except Exception:
                 logger.exception("looking for tasks made elsewhere failed; going on")
-            await anyio.sleep(GAP if looked else AGAIN)
+            await anyio.sleep(INTERVAL if polled else AGAIN)
 
     async def _moved(self) -> None:
         """Return once another journal has taken the place of this one."""
-        before = self._journal.moved
+        before = self._store.moved
         while True:
             await anyio.sleep(AGAIN)
-            if self._journal.moved != before:
+            if self._store.moved != before:
                 return
 
-    async def _look(self, *, damaged: bool) -> bool:
+    async def _next_poll(self, *, damaged: bool) -> bool:
         """Look once, unless another process does; return whether somebody has. After damage each does."""
-        at = self._journal.clock()
-        if not damaged and not await self._journal.lease(f"adopt:{self._account}", self._holder, at, GAP):
+        at = self._store.clock()
+        if not damaged and not await self._store.lease(f"adopt:{self._account}", self._holder, at, INTERVAL):
             return True
         await self._take_over(await self._client.tasks(urgent=False), mine=damaged)
         if damaged:
-            await self._journal.rebuilt(self._account, self._journal.clock())
+            await self._store.rebuilt(self._account, self._store.clock())
         return True
 
     async def _take_over(self, rows: Sequence[TaskSnapshot], *, mine: bool) -> None:
@@ -105,19 +105,19 @@ class Adoption:
                 continue
             if not mine and row.status in (FAILED, CANCEL):
                 continue
-            self._watcher.publish(await adopted(self._journal, row, self._account, now, mine=mine))
-        self._watcher.nudge()
+            self._poller.publish(await discovered_job(self._store, row, self._account, now, mine=mine))
+        self._poller.nudge()
 
 
-async def adopted(journal: Journal, row: TaskSnapshot, account: str, now: float, *, mine: bool = False) -> Job:
+async def discovered_job(store: Store, row: TaskSnapshot, account: str, now: float, *, mine: bool = False) -> Job:
     """Return the job of a task that the journal may not know yet.
 
     It is added as unfinished and then observed, so that one place decides what an end brings with it. `now` is a date.
     """
-    at = journal.clock()
+    at = store.clock()
     job = replace(job_of(row, account, now, at), mine=mine)
-    known = await journal.adopt(replace(job, status=SUBMITTED if job.final else job.status), at)
-    return await journal.observed(account, row, at) or known
+    known = await store.add_discovered(replace(job, status=SUBMITTED if job.final else job.status), at)
+    return await store.observed(account, row, at) or known
 
 
 def foreign_id(account: str, task_id: str) -> str:
@@ -152,13 +152,13 @@ def job_of(row: TaskSnapshot, account: str, now: float, at: float) -> Job:
         credits_charged=row.credits_charged,
         credits_refunded=row.credits_refunded,
         video_url=row.video_url,
-        film="off" if row.status == COMPLETED else "none",
+        download="off" if row.status == COMPLETED else "none",
         expires_at=finished + FILE_LIFE if finished and row.status == COMPLETED else None,
     )
 
 
 async def jobs_of(
-    journal: Journal,
+    store: Store,
     listed: Sequence[TaskSnapshot],
     account: str,
     now: Callable[[], float],
@@ -171,13 +171,13 @@ async def jobs_of(
     jobs: dict[str, Job] = {}
     for start in range(0, len(listed), TOGETHER):
         part = listed[start : start + TOGETHER]
-        known = {job.task_id: job for job in await journal.of_tasks(account, [row.id for row in part])}
+        known = {job.task_id: job for job in await store.of_tasks(account, [row.id for row in part])}
         for row in part:
             job = known.get(row.id)
             if job is not None:
-                if journal.changes(job, row, journal.clock()):
-                    job = await journal.observed(account, row, journal.clock()) or job
+                if store.changes(job, row, store.clock()):
+                    job = await store.observed(account, row, store.clock()) or job
                 publish(job)
-            jobs[row.id] = job or job_of(row, account, now(), journal.clock())
+            jobs[row.id] = job or job_of(row, account, now(), store.clock())
         await checkpoint()
     return jobs

@@ -1,33 +1,34 @@
-"""How long films take: a learned distribution, the next look that is worth its question, and true progress.
+"""How long videos take: a learned distribution, the next look that is worth its question, and true progress.
 
-The distribution, of the seconds from submit to completion, for one model and film length of one account. It is a
+The distribution, of the seconds from submit to completion, for one model and video length of one account. It is a
 predictive density in log time (generation times are positive, skewed to the right, and scale with load):
 
-- Each of the last `MEMORY` films is a normal kernel (kernel density estimate; Silverman, Density Estimation, 1986),
-  so that two kinds of films under one name stay two. It weighs half as much as one `HALF_LIFE` films newer
-  (exponential forgetting), so that a service which has become faster is believed after some ten films.
+- Each of the last `MEMORY` videos is a normal kernel (kernel density estimate; Silverman, Density Estimation, 1986),
+  so that two kinds of videos under one name stay two. It weighs half as much as one `HALF_LIFE` videos newer
+  (exponential forgetting), so that a service which has become faster is believed after some ten videos.
 - The kernels' width is the mean over `WIDTHS` by their leave-one-out likelihood (Stone 1974; Duin 1976) under a weak
-  preference for `USUAL_WIDTH`. A film far from all others is taken for one that the prior explains, so it widens
+  preference for `USUAL_WIDTH`. A video far from all others is taken for one that the prior explains, so it widens
   nothing: one outlier costs its own small weight and moves nothing else.
-- The catalogue's prior weighs as much as `PRIOR_WEIGHT` films (a Dirichlet process mixture's base measure).
-- `TAIL_WEIGHT` of all films take much longer than usual, whatever was seen: one i2v_v3 took 13 minutes where six
+- The catalogue's prior weighs as much as `PRIOR_WEIGHT` videos (a Dirichlet process mixture's base measure).
+- `TAIL_WEIGHT` of all videos take much longer than usual, whatever was seen: one i2v_v3 took 13 minutes where six
   were usual. Far out its hazard falls with time, so that a task which overruns is asked about ever more rarely.
 
-The next look. Between two looks g seconds apart, films that end wait R(g) = sum of the integrals of their conditional
+The next look. Between two looks g seconds apart, videos that end wait R(g) = sum of the integrals of their conditional
 chance to have ended, seconds in all; the question itself is worth `price` seconds of waiting. The gap that minimises
 (price + R(g)) / g, the cost per second (renewal reward; Barlow and Proschan, Mathematical Theory of Reliability, 1965;
 Keller, Optimum Checking Schedules, Management Science 21, 1974), is where g R'(g) - R(g) reaches the price. The left
-side never falls, R' is the number of films expected to have ended, and the chances of several films, each started at
-a time of its own, simply add up: one rule for one film and for a hundred. For one film it costs about 4 % more
+side never falls, R' is the number of videos expected to have ended, and the chances of several videos, each started at
+a time of its own, simply add up: one rule for one video and for a hundred. For one video it costs about 4 % more
 lateness than dynamic programming over all looks to come; `tests/bench/b3.py` measures that.
 
-Progress. At e seconds a film of T has come e/T of its way; what is said is the mean of that over the films that are
+Progress. At e seconds a video of T has come e/T of its way; what is said is the mean of that over the videos that are
 still being made then, made never to fall by isotonic regression (pool adjacent violators, weighted by the time that
-films spend there). So it is calibrated: over all moments at which 50 % is said, half of the time has passed on average.
-The assumed tail is left out of it: with it, whatever outlived the usual films stood at 80 % until it was done, for two
-minutes with one film in ten, and was further along than that; what overruns is told in words (`overdue`). What is left
-is honest: of films that spread by a quarter, one that is at 90 % of its way is told 77 % in the middle, since many that
-are as old as it still have long to go.
+videos spend there). So it is calibrated: over all moments at which 50 % is said, half of the time has
+passed on average.
+The assumed tail is left out of it: with it, whatever outlived the usual videos stood at 80 % until it was done, for two
+minutes with one video in ten, and was further along than that; what overruns is told in words (`overdue`). What is left
+is honest: of videos that spread by a quarter, one that is at 90 % of its way is told 77 % in the middle, since many
+that are as old as it still have long to go.
 """
 
 import math
@@ -42,7 +43,7 @@ from avm_mcp.domain.catalog import MODELS
 
 MEMORY = 60
 HALF_LIFE = 20.0
-"""How many films are remembered, and after how many newer ones a film counts half."""
+"""How many videos are remembered, and after how many newer ones a video counts half."""
 
 PRIOR_WEIGHT = 3.0
 UNKNOWN_TYPICAL, UNKNOWN_SPREAD = 360.0, 0.5
@@ -56,16 +57,16 @@ TAIL_STRETCH = 1.8
 TAIL_SPREAD = 0.6
 
 OUTLIER_WEIGHT, OUTLIER_SPREAD = 0.1, 1.2
-"""What explains a film that neither the prior nor any other film does, while the width is chosen."""
+"""What explains a video that neither the prior nor any other video does, while the width is chosen."""
 
-SHORTEST_GAP = 2.0
-LONGEST_GAP = 30.0
+SHORTEST_INTERVAL = 2.0
+LONGEST_INTERVAL = 30.0
 """Seconds between two looks."""
 
 PRICE = 0.6
 SOLITUDE = 0.5
-"""Seconds of waiting that one question is worth, and the share of it that a lone film is spared: of the allowance
-shared by all, one film takes four questions a minute; many take more, besides what their users ask."""
+"""Seconds of waiting that one question is worth, and the share of it that a lone video is spared: of the allowance
+shared by all, one video takes four questions a minute; many take more, besides what their users ask."""
 
 STEP = 1 / 64
 REACH = 5.0
@@ -85,10 +86,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=False, eq=False)
 class Durations:
-    """The distribution of seconds from submit to completion for one kind of film.
+    """The distribution of seconds from submit to completion for one kind of video.
 
     Args:
-        body: How films usually go; the weights add up to 1.
+        body: How videos usually go; the weights add up to 1.
         tail: Those that overrun; its weight is their share of all.
     """
 
@@ -96,7 +97,7 @@ class Durations:
     tail: Part
 
     def share_done(self, seconds: float) -> float:
-        """Return the probability that a film is finished this long after its submit."""
+        """Return the probability that a video is finished this long after its submit."""
         if seconds <= 0:
             return 0.0
         at = (math.log(seconds) - self._start) / STEP
@@ -109,12 +110,12 @@ class Durations:
 
     @property
     def typical(self) -> float:
-        """Return the median of the films that go as usual, in seconds."""
+        """Return the median of the videos that go as usual, in seconds."""
         return self._tables[1]
 
-    def gap_after(self, elapsed: float) -> float:
-        """Return the seconds until the next look at a lone film that was still being made `elapsed` after submit."""
-        return next_look([(self, elapsed, 1)], price(1)).gap
+    def interval_after(self, elapsed: float) -> float:
+        """Return the seconds until the next look at a lone video that was still being made `elapsed` after submit."""
+        return next_poll([(self, elapsed, 1)], price(1)).interval
 
     def percent(self, elapsed: float) -> float:
         """Return how much of the whole time has passed, 0 to 99, as far as experience can tell; it never falls."""
@@ -132,7 +133,7 @@ class Durations:
         return min(99.0, 100 * share)
 
     def overdue(self, elapsed: float) -> bool:
-        """Return whether nine of ten films would be finished by now."""
+        """Return whether nine of ten videos would be finished by now."""
         return self.share_done(elapsed) > 0.9
 
     # --- tables over the logarithm of time ---
@@ -206,51 +207,51 @@ def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
 # --- the next look ---
 
 
-class Look(NamedTuple):
+class NextPoll(NamedTuple):
     """When the next look is worth its question, in seconds from the last one, and what looking so costs per second."""
 
-    gap: float
+    interval: float
     cost: float
 
 
-def price(films: int) -> float:
-    """Return how many seconds of waiting one question is worth with so many films in flight."""
-    return PRICE * (1 - SOLITUDE / max(1, films))
+def price(videos: int) -> float:
+    """Return how many seconds of waiting one question is worth with so many videos in flight."""
+    return PRICE * (1 - SOLITUDE / max(1, videos))
 
 
-def next_look(films: Iterable[tuple[Durations, float, int]], price: float) -> Look:
-    """Return when to look next at films that were all being made at the last look.
+def next_poll(videos: Iterable[tuple[Durations, float, int]], price: float) -> NextPoll:
+    """Return when to look next at videos that were all being made at the last look.
 
     Args:
-        films: The distribution, the seconds since submit at the last look (below 0: not yet submitted then), and
-            how many such films there are.
+        videos: The distribution, the seconds since submit at the last look (below 0: not yet submitted then), and
+            how many such videos there are.
         price: Seconds of waiting that the question is worth.
     """
     pending = [
         (durations, elapsed, done, count / (1 - done))
-        for durations, elapsed, count in films
+        for durations, elapsed, count in videos
         if (done := durations.share_done(elapsed)) < 1 - 1e-9
     ]
     waited = ended = 0.0
-    gap, reached = 0.0, -price
-    while gap < LONGEST_GAP:
-        gap += 1.0
+    interval, reached = 0.0, -price
+    while interval < LONGEST_INTERVAL:
+        interval += 1.0
         before, ended = ended, 0.0
         for durations, elapsed, done, weight in pending:
-            ended += (durations.share_done(elapsed + gap) - done) * weight
+            ended += (durations.share_done(elapsed + interval) - done) * weight
         waited += (before + ended) / 2
-        missing, reached = reached, gap * ended - waited - price
-        if reached >= 0 and gap >= SHORTEST_GAP:
-            exact = gap - reached / (reached - missing) if missing < 0 else gap
-            return Look(min(LONGEST_GAP, max(SHORTEST_GAP, exact)), (price + waited) / gap)
-    return Look(LONGEST_GAP, (price + waited) / LONGEST_GAP)
+        missing, reached = reached, interval * ended - waited - price
+        if reached >= 0 and interval >= SHORTEST_INTERVAL:
+            exact = interval - reached / (reached - missing) if missing < 0 else interval
+            return NextPoll(min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, exact)), (price + waited) / interval)
+    return NextPoll(LONGEST_INTERVAL, (price + waited) / LONGEST_INTERVAL)
 
 
 # --- learning ---
 
 
 def learned(model: str, seconds: Sequence[float], *, speed: float = 1.0) -> Durations:
-    """Return the distribution for `model`, given how long its last films took (newest first).
+    """Return the distribution for `model`, given how long its last videos took (newest first).
 
     Args:
         model: The API's name of the model; one that is not in the catalogue gets a broad guess.
@@ -278,7 +279,7 @@ def _learned(model: str, seconds: tuple[float, ...], speed: float) -> Durations:
 
 
 def _width(seen: Sequence[float], weights: Sequence[float], prior: Part) -> float:
-    """Return the kernels' width: the mean of `WIDTHS` by how well each foretells every film from the others."""
+    """Return the kernels' width: the mean of `WIDTHS` by how well each foretells every video from the others."""
     others = prior.weight + sum(weights)
     alone = [
         prior.weight

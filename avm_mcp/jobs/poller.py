@@ -17,30 +17,30 @@ from avm_mcp.domain.errors import AuthFailed, AvmError, TaskNotFound
 from avm_mcp.domain.job import FINAL, Job
 from avm_mcp.jobs import eta
 from avm_mcp.jobs.eta import Durations
-from avm_mcp.jobs.poll_schedule import Cadence, Film, Question
+from avm_mcp.jobs.poll_schedule import InFlight, PollSchedule, Query
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.provider.wire import TaskList, TaskSnapshot
-from avm_mcp.store import Journal
+from avm_mcp.store import Store
 
 logger = logging.getLogger(__name__)
 
 LEASE = 15.0
 """Seconds that the watch of an account is held without being renewed; how long after a death others take over."""
 
-FOLLOW_GAP = 1.0
-IDLE_GAP = 5.0
+FOLLOW_INTERVAL = 1.0
+IDLE_INTERVAL = 5.0
 """Seconds between two readings of the journal by a process that is not the one who asks: with and without waiters."""
 
-REST_GAP = 30.0
+REST_INTERVAL = 30.0
 """Seconds between two readings of the journal by a process with nothing to watch: one that watched may have died."""
 
 LIFE = 2 * 24 * 3600.0
 """Seconds after which a task that never ended is looked at only when somebody asks: the service has lost it."""
 
-BOARD = 1000
+KNOWN_JOBS = 1000
 """Jobs that are kept on the board, unless more are unfinished."""
 
-FOLLOWER_PATIENCE = 5.0
+FOLLOWER_TIMEOUT = 5.0
 """Seconds for a look from a process that does not hold the watch; meanwhile it does not read what the holder writes."""
 
 LIST = ""
@@ -64,7 +64,7 @@ class Progress:
     age: float
 
 
-class Watcher:
+class Poller:
     """Watches the jobs of one account.
 
     Args:
@@ -77,23 +77,23 @@ class Watcher:
 
     def __init__(
         self,
-        journal: Journal,
+        store: Store,
         client: AvmClient,
         *,
         account: str,
         holder: str,
         finished: Callable[[Job], None],
     ) -> None:
-        self._journal = journal
+        self._store = store
         self._client = client
         self._account = account
         self._holder = holder
-        self._clock = journal.clock
+        self._clock = store.clock
         self._finished = finished
-        self._board: dict[str, Job] = {}
+        self._known: dict[str, Job] = {}
         self._changed = anyio.Event()
         self._nudged = anyio.Event()
-        self._cadence = Cadence()
+        self._schedule = PollSchedule()
         self._learned: dict[tuple[str, int], Durations] = {}
         self._waiting = 0
         self._holds = False
@@ -104,11 +104,11 @@ class Watcher:
 
     def publish(self, job: Job) -> None:
         """Show a newer state of a job to everybody who waits. The row is written before."""
-        known = self._board.get(job.id)
+        known = self._known.get(job.id)
         if known == job:
             return
-        self._board[job.id] = job
-        if len(self._board) > BOARD:
+        self._known[job.id] = job
+        if len(self._known) > KNOWN_JOBS:
             self._forget()
         self._changed.set()
         self._changed = anyio.Event()
@@ -118,12 +118,12 @@ class Watcher:
 
     def _forget(self) -> None:
         """Take the oldest finished jobs off the board; the journal still has them."""
-        finished = [known.id for known in self._board.values() if known.final and known.film != "wanted"]
-        for job_id in finished[: BOARD // 2]:
-            del self._board[job_id]
+        finished = [known.id for known in self._known.values() if known.final and known.download != "wanted"]
+        for job_id in finished[: KNOWN_JOBS // 2]:
+            del self._known[job_id]
 
     def latest(self, job_id: str) -> Job | None:
-        return self._board.get(job_id)
+        return self._known.get(job_id)
 
     async def change(self) -> None:
         """Wait until anything on the board changed."""
@@ -137,16 +137,16 @@ class Watcher:
         """Tell the loop that the journal has something new."""
         self._nudged.set()
 
-    def look_soon(self, job: Job) -> None:
+    def poll_soon(self, job: Job) -> None:
         """Let the next look at this job come at once, unless the last one was just now."""
-        self._cadence.soon(job.id, anyio.current_time())
+        self._schedule.soon(job.id, anyio.current_time())
         self.nudge()
 
     async def durations(self, model: str, seconds: int) -> Durations:
-        """Return how long films of this kind take, as far as this account has learned."""
+        """Return how long videos of this kind take, as far as this account has learned."""
         key = (model, seconds)
         if key not in self._learned:
-            took = await self._journal.durations(self._account, model, seconds, eta.MEMORY)
+            took = await self._store.durations(self._account, model, seconds, eta.MEMORY)
             speed = self._client.sandbox_speed
             known = eta.learned(model, took, speed=speed or 1.0)
             if speed is None and not took:
@@ -164,7 +164,7 @@ class Watcher:
     # --- the loop ---
 
     async def run(self) -> None:
-        """Watch until cancelled. Nothing that happens in a look ends the loop: somebody has paid for these films."""
+        """Watch until cancelled. Nothing that happens in a look ends the loop: somebody has paid for these videos."""
         try:
             while True:
                 try:
@@ -183,78 +183,78 @@ class Watcher:
         """Let the next process watch at once, rather than when the lease has run out."""
         if self._holds:
             with anyio.move_on_after(1, shield=True), suppress(AvmError):
-                await self._journal.release(f"watch:{self._account}", self._holder)
+                await self._store.release(f"watch:{self._account}", self._holder)
 
     async def _turn(self) -> None:
         """Do what is due, or wait until something is."""
-        jobs = await self._journal.in_flight(self._account)
+        jobs = await self._store.in_flight(self._account)
         if not jobs:
             await self._follow()
-            await self._pause(FOLLOW_GAP if self._open_on_board() else REST_GAP)
+            await self._pause(FOLLOW_INTERVAL if self._unfinished_known() else REST_INTERVAL)
             return
-        self._holds = await self._journal.lease(f"watch:{self._account}", self._holder, self._clock(), LEASE)
+        self._holds = await self._store.lease(f"watch:{self._account}", self._holder, self._clock(), LEASE)
         await self._hear(jobs)
         if self._holds:
             for job in jobs:
                 self.publish(job)
             await self._follow({job.id for job in jobs})
-            jobs = [job for job in jobs if self._clock() - job.started < LIFE or self._cadence.wanted(job.id)]
+            jobs = [job for job in jobs if self._clock() - job.started < LIFE or self._schedule.wanted(job.id)]
         else:  # what somebody asks for here is looked at from here, unless it just was
             await self._follow()
-            jobs = [job for job in jobs if self._cadence.wanted(job.id)]
+            jobs = [job for job in jobs if self._schedule.wanted(job.id)]
         if not jobs:
-            await self._pause(FOLLOW_GAP if self._waiting else IDLE_GAP)
+            await self._pause(FOLLOW_INTERVAL if self._waiting else IDLE_INTERVAL)
             return
-        films = [
-            Film(job.id, await self.durations(job.model, job.seconds), max(0.0, self._clock() - job.started))
+        videos = [
+            InFlight(job.id, await self.durations(job.model, job.seconds), max(0.0, self._clock() - job.started))
             for job in jobs
         ]
         sizes = self._client.answer_bytes
-        question = self._cadence.plan(
-            films, anyio.current_time(), list_bytes=sizes.get("list", 0), single_bytes=sizes.get("status", 0)
+        question = self._schedule.plan(
+            videos, anyio.current_time(), list_bytes=sizes.get("list", 0), single_bytes=sizes.get("status", 0)
         )
         wait = question.due - anyio.current_time()
         if wait > 0:
-            await self._pause(min(wait, LEASE / 3 if self._holds else FOLLOW_GAP))
+            await self._pause(min(wait, LEASE / 3 if self._holds else FOLLOW_INTERVAL))
             return
-        with anyio.move_on_after(None if self._holds else FOLLOWER_PATIENCE):
-            await self._look(question, [job for job in jobs if job.id in question.ids])
+        with anyio.move_on_after(None if self._holds else FOLLOWER_TIMEOUT):
+            await self._next_poll(question, [job for job in jobs if job.id in question.ids])
 
     async def _hear(self, jobs: Sequence[Job]) -> None:
         """Learn what other processes have asked."""
-        looks = await self._journal.looks(self._account, self._clock())
+        polls = await self._store.polls(self._account, self._clock())
         for job in jobs:
             for task_id in (job.task_id, LIST):
-                if task_id in looks:
-                    self._cadence.heard(job.id, anyio.current_time(), looks[task_id], listed=task_id == LIST)
+                if task_id in polls:
+                    self._schedule.heard(job.id, anyio.current_time(), polls[task_id], listed=task_id == LIST)
 
     async def _follow(self, known: Container[str] | None = None) -> None:
         """Bring the board up to what other processes wrote; given those in flight, only what is so no longer."""
-        for job in self._open_on_board():
+        for job in self._unfinished_known():
             if known is not None and (job.id in known or job.final):
                 continue  # what has no task yet, another process may be sending or looking for
-            current = await self._journal.find(self._account, job.id)
+            current = await self._store.find(self._account, job.id)
             if current is None:
-                self._board.pop(job.id, None)  # a request of ours has claimed its task
+                self._known.pop(job.id, None)  # a request of ours has claimed its task
             else:
                 self.publish(current)
 
-    def _open_on_board(self) -> list[Job]:
-        return [job for job in self._board.values() if not job.final or job.film == "wanted"]
+    def _unfinished_known(self) -> list[Job]:
+        return [job for job in self._known.values() if not job.final or job.download == "wanted"]
 
     async def _pause(self, seconds: float | None) -> None:
         with anyio.move_on_after(seconds):
             await self._nudged.wait()
         self._nudged = anyio.Event()
 
-    async def _look(self, question: Question, jobs: Sequence[Job]) -> None:
+    async def _next_poll(self, question: Query, jobs: Sequence[Job]) -> None:
         """Ask, write what is news, and then tell it all at once: each telling wakes everybody who waits."""
         by_task = {job.task_id: job for job in jobs}
         shown: Container[str] = question.ids  # one that fails is not asked again at once
         news: list[Job] = []
         about = LIST if question.listed else jobs[0].task_id or LIST
-        if not await self._journal.claim_look(self._account, about, self._clock()):
-            await self._pause(FOLLOW_GAP)  # another process is asking; its answer is in the journal soon
+        if not await self._store.claim_poll(self._account, about, self._clock()):
+            await self._pause(FOLLOW_INTERVAL)  # another process is asking; its answer is in the journal soon
             return
         answered = False
         try:
@@ -264,18 +264,18 @@ class Watcher:
             self.trouble = None
             for snapshot in seen:
                 if _is_news(snapshot, by_task[snapshot.id]):
-                    job = await self._journal.observed(self._account, snapshot, self._clock())
+                    job = await self._store.observed(self._account, snapshot, self._clock())
                     if job is not None:
                         news.append(job)
         finally:
-            self._cadence.asked(question, anyio.current_time(), shown)
+            self._schedule.asked(question, anyio.current_time(), shown)
             for job in news:
                 self.publish(job)
             await self._note(about, answered=answered)
 
     async def listed(self) -> TaskList:
         """Return the service's list for somebody who asks for it, and let the next look count from it."""
-        await self._journal.claim_look(self._account, LIST, self._clock())
+        await self._store.claim_poll(self._account, LIST, self._clock())
         answered = False
         try:
             rows = await self._client.tasks()
@@ -287,10 +287,10 @@ class Watcher:
     async def _note(self, about: str, *, answered: bool) -> None:
         """Let other processes know how a question ended, also one that was cut off."""
         with anyio.move_on_after(1, shield=True):
-            await self._journal.looked(self._account, about, self._clock(), answered=answered)
+            await self._store.record_poll(self._account, about, self._clock(), answered=answered)
 
-    async def _ask(self, question: Question, jobs: Sequence[Job]) -> list[TaskSnapshot]:
-        """Ask for the list, or for one film's status, and for the rest of it only when it has ended."""
+    async def _ask(self, question: Query, jobs: Sequence[Job]) -> list[TaskSnapshot]:
+        """Ask for the list, or for one video's status, and for the rest of it only when it has ended."""
         if question.listed:
             return await self._client.tasks(urgent=question.urgent, only={job.task_id for job in jobs if job.task_id})
         (job,) = jobs

@@ -1,4 +1,4 @@
-"""Lost answers: was the film started or not? Looked for until it is known, and never guessed (P1, P2).
+"""Lost answers: was the video started or not? Looked for until it is known, and never guessed (P1, P2).
 
 A paid request whose answer was lost is compared with the upstream's own list of tasks:
 
@@ -27,10 +27,10 @@ import anyio
 from avm_mcp.domain.errors import AuthFailed, AvmError, RateLimited, SubmissionUnknown, UpstreamUnavailable
 from avm_mcp.domain.job import CANCEL, FAILED, FINAL, NOT_CREATED, SUBMITTING, UNKNOWN, Job
 from avm_mcp.jobs.matching import Sent, made_at, match
-from avm_mcp.jobs.poller import Watcher
+from avm_mcp.jobs.poller import Poller
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.provider.wire import Accepted, TaskList, TaskSnapshot
-from avm_mcp.store import FILE_LIFE, Journal, RowMissing, Send, Superseded
+from avm_mcp.store import FILE_LIFE, RowMissing, Send, Store, Superseded
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ MOST_RESENDS = 3
 RESEND_WITHIN = 1800.0
 """Seconds after the first send: how long an upstream keeps a key is not documented, so it is taken as short."""
 
-RESEND_PATIENCE = 100.0
+RESEND_TIMEOUT = 100.0
 """Seconds that the answer to a resend is waited for. Meanwhile no other process sends it too, which the search's own
 lease, far shorter, would allow: what the upstream makes of two first requests at once is not documented."""
 
@@ -60,14 +60,14 @@ made later are only taken where none was made before."""
 YOUNG = 3600.0
 """Seconds of a journal's life in which a task that was made before it may still be in the making."""
 
-FIRST_GAP, LONGEST_GAP = 5.0, 300.0
+FIRST_INTERVAL, LONGEST_INTERVAL = 5.0, 300.0
 GIVE_UP = 24 * 3600.0
-"""Seconds between looks, doubling from the first to the longest; and when looking ends: the film would be gone."""
+"""Seconds between looks, doubling from the first to the longest; and when looking ends: the video would be gone."""
 
 SENDER_LIFE = 900.0
 """Seconds after its last sign of life in which a process that cannot be asked whether it has ended may still send."""
 
-IDLE_GAP = 15.0
+IDLE_INTERVAL = 15.0
 """Seconds between two readings of the journal while no answer is lost: the process that waits for one may die, also
 one that was about to be looked for when this one started."""
 
@@ -75,7 +75,7 @@ LEASE = 30.0
 """Seconds: among the processes of a state, one looks."""
 
 
-class Recovery:
+class Reconciler:
     """Finds out what became of the lost answers of one account.
 
     Args:
@@ -88,19 +88,19 @@ class Recovery:
 
     def __init__(
         self,
-        journal: Journal,
+        store: Store,
         client: AvmClient,
-        watcher: Watcher,
+        poller: Poller,
         *,
         account: str,
         holder: str,
     ) -> None:
-        self._journal = journal
+        self._store = store
         self._client = client
-        self._watcher = watcher
+        self._poller = poller
         self._account = account
         self._holder = holder
-        self._clock = journal.clock
+        self._clock = store.clock
         self._nudged = anyio.Event()
 
     def nudge(self) -> None:
@@ -109,7 +109,7 @@ class Recovery:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        gap = FIRST_GAP
+        interval = FIRST_INTERVAL
         while True:
             open_jobs = False
             try:
@@ -122,27 +122,27 @@ class Recovery:
             except Exception:
                 open_jobs = True
                 logger.exception("looking for lost answers failed; going on")
-            with anyio.move_on_after(gap if open_jobs else IDLE_GAP):
+            with anyio.move_on_after(interval if open_jobs else IDLE_INTERVAL):
                 await self._nudged.wait()
                 open_jobs = False
-            gap = min(LONGEST_GAP, gap * 2) if open_jobs else FIRST_GAP
+            interval = min(LONGEST_INTERVAL, interval * 2) if open_jobs else FIRST_INTERVAL
             self._nudged = anyio.Event()
 
     async def look(self) -> bool:
         """Look once for every lost answer; return whether one is still open."""
         now = self._clock()
-        gone = await self._journal.unanswered(self._account, now)
-        wanted = [*gone, *await self._journal.presumed_never(self._account)]
+        gone = await self._store.unanswered(self._account, now)
+        wanted = [*gone, *await self._store.presumed_never(self._account)]
         wanted = [job for job in wanted if now - job.started < GIVE_UP]
         if not wanted:
             return False
-        if not await self._journal.lease(f"recover:{self._account}", self._holder, now, LEASE):
+        if not await self._store.lease(f"recover:{self._account}", self._holder, now, LEASE):
             return True
         wanted = [await self._given_up(job, now) for job in wanted]
         wanted = [job for job in wanted if job.task_id is None and job.status in (UNKNOWN, NOT_CREATED)]
         rows = await self._client.tasks(urgent=any(now - job.started < GOOD_SECONDS for job in gone))
         # Who else may own a row is read after the list: a request that was sent meanwhile may stand in it.
-        unanswered = await self._journal.unanswered(self._account, float("inf"))
+        unanswered = await self._store.unanswered(self._account, float("inf"))
         rivals = {job.id: await self._sent(job) for job in unanswered}
         left = len(wanted)
         for job in wanted:
@@ -155,13 +155,13 @@ class Recovery:
         """Return the job as it is, once nobody waits for its answer; a sender that has ended sends no more."""
         if job.status == SUBMITTING:
             text = "The process that sent the request ended before the answer came."
-            job = await self._journal.lapsed(job.id, text, now)
-            self._watcher.publish(job)
+            job = await self._store.lapsed(job.id, text, now)
+            self._poller.publish(job)
         if job.sender is not None:
-            gone = self._journal.machine.gone(job.sender)
+            gone = self._store.machine.gone(job.sender)
             # One elsewhere cannot be asked. It reads the row before it sends, and its time-outs end.
             if gone or (gone is None and now > (job.answer_by or now) + SENDER_LIFE):
-                job = await self._journal.end_send(job.id, job.sender) or job
+                job = await self._store.end_send(job.id, job.sender) or job
         return job
 
     # --- a journal that cannot know what was started before ---
@@ -172,7 +172,7 @@ class Recovery:
         Without this a request that was paid before the journal was lost, or in memory of another process, would be
         paid again.
         """
-        if self._journal.durable and self._clock() - self._journal.born > max(window, YOUNG):
+        if self._store.durable and self._clock() - self._store.born > max(window, YOUNG):
             return []
         rows = await self._client.tasks()
         earliest = self._client.clock.at_least() - window
@@ -186,8 +186,8 @@ class Recovery:
         version too few can be asked for again, a version paid twice cannot be given back.
         """
         sent = replace(await self._sent(job), earliest=float("-inf"))
-        claimed = await self._journal.claimed(self._account)
-        lost = [await self._sent(other) for other in await self._journal.unanswered(self._account, float("inf"))]
+        claimed = await self._store.claimed(self._account)
+        lost = [await self._sent(other) for other in await self._store.unanswered(self._account, float("inf"))]
         free = [
             row
             for row in rows
@@ -199,7 +199,7 @@ class Recovery:
         free.reverse()  # the list has the newest first
         free.sort(key=made_at)
         for row in free[job.take - 1 :] or free[-1:]:
-            found = await self._adopt(job, row)
+            found = await self._discover(job, row)
             if found.task_id == row.id:  # unless another request has just claimed it
                 return found
         return None
@@ -209,12 +209,12 @@ class Recovery:
     async def _settle(self, job: Job, rows: TaskList, others: Sequence[Sent]) -> bool:
         """Decide about one job by one list; return whether it has its task."""
         sent = await self._sent(job)
-        claimed = await self._journal.claimed(self._account)
+        claimed = await self._store.claimed(self._account)
         lost = [other for other in others if other.job.status == UNKNOWN]
         waiting = [other for other in others if other.job.status == SUBMITTING]
         row = match(sent, rows, claimed, lost=lost, waiting=waiting)
         if row is not None:
-            await self._adopt(job, row)
+            await self._discover(job, row)
             return True
         if job.status == NOT_CREATED:
             return False
@@ -225,11 +225,11 @@ class Recovery:
         open_rows = (row for row in rows if row.id not in claimed)
         if any(sent.may_be_row(row, doubt=DOUBT) for row in open_rows) or not await self._would_show(sent, rows):
             return False
-        job = await self._journal.not_found(job, self._clock())
+        job = await self._store.not_found(job, self._clock())
         if job.searches < GOOD_LISTS or self._clock() - (job.searched_since or 0.0) < GOOD_SECONDS:
             return False
         text = "The service's answer was lost, and its list of tasks shows that no task was made."
-        self._watcher.publish(await self._journal.never(job, text, self._clock()))
+        self._poller.publish(await self._store.never(job, text, self._clock()))
         return False  # a list that lags may show it yet
 
     async def _sent(self, job: Job) -> Sent:
@@ -238,8 +238,8 @@ class Recovery:
         last_sign = job.answer_by if job.answer_by is not None else job.started
         return Sent(
             job=job,
-            fields=json.loads(await self._journal.sent_fields(job.id)),
-            pictures=frozenset(await self._journal.pictures_sent(self._account)),
+            fields=json.loads(await self._store.sent_fields(job.id)),
+            pictures=frozenset(await self._store.pictures_sent(self._account)),
             earliest=service_now - (at - job.started) - CLOCK_SLACK,
             latest=service_now - (at - last_sign) + LATE,
         )
@@ -250,7 +250,7 @@ class Recovery:
         One that lacks the task that this journal knows to have been made last before it is empty, late or cut.
         """
         older = any(row.created_at and row.created_at.timestamp() < sent.earliest for row in rows)
-        known = await self._journal.last_task(sent.job, sent.job.started - FILE_LIFE)
+        known = await self._store.last_task(sent.job, sent.job.started - FILE_LIFE)
         return rows.whole and (older or not rows) and (known is None or any(row.id == known for row in rows))
 
     async def _resent(self, job: Job) -> bool:
@@ -258,20 +258,20 @@ class Recovery:
         now, name = self._clock(), f"resend:{job.id}"
         if now - job.started > RESEND_WITHIN:
             return False
-        if not await self._journal.lease(name, self._holder, now, RESEND_PATIENCE):
+        if not await self._store.lease(name, self._holder, now, RESEND_TIMEOUT):
             return False
         try:
             # Its process may have ended before it could look for what a journal of before had paid for.
             if (rows := await self.recent(YOUNG)) and await self.claim(job, rows) is not None:
                 return True
-            body = await self._journal.resending(job, MOST_RESENDS, now + LEASE)
-            with anyio.move_on_after(RESEND_PATIENCE):
+            body = await self._store.resending(job, MOST_RESENDS, now + LEASE)
+            with anyio.move_on_after(RESEND_TIMEOUT):
                 return body is not None and await self._sent_again(job, body)
             return False
         finally:
             with anyio.move_on_after(1, shield=True), suppress(AvmError):
-                await self._journal.end_send(job.id, self._journal.machine.process)
-                await self._journal.release(name, self._holder)
+                await self._store.end_send(job.id, self._store.machine.process)
+                await self._store.release(name, self._holder)
 
     async def _sent_again(self, job: Job, body: bytes) -> bool:
         logger.warning("%s: sending the same request again with the same key", job.id)
@@ -281,7 +281,7 @@ class Recovery:
                 body,
                 idempotency_key=job.idempotency_key,
                 max_credits=job.max_credits,
-                permit=Send(self._journal, job, self._journal.machine.process),
+                permit=Send(self._store, job, self._store.machine.process),
             )
         except Superseded:
             logger.warning("%s: not sent again: its row has changed", job.id)
@@ -293,18 +293,18 @@ class Recovery:
             # The first send may have come through all the same, so this refusal proves nothing about it.
             logger.warning("%s: refused on resend: %s", job.id, refusal.message)
             if isinstance(refusal, AuthFailed | RateLimited | UpstreamUnavailable):  # nor was it about the request
-                await self._journal.not_resent(job.id)
+                await self._store.not_resent(job.id)
             return False
-        self._watcher.publish(await self._journal.accepted(job.id, answer))
-        self._watcher.nudge()
+        self._poller.publish(await self._store.accepted(job.id, answer))
+        self._poller.nudge()
         return True
 
-    async def _adopt(self, job: Job, row: TaskSnapshot) -> Job:
+    async def _discover(self, job: Job, row: TaskSnapshot) -> Job:
         """Give the job its task, and tell it. If this is cut short, the next look finds it again."""
         answer = Accepted(taskId=row.id, status=row.status, creditsCharged=row.credits_charged)
-        found = await self._journal.accepted(job.id, answer)
-        found = await self._journal.observed(self._account, row, self._clock()) or found
+        found = await self._store.accepted(job.id, answer)
+        found = await self._store.observed(self._account, row, self._clock()) or found
         logger.warning("%s: found: it is task %s", job.id, found.public_id)
-        self._watcher.publish(found)
-        self._watcher.nudge()
+        self._poller.publish(found)
+        self._poller.nudge()
         return found

@@ -28,37 +28,37 @@ from avm_mcp.domain.errors import (
 from avm_mcp.domain.ids import bare_id, named
 from avm_mcp.domain.job import CANCEL, COMPLETED, NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price, Spending
 from avm_mcp.domain.request import VideoRequest
-from avm_mcp.downloads.downloader import Archive
-from avm_mcp.downloads.failures import FilmError, FilmUnwritable
-from avm_mcp.downloads.mp4 import film_whole
-from avm_mcp.downloads.partials import film_present
+from avm_mcp.downloads.downloader import Downloader
+from avm_mcp.downloads.failures import VideoError, VideoUnwritable
+from avm_mcp.downloads.mp4 import video_is_whole
+from avm_mcp.downloads.partials import video_present
 from avm_mcp.jobs.budget import Prices
-from avm_mcp.jobs.client_timeouts import Patience
-from avm_mcp.jobs.discover import FOREIGN, Adoption, adopted, foreign_id, jobs_of
-from avm_mcp.jobs.poller import Progress, Watcher
-from avm_mcp.jobs.reconcile import Recovery
-from avm_mcp.jobs.start_worker import Keeper, lease_name
-from avm_mcp.jobs.submit import Submission
+from avm_mcp.jobs.client_timeouts import ClientTimeouts
+from avm_mcp.jobs.discover import FOREIGN, Discoverer, discovered_job, foreign_id, jobs_of
+from avm_mcp.jobs.poller import Poller, Progress
+from avm_mcp.jobs.reconcile import Reconciler
+from avm_mcp.jobs.start_worker import WorkerStarter, lease_name
+from avm_mcp.jobs.submit import Submitter
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.provider.wire import Account, TaskList
-from avm_mcp.store import Journal, cursors
+from avm_mcp.store import Store, cursors
 
 logger = logging.getLogger(__name__)
 
-SUBMIT_PATIENCE = 3.0
+SUBMIT_WAIT = 3.0
 """Seconds that a submit waits for the API's answer before it returns without one; the request goes on (P4)."""
 
 BEAT = 3.0
 """Seconds between two signs of life to somebody who waits. Five are promised; what is between is for a busy machine: a
 thousand who wait on two cores that others keep busy hear one up to a second late."""
 
-EXPLAIN_PATIENCE = 1.0
+EXPLAIN_TIMEOUT = 1.0
 """Seconds that a refusal is waited for to be explained, within the wait asked for: a beat's gap and it make five."""
 
-SAVE_PATIENCE = 5.0
-"""Seconds that a finished film is waited for on its way to the disk, so that its path is in the answer."""
+SAVE_TIMEOUT = 5.0
+"""Seconds that a finished video is waited for on its way to the disk, so that its path is in the answer."""
 
-ASK_PATIENCE = 10.0
+ASK_TIMEOUT = 10.0
 """Seconds that a call waits for what it asks the service, its turn to ask included: after a 429 everybody's turn can be
 two minutes away, and a host would cut the call with nothing told."""
 
@@ -112,12 +112,12 @@ class Upstream:
     """Everything that needs a key."""
 
     client: AvmClient
-    watcher: Watcher
-    archive: Archive
-    recovery: Recovery
-    adoption: Adoption
-    submission: Submission
-    keeper: Keeper | None = None
+    poller: Poller
+    downloader: Downloader
+    reconciler: Reconciler
+    discoverer: Discoverer
+    submitter: Submitter
+    worker_starter: WorkerStarter | None = None
 
 
 class Service:
@@ -125,7 +125,7 @@ class Service:
 
     Args:
         journal: What is known here.
-        prices: What films cost, and what may be spent.
+        prices: What videos cost, and what may be spent.
         upstream: None without a key; then only what needs no key works.
         account: Fingerprint of key and base URL.
         now: Wall clock, seconds since 1970.
@@ -133,7 +133,7 @@ class Service:
 
     def __init__(
         self,
-        journal: Journal,
+        store: Store,
         prices: Prices,
         upstream: Upstream | None,
         *,
@@ -142,8 +142,8 @@ class Service:
     ) -> None:
         self.account = account
         self.prices = prices
-        self.patience = Patience(journal, now)
-        self._journal = journal
+        self.timeout = ClientTimeouts(store, now)
+        self._store = store
         self._given = upstream
         self._now = now
 
@@ -160,15 +160,15 @@ class Service:
     @property
     def trouble(self) -> AvmError | None:
         """Return why the last look at the service failed; None after one that succeeded."""
-        return self._given.watcher.trouble if self._given is not None else None
+        return self._given.poller.trouble if self._given is not None else None
 
-    async def keeper_alive(self) -> bool:
-        """Return whether a keeper of this account is at work."""
-        return await self._journal.holder(lease_name(self.account), self._journal.clock()) is not None
+    async def worker_alive(self) -> bool:
+        """Return whether a background worker of this account is at work."""
+        return await self._store.holder(lease_name(self.account), self._store.clock()) is not None
 
     @property
     def sandboxed(self) -> bool:
-        """Return whether films are placeholders: from the embedded sandbox, or one that says so in its answers."""
+        """Return whether videos are placeholders: from the embedded sandbox, or one that says so in its answers."""
         return self._given is not None and self._given.client.sandbox_speed is not None
 
     # --- start ---
@@ -177,7 +177,7 @@ class Service:
         self, request: VideoRequest, *, max_credits: int | None = None, caller: str = ""
     ) -> Price | None:
         """Return the price that a person should be asked about before `submit`; None where none needs to be."""
-        return await self._upstream.submission.question(request, max_credits=max_credits, caller=caller)
+        return await self._upstream.submitter.question(request, max_credits=max_credits, caller=caller)
 
     async def submit(
         self,
@@ -185,10 +185,10 @@ class Service:
         *,
         max_credits: int | None = None,
         caller: str = "",
-        consent: bool | None = None,
+        approval: bool | None = None,
         began: float = float("inf"),
     ) -> Found:
-        """Start a film, or return the one that the same request has started already.
+        """Start a video, or return the one that the same request has started already.
 
         Returns within about three seconds. A request that is still waiting for its answer goes on, and its job says
         SUBMITTING; one whose answer was lost says UNKNOWN. The seconds count from `began`, by the event loop's clock.
@@ -196,10 +196,10 @@ class Service:
         Raises:
             AvmError: Any leaf; nothing was charged, unless the error says otherwise.
         """
-        submission, end = self._upstream.submission, min(began, anyio.current_time()) + SUBMIT_PATIENCE
-        reservation = await submission.start(request, max_credits=max_credits, caller=caller, consent=consent)
+        submitter, end = self._upstream.submitter, min(began, anyio.current_time()) + SUBMIT_WAIT
+        reservation = await submitter.start(request, max_credits=max_credits, caller=caller, approval=approval)
         with anyio.move_on_at(end):
-            await submission.answer(reservation.job.id, SUBMIT_PATIENCE)
+            await submitter.answer(reservation.job.id, SUBMIT_WAIT)
             while not reservation.duplicate and (job := await self._current(reservation.job)).status == UNKNOWN:
                 await self._change(job)  # recovery looks at once, and often finds it
         return await self._found(await self._current(reservation.job), deduplicated=reservation.duplicate)
@@ -211,7 +211,7 @@ class Service:
 
         Args:
             found: What is known so far.
-            seconds: The longest wait. A film on its way to the disk may add up to five seconds.
+            seconds: The longest wait. A video on its way to the disk may add up to five seconds.
             beat: Told where the job stands, at once and then at least every five seconds.
         """
         end = anyio.current_time() + seconds
@@ -220,35 +220,35 @@ class Service:
             with anyio.move_on_at(end):
                 due = anyio.current_time() + BEAT
                 if beat is not None:
-                    await beat(job, await self._upstream.watcher.progress(job))
+                    await beat(job, await self._upstream.poller.progress(job))
                 with anyio.move_on_at(due):
                     await self._change(job)
             job = await self._current(job)
-        if beat is not None and job.film == "wanted":
-            await beat(job, await self._upstream.watcher.progress(job))
-        if job.film == "wanted":
+        if beat is not None and job.download == "wanted":
+            await beat(job, await self._upstream.poller.progress(job))
+        if job.download == "wanted":
             job = await self._current(job)  # what the caller knows may be an old try's failure
-        with anyio.move_on_after(min(SAVE_PATIENCE, seconds)):
-            while job.film == "wanted" and job.film_error is None:
+        with anyio.move_on_after(min(SAVE_TIMEOUT, seconds)):
+            while job.download == "wanted" and job.download_error is None:
                 await self._change(job)
                 job = await self._current(job)
         # A refusal is told as the error it is, however late it came; what explains it may still be asked for.
-        left = min(EXPLAIN_PATIENCE, end - anyio.current_time())
-        await self._upstream.submission.answer(job.id, max(0.0, left) if job.status == NOT_CREATED else 0)
+        left = min(EXPLAIN_TIMEOUT, end - anyio.current_time())
+        await self._upstream.submitter.answer(job.id, max(0.0, left) if job.status == NOT_CREATED else 0)
         return await self._found(job, deduplicated=found.deduplicated, notes=found.notes)
 
     async def _change(self, job: Job) -> None:
         """Return once the job is known to be newer than `job`."""
-        watcher = self._upstream.watcher
-        while (watcher.latest(job.id) or job) == job:
-            await watcher.change()
+        poller = self._upstream.poller
+        while (poller.latest(job.id) or job) == job:
+            await poller.change()
 
     async def _current(self, job: Job) -> Job:
         """Return the newest state that is known; without the journal that is what the caller knows (P2)."""
-        if (latest := self._upstream.watcher.latest(job.id)) is not None:
+        if (latest := self._upstream.poller.latest(job.id)) is not None:
             return latest
         with suppress(StateUnavailable):
-            return await self._journal.find(self.account, job.id) or job
+            return await self._store.find(self.account, job.id) or job
         return job
 
     async def find(self, given: str) -> Found:
@@ -260,21 +260,21 @@ class Service:
         task_id = bare_id(given)
         upstream = self._upstream
         try:
-            job = await self._journal.find(self.account, task_id)
+            job = await self._store.find(self.account, task_id)
         except StateUnavailable as error:  # which says of this call that it started nothing, not of the task
             error.task_id, error.charged = task_id, "unknown"
             error.next_step = "{model:tell the user what is wrong, then }{do} {get_task} again."
             raise
         if job is None:
-            job = await self._adopted(task_id)
-        upstream.watcher.publish(job)
+            job = await self._discovered(task_id)
+        upstream.poller.publish(job)
         if not job.final:
-            upstream.watcher.look_soon(job)
-        elif job.film == "wanted":
-            upstream.archive.nudge()
+            upstream.poller.poll_soon(job)
+        elif job.download == "wanted":
+            upstream.downloader.nudge()
         return await self._found(await self._noticed(job))
 
-    async def _adopted(self, given: str) -> Job:
+    async def _discovered(self, given: str) -> Job:
         """Take a task made elsewhere with the same key under watch, by its id or by the one that a list has shown."""
         ours, upstream = given.startswith("sub_"), self._upstream
         try:
@@ -282,7 +282,7 @@ class Service:
                 seen = await _soon(upstream.client.task(given))
             else:
                 nobody = TaskList((), whole=False)
-                rows = await _soon(upstream.watcher.listed()) if given.startswith(FOREIGN) else nobody
+                rows = await _soon(upstream.poller.listed()) if given.startswith(FOREIGN) else nobody
                 seen = next((row for row in rows if foreign_id(self.account, row.id) == given), None)
         except TaskNotFound:
             seen = None
@@ -291,13 +291,13 @@ class Service:
             gone = " A sandbox forgets its tasks when it ends; what was saved stays."
             text = where.format(named(given)) + (gone if self.sandboxed and not ours else "")
             raise TaskNotFound(text, field="task_id", task_id=given)
-        mine = await self._journal.rebuilding(self.account, self._journal.clock())  # then all count as made here
-        return await adopted(self._journal, seen, self.account, self._now(), mine=mine)
+        mine = await self._store.rebuilding(self.account, self._store.clock())  # then all count as made here
+        return await discovered_job(self._store, seen, self.account, self._now(), mine=mine)
 
     async def _noticed(self, job: Job) -> Job:
-        """A film that was moved or deleted since it was saved is said to be so; the row keeps where it was."""
-        if job.film == "saved" and job.film_path is not None and not film_present(Path(job.film_path)):
-            return replace(job, film_error="moved or deleted since it was saved")
+        """A video that was moved or deleted since it was saved is said to be so; the row keeps where it was."""
+        if job.download == "saved" and job.file_path is not None and not video_present(Path(job.file_path)):
+            return replace(job, download_error="moved or deleted since it was saved")
         return job
 
     async def _found(self, job: Job, *, deduplicated: bool = False, notes: Sequence[str] = ()) -> Found:
@@ -305,52 +305,52 @@ class Service:
         quoted, charged = job.credits_quoted, job.credits_charged
         if job.credits_basis == "quote" and quoted is not None and charged is not None and charged > quoted:
             said.append(f"The service charged {charged} credits although it quoted {quoted}.")
-        if not (self._journal.durable or job.final):
+        if not (self._store.durable or job.final):
             said.append("This task is kept in memory only: note its id; a process that comes later does not know it.")
         if self.sandboxed:
-            said.append("This is the sandbox: no money is spent, and the film is a placeholder.")
-        if job.film_error is not None and job.film == "saved":
-            said.append(f"The saved file was {job.film_error}: {job.film_path}")
-        elif job.film == "saved" and job.film_path is not None and not film_whole(Path(job.film_path)):
+            said.append("This is the sandbox: no money is spent, and the video is a placeholder.")
+        if job.download_error is not None and job.download == "saved":
+            said.append(f"The saved file was {job.download_error}: {job.file_path}")
+        elif job.download == "saved" and job.file_path is not None and not video_is_whole(Path(job.file_path)):
             said.append("The saved file looks cut: the service sent no more of it.")
-        watcher, now = self._upstream.watcher, self._upstream.client.clock.at_least()
+        poller, now = self._upstream.poller, self._upstream.client.clock.at_least()
         if job.video_url is not None and job.expires_at is not None and now > job.expires_at:
             job = replace(job, video_url=None)
             said.append("Its link is dead: the service keeps a finished video for 24 hours.")
-        if not job.final and isinstance(watcher.trouble, AuthFailed | BlockedOnTheWay):
-            said.append(f"Its state cannot be read: {watcher.trouble.message}")
-        progress = await watcher.progress(job)
-        same = deduplicated or self._upstream.submission.known(job.id)
+        if not job.final and isinstance(poller.trouble, AuthFailed | BlockedOnTheWay):
+            said.append(f"Its state cannot be read: {poller.trouble.message}")
+        progress = await poller.progress(job)
+        same = deduplicated or self._upstream.submitter.known(job.id)
         return Found(job, progress, same, tuple(dict.fromkeys(said)))
 
     async def save(self, given: str, folder: Path | None = None) -> Found:
-        """Save a finished film now: one that was not saved, was lost, or should lie somewhere else too.
+        """Save a finished video now: one that was not saved, was lost, or should lie somewhere else too.
 
         Raises:
             UpstreamUnavailable: It could not be fetched just now.
             InvalidInput: The folder cannot be written.
-            TaskNotFound: There is no film, or its link is dead.
+            TaskNotFound: There is no video, or its link is dead.
         """
         found = await self.find(given)
         if found.job.status != COMPLETED:
             raise TaskNotFound(
-                f"Task {found.job.public_id} has no film: it is {found.job.status}.",
+                f"Task {found.job.public_id} has no video: it is {found.job.status}.",
                 task_id=found.job.public_id,
                 charged=found.job.charged,
                 next_step="{do} {get_task} and wait for the end." if not found.job.final else "nothing to do.",
             )
         try:
-            await self._upstream.archive.fetch_now(found.job, folder)
-        except FilmError as error:
+            await self._upstream.downloader.fetch_now(found.job, folder)
+        except VideoError as error:
             over = self._upstream.client.clock.at_least() > (found.job.expires_at or float("inf"))
             leaf = UpstreamUnavailable if error.retryable and not over else TaskNotFound
-            if isinstance(error, FilmUnwritable):
+            if isinstance(error, VideoUnwritable):
                 leaf = InvalidInput
             raise leaf(
-                f"The film of task {found.job.public_id} could not be saved: {error.message.rstrip('.')}.",
+                f"The video of task {found.job.public_id} could not be saved: {error.message.rstrip('.')}.",
                 task_id=found.job.public_id,
                 charged=found.job.charged,
-                next_step=error.next_step if isinstance(error, FilmUnwritable) or not over else FilmError.gone,
+                next_step=error.next_step if isinstance(error, VideoUnwritable) or not over else VideoError.gone,
             ) from error
         return await self._found(await self._current(found.job))
 
@@ -367,7 +367,7 @@ class Service:
         upstream = self._upstream
         trouble: AvmError | None = None
         try:
-            listed = await _soon(upstream.watcher.listed())
+            listed = await _soon(upstream.poller.listed())
         except AvmError as error:
             trouble, listed = error, TaskList((), whole=False)
             why = "was not asked" if isinstance(error, StateUnavailable) else "could not be asked"
@@ -375,8 +375,8 @@ class Service:
         if listed.left_out:
             told = len(listed) + listed.left_out
             notes.append(f"The service lists {told:,} tasks; its newest {len(listed):,} are looked at here.")
-        rows = await jobs_of(self._journal, listed, self.account, self._now, upstream.watcher.publish)
-        for job in await self._journal.newest(self.account, LISTED):
+        rows = await jobs_of(self._store, listed, self.account, self._now, upstream.poller.publish)
+        for job in await self._store.newest(self.account, LISTED):
             if job.status != NOT_CREATED:
                 rows.setdefault(job.task_id or job.id, job)
         if trouble is not None and not rows:
@@ -396,7 +396,7 @@ class Service:
         """
         found = await self.find(given)
         if found.job.status == SUBMITTING:
-            found = await self.wait(found, SUBMIT_PATIENCE)
+            found = await self.wait(found, SUBMIT_WAIT)
         job = found.job
         if job.status == NOT_CREATED:
             raise NotCancellable(
@@ -417,7 +417,7 @@ class Service:
                     raise NotCancellable("It has ended.")
                 await self._ask_to_cancel(job)
             except (NotCancellable, TaskNotFound):
-                await self._look_now(job)
+                await self._poll_now(job)
                 job = await self._current(job)
                 if job.status != CANCEL:
                     step = "{do} {get_task} to see it." if job.final else None
@@ -430,7 +430,7 @@ class Service:
     async def _cancelled(self, job: Job) -> Found:
         """Return the job that the service has just cancelled; the watcher sees what came back, should it not be now."""
         try:
-            await self._look_now(job)
+            await self._poll_now(job)
         except AvmError as error:
             note = f"What came back could not be read yet. {error.message}"
             return await self._found(replace(job, status=CANCEL), notes=(note,))
@@ -449,48 +449,48 @@ class Service:
                 error.next_step = "{do} {get_task} to see whether it was cancelled; if not, cancel it again."
             raise
 
-    async def _look_now(self, job: Job) -> None:
+    async def _poll_now(self, job: Job) -> None:
         assert job.task_id is not None
         try:
             seen = await _soon(self._upstream.client.task(job.task_id))
         except AvmError as error:
             raise _about(error, job) from None
-        known = await self._journal.observed(self.account, seen, self._journal.clock())
+        known = await self._store.observed(self.account, seen, self._store.clock())
         if known is not None:
-            self._upstream.watcher.publish(known)
+            self._upstream.poller.publish(known)
 
     async def funds(self) -> Funds:
         """Return balance, spending and models; what the API does not tell is left out."""
-        today = await self._journal.spending_today(self.account, self._now())
+        today = await self._store.spending_today(self.account, self._now())
         known: tuple[str, ...] = tuple(catalog.MODELS)
         if self._given is None:
             return Funds(None, today, known, ("There is no API key, so no video can be made.",), keyless=True)
         account = await _soon(self._given.client.account())
         known, notes = _offered(account, known) if account else (known, ("The service does not tell the balance.",))
-        warned = (self._journal.warning,) if self._journal.warning else ()
+        warned = (self._store.warning,) if self._store.warning else ()
         return Funds(account.balance if account else None, today, known, (*notes, *warned))
 
     # --- after a restart ---
 
-    async def recover(self) -> None:
+    async def reconcile(self) -> None:
         """Put what was left unfinished on the board, so that it is watched and saved again (P2, P3)."""
         upstream = self._upstream
         left = False
-        for job in await self._journal.newest(self.account, LISTED):
-            if not job.final or job.film == "wanted":
-                upstream.watcher.publish(job)
+        for job in await self._store.newest(self.account, LISTED):
+            if not job.final or job.download == "wanted":
+                upstream.poller.publish(job)
                 left = True
-        if left and upstream.keeper is not None:
-            await upstream.keeper.ensure()
-        upstream.watcher.nudge()
-        upstream.archive.nudge()
+        if left and upstream.worker_starter is not None:
+            await upstream.worker_starter.ensure()
+        upstream.poller.nudge()
+        upstream.downloader.nudge()
 
 
 async def _soon(answer: Awaitable[T]) -> T:
     """Return what the service answers, or say after a while that it did not."""
-    with anyio.move_on_after(ASK_PATIENCE):
+    with anyio.move_on_after(ASK_TIMEOUT):
         return await answer
-    raise UpstreamUnavailable(f"The service did not answer within {ASK_PATIENCE:g} s, or asked everybody for a pause.")
+    raise UpstreamUnavailable(f"The service did not answer within {ASK_TIMEOUT:g} s, or asked everybody for a pause.")
 
 
 def _about(error: AvmError, job: Job) -> AvmError:

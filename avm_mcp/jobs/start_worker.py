@@ -17,13 +17,13 @@ import anyio
 
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.settings import Settings, child_environment
-from avm_mcp.store import Journal
+from avm_mcp.store import Store
 from avm_mcp.store.machine import name_of
 
 logger = logging.getLogger(__name__)
 
 STARTING = 30.0
-"""Seconds that a started keeper has to take its place; no other is started meanwhile, unless it has died."""
+"""Seconds that a started background worker has to take its place; no other is started meanwhile, unless it has died."""
 
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 
@@ -32,28 +32,30 @@ Spawn = Callable[[Mapping[str, str]], int | None]
 
 
 def lease_name(account: str) -> str:
-    """Return the name of the place that only one keeper of an account can hold."""
-    return f"keep:{account}"
+    """Return the name of the place that only one background worker of an account can hold."""
+    return f"worker:{account}"
 
 
 def starting_name(account: str) -> str:
-    """Return the name of the lease that is held from before a keeper is started until it has its place."""
-    return f"start-keeper:{account}"
+    """Return the name of the lease that is held from before a background worker is started until it has its place."""
+    return f"start-worker:{account}"
 
 
-def possible(settings: Settings, journal: Journal) -> bool:
-    """Return whether a keeper can do anything here: films of a sandbox, or a state in memory, end with the process.
+def possible(settings: Settings, store: Store) -> bool:
+    """Return whether a background worker can do anything here.
+
+    Videos of the embedded sandbox, and a state in memory, end with the process.
 
     In a container it ends with the container, which mostly ends with us: there it has to be asked for.
     """
-    if settings.AVM_KEEPER == "off" or settings.api_key is None or settings.sandboxed or not journal.durable:
+    if settings.AVM_WORKER == "off" or settings.api_key is None or settings.sandboxed or not store.durable:
         return False
     contained = any(Path(mark).exists() for mark in CONTAINER_MARKS)
-    return os.getpid() != 1 and (not contained or "AVM_KEEPER" in settings.model_fields_set)
+    return os.getpid() != 1 and (not contained or "AVM_WORKER" in settings.model_fields_set)
 
 
-class Keeper:
-    """Starts the keeper of one account when there is none.
+class WorkerStarter:
+    """Starts the background worker of one account when there is none.
 
     Args:
         settings: Handed on in the child's environment.
@@ -65,24 +67,24 @@ class Keeper:
     def __init__(
         self,
         settings: Settings,
-        journal: Journal,
+        store: Store,
         *,
         account: str,
         spawn: Spawn | None = None,
     ) -> None:
         self._settings = settings
-        self._journal = journal
+        self._store = store
         self._account = account
-        self._spawn = spawn or spawn_keeper
+        self._spawn = spawn or spawn_worker
         self._left = anyio.Event()
 
     async def ensure(self) -> None:
-        """Start the keeper unless one is alive. A failure is logged: the job itself is safe in the journal."""
+        """Start the background worker unless one is alive. A failure is logged: the job is safe."""
         try:
             if await self._alive(lease_name(self._account)) is None:
                 await self._start()
         except (AvmError, OSError) as error:
-            logger.warning("no keeper could be started: %s", error)
+            logger.warning("no background worker could be started: %s", error)
 
     async def run(self) -> None:
         """Look again after a start that was left to another process: it may have died before it. Until cancelled."""
@@ -94,10 +96,10 @@ class Keeper:
 
     async def _alive(self, name: str) -> str | None:
         """Return who holds a lease. One whose holder was killed is ended before its time."""
-        holder = await self._journal.holder(name, self._journal.clock())
-        if holder is None or not self._journal.machine.gone(holder):
+        holder = await self._store.holder(name, self._store.clock())
+        if holder is None or not self._store.machine.gone(holder):
             return holder
-        await self._journal.release(name, holder)
+        await self._store.release(name, holder)
         return None
 
     async def _start(self) -> None:
@@ -106,26 +108,29 @@ class Keeper:
         The lease of the start is its starter's until the process exists, and then that process's own: whichever of them
         is killed, the next call starts another.
         """
-        name, me = starting_name(self._account), f"{self._journal.machine.process}-{secrets.token_hex(4)}"
-        if await self._alive(name) or not await self._journal.lease(name, me, self._journal.clock(), STARTING):
+        name, me = starting_name(self._account), f"{self._store.machine.process}-{secrets.token_hex(4)}"
+        if await self._alive(name) or not await self._store.lease(name, me, self._store.clock(), STARTING):
             self._left.set()
             return
         try:
             child = self._spawn(child_environment(self._settings))
         except OSError:
-            await self._journal.release(name, me)
+            await self._store.release(name, me)
             raise
         if child is not None:
-            await self._journal.pass_lease(name, me, name_of(child))
+            await self._store.pass_lease(name, me, name_of(child))
 
 
-def spawn_keeper(environment: Mapping[str, str]) -> int:
-    """Start the keeper where no signal, closed terminal or ended parent reaches it, and return its process id."""
+def spawn_worker(environment: Mapping[str, str]) -> int:
+    """Start the background worker, and return its process id.
+
+    No signal, closed terminal or ended parent reaches it.
+    """
     how: dict[str, object] = {"start_new_session": True}
     if sys.platform == "win32":
         how = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     return subprocess.Popen(
-        [sys.executable, "-m", "avm_mcp", "keep"],
+        [sys.executable, "-m", "avm_mcp", "work"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

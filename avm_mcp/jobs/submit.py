@@ -27,14 +27,14 @@ from avm_mcp.domain.errors import (
 )
 from avm_mcp.domain.job import NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price
 from avm_mcp.domain.request import VideoRequest
-from avm_mcp.jobs.approvals import Consent
+from avm_mcp.jobs.approvals import Approvals
 from avm_mcp.jobs.budget import QUOTE_ANEW, Prices, affordable
-from avm_mcp.jobs.poller import Watcher
-from avm_mcp.jobs.reconcile import Recovery
-from avm_mcp.jobs.start_worker import Keeper
+from avm_mcp.jobs.poller import Poller
+from avm_mcp.jobs.reconcile import Reconciler
+from avm_mcp.jobs.start_worker import WorkerStarter
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.settings import Settings
-from avm_mcp.store import Journal, Limits, Reservation, RowMissing, Send, Superseded
+from avm_mcp.store import Limits, Reservation, RowMissing, Send, Store, Superseded
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +43,13 @@ PULSE_LIFE = 15.0
 """Seconds between two notes that a request still waits for its answer, and how long one of them counts."""
 
 KEPT_AFTER = 1.0
-"""Seconds that a request may be without an answer before the keeper is started for it: a host may end this process
-while it waits, in less time than the service takes."""
+"""Seconds without an answer after which the background worker is started for a request: a host may end this process
+before the service answers."""
 
 LAST_ANSWERS = 1.5
 """Seconds that a process which is asked to end gives to paid requests that wait for their answer."""
 
-WRITE_GAP = 5.0
+WRITE_INTERVAL = 5.0
 """Seconds between tries to write an outcome that the disk refused."""
 
 STOPPED = (
@@ -73,7 +73,7 @@ class _Sending:
     known: bool = False
 
 
-class Submission:
+class Submitter:
     """Sends the paid requests of one account.
 
     Args:
@@ -83,7 +83,7 @@ class Submission:
         watcher: Told what came of it.
         recovery: Told of lost answers.
         prices: What it may cost.
-        keeper: Started once a job is under way; None where there can be none.
+        background worker: Started once a job is under way; None where there can be none.
         account: Fingerprint of key and base URL.
         group: The runtime's task group.
         now: Wall clock, seconds since 1970.
@@ -92,25 +92,25 @@ class Submission:
     def __init__(
         self,
         settings: Settings,
-        journal: Journal,
+        store: Store,
         client: AvmClient,
-        watcher: Watcher,
-        recovery: Recovery,
+        poller: Poller,
+        reconciler: Reconciler,
         prices: Prices,
-        keeper: Keeper | None,
+        worker_starter: WorkerStarter | None,
         *,
         account: str,
         group: TaskGroup,
         now: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._journal = journal
+        self._store = store
         self._client = client
-        self._watcher = watcher
-        self._recovery = recovery
+        self._poller = poller
+        self._reconciler = reconciler
         self._prices = prices
-        self._keeper = keeper
-        self._consent = Consent(journal, settings.AVM_CONFIRM_ABOVE, prices.within)
+        self._worker_starter = worker_starter
+        self._approvals = Approvals(store, settings.AVM_APPROVE_ABOVE, prices.within)
         self._account = account
         self._group = group
         self._now = now
@@ -119,54 +119,54 @@ class Submission:
         group.start_soon(self._hear_of_the_end)
 
     async def start(
-        self, request: VideoRequest, *, max_credits: int | None, caller: str, consent: bool | None = None
+        self, request: VideoRequest, *, max_credits: int | None, caller: str, approval: bool | None = None
     ) -> Reservation:
         """Write the intent and begin to send it, or return the job that the same request has started already.
 
         Args:
             request: What is wanted.
-            max_credits: The highest price to pay without asking. None is the threshold, AVM_CONFIRM_ABOVE; so is the
+            max_credits: The highest price to pay without asking. None is the threshold, AVM_APPROVE_ABOVE; so is the
                 same number, which is no approval of a higher price.
             caller: Whose budget and whose duplicates.
-            consent: A person's answer to the price; None where nobody was asked.
+            approval: A person's answer to the price; None where nobody was asked.
 
         Raises:
             AvmError: Refused here, before anything was sent.
         """
         window = self._settings.AVM_DEDUPE_MINUTES * 60
-        began = self._journal.clock()
+        began = self._store.clock()
         since = began - window
-        same = await self._journal.live(self._account, caller, request.identity(), since)
+        same = await self._store.live(self._account, caller, request.identity(), since)
         if same is not None:
             return self._duplicate(same)
         try:
-            price, draft, limits = await self._priced(request, max_credits, caller, agreed=consent is True)
-            await self._consent.require(draft, price, self._named(max_credits), said=consent, began=began)
+            price, draft, limits = await self._priced(request, max_credits, caller, agreed=approval is True)
+            await self._approvals.require(draft, price, self._named(max_credits), said=approval, began=began)
         except AvmError:
             # The price took its time: another call may have sent the same request meanwhile, and be paid for.
-            same = await self._journal.live(self._account, caller, request.identity(), since)
+            same = await self._store.live(self._account, caller, request.identity(), since)
             if same is None:
                 raise
             return self._duplicate(same)
         body = request.body()
-        reservation = await self._journal.reserve(draft, body=body, input_json=_without_bytes(request), limits=limits)
+        reservation = await self._store.reserve(draft, body=body, input_json=_without_bytes(request), limits=limits)
         if reservation.duplicate:
-            self._watcher.nudge()
+            self._poller.nudge()
         else:
             # No await between the row and this line: from here on the runtime sends, whoever goes away.
             self._sending[draft.id] = _Sending(_without_bytes(request))
             self._group.start_soon(self._send, draft, body, window)
-        self._watcher.publish(reservation.job)
+        self._poller.publish(reservation.job)
         return reservation
 
     def _duplicate(self, same: Job) -> Reservation:
-        self._watcher.publish(same)
-        self._watcher.nudge()  # another process may be at work on it: its board is the journal
+        self._poller.publish(same)
+        self._poller.nudge()  # another process may be at work on it: its board is the journal
         return Reservation(same, duplicate=True)
 
     def _named(self, max_credits: int | None) -> int | None:
         """Return the limit that a caller set itself: a default that was filled in is none."""
-        return None if max_credits == self._settings.AVM_CONFIRM_ABOVE else max_credits
+        return None if max_credits == self._settings.AVM_APPROVE_ABOVE else max_credits
 
     async def _priced(
         self, request: VideoRequest, max_credits: int | None, caller: str, *, agreed: bool = False
@@ -177,29 +177,29 @@ class Submission:
         """
         named = self._named(max_credits)
         price = await self._prices.checked(request, named)
-        most = named if named is not None else price.credits if agreed else self._settings.AVM_CONFIRM_ABOVE
+        most = named if named is not None else price.credits if agreed else self._settings.AVM_APPROVE_ABOVE
         draft = replace(self._draft(request, price, caller), max_credits=self._prices.call_cap(most))
         limits = Limits(await self._prices.day_cap(price), self._settings.AVM_DEDUPE_MINUTES * 60)
         if dear := self._prices.needs_yes(price.credits):
-            await self._journal.admit(draft, limits)
+            await self._store.admit(draft, limits)
         if named is not None and price.credits > named:
             if dear:
-                await self._journal.ask(draft)  # the refusal tells the price
+                await self._store.ask(draft)  # the refusal tells the price
             raise await self._prices.over(draft, price, named)
         return price, draft, limits
 
     async def question(self, request: VideoRequest, *, max_credits: int | None, caller: str) -> Price | None:
         """Return the price that a person should be asked about before this request; None where none needs to be."""
-        began = self._journal.clock()
+        began = self._store.clock()
         since = began - self._settings.AVM_DEDUPE_MINUTES * 60
-        if await self._journal.live(self._account, caller, request.identity(), since) is not None:
+        if await self._store.live(self._account, caller, request.identity(), since) is not None:
             return None
         try:
             price, draft, _ = await self._priced(request, max_credits, caller)
-            missing = await self._consent.missing(draft, price, self._named(max_credits), began=began)
+            missing = await self._approvals.missing(draft, price, self._named(max_credits), began=began)
         except AvmError:
             # As in `start`, which returns what another call has sent meanwhile.
-            if await self._journal.live(self._account, caller, request.identity(), since) is None:
+            if await self._store.live(self._account, caller, request.identity(), since) is None:
                 raise
             return None
         return price if missing else None
@@ -224,7 +224,7 @@ class Submission:
         return sending is not None and sending.known
 
     def _draft(self, request: VideoRequest, price: Price, caller: str) -> Job:
-        at = self._journal.clock()
+        at = self._store.clock()
         return Job(
             id=f"sub_{secrets.token_hex(6)}",
             account=self._account,
@@ -260,9 +260,9 @@ class Submission:
                     logger.exception("%s: sending failed", job.id)
                     why = "Sending the request failed inside avm-mcp; its log says why."
                     lost = replace(job, status=UNKNOWN, error_code=SubmissionUnknown.code, error_text=why)
-                    self._watcher.publish(lost)
+                    self._poller.publish(lost)
                     with suppress(AvmError):
-                        await self._journal.end_send(job.id, self._journal.machine.process)
+                        await self._store.end_send(job.id, self._store.machine.process)
                 finally:
                     pulse.cancel_scope.cancel()
         sending.answered.set()
@@ -275,8 +275,8 @@ class Submission:
         If the upstream cannot be asked, nothing is sent: the caller is told, and may try again.
         """
         try:
-            rows = await self._recovery.recent(window)
-            sending.known = bool(rows) and await self._recovery.claim(job, rows) is not None
+            rows = await self._reconciler.recent(window)
+            sending.known = bool(rows) and await self._reconciler.claim(job, rows) is not None
         except RowMissing:  # the journal was moved meanwhile; nothing has been sent
             await self._refused(
                 job, StateUnavailable(MOVED, next_step="repeat the {call}; nothing was started."), sending
@@ -289,7 +289,7 @@ class Submission:
             why = "The process ended before it was sent."
             shown = replace(job, status=NOT_CREATED, error_code="INTERNAL", error_text=why)
             with anyio.CancelScope(shield=True):
-                await self._write(shown, partial(self._journal.refused, job.id, "INTERNAL", why, self._journal.clock()))
+                await self._write(shown, partial(self._store.refused, job.id, "INTERNAL", why, self._store.clock()))
             raise
         return sending.known
 
@@ -299,15 +299,15 @@ class Submission:
         Where the row knows of another attempt, or of its task, that is told instead.
         """
         shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
-        how = (job.id, refusal.code, refusal.message, self._journal.clock())
-        await self._write(shown, partial(self._journal.refused, *how, attempt=attempt))
-        if (self._watcher.latest(job.id) or shown).status != NOT_CREATED:
+        how = (job.id, refusal.code, refusal.message, self._store.clock())
+        await self._write(shown, partial(self._store.refused, *how, attempt=attempt))
+        if (self._poller.latest(job.id) or shown).status != NOT_CREATED:
             return
         sending.refusal = refusal  # for whoever cannot wait for the rest
         sending.refusal = await self._explained(refusal, job)
 
     async def _settle(self, job: Job, body: bytes, sending: _Sending) -> None:
-        send = Send(self._journal, job, self._journal.machine.process)
+        send = Send(self._store, job, self._store.machine.process)
         key, most = job.idempotency_key, job.max_credits
         try:
             answer = await self._client.generate(job.model, body, idempotency_key=key, max_credits=most, permit=send)
@@ -316,9 +316,9 @@ class Submission:
         except SubmissionUnknown as lost:
             logger.warning("%s: %s", job.id, lost.message)
             await self._lost(job, lost.message)
-            self._recovery.nudge()
-            if self._keeper is not None:
-                await self._keeper.ensure()
+            self._reconciler.nudge()
+            if self._worker_starter is not None:
+                await self._worker_starter.ensure()
         except AvmError as refusal:
             await self._refused(job, refusal, sending, send.attempt)
         except anyio.get_cancelled_exc_class():
@@ -327,16 +327,16 @@ class Submission:
             raise
         else:
             shown = replace(job, task_id=answer.task_id, status=answer.status, credits_charged=answer.credits_charged)
-            await self._write(shown, partial(self._journal.accepted, job.id, answer))
+            await self._write(shown, partial(self._store.accepted, job.id, answer))
             self._prices.charged(job.model, job.seconds, answer.credits_charged)
-            self._watcher.nudge()
-            if self._keeper is not None:
-                await self._keeper.ensure()
+            self._poller.nudge()
+            if self._worker_starter is not None:
+                await self._worker_starter.ensure()
 
     async def _lost(self, job: Job, why: str) -> None:
         """Write that it is not known what came of the request."""
         shown = replace(job, status=UNKNOWN, error_code=SubmissionUnknown.code, error_text=why)
-        await self._write(shown, partial(self._journal.unknown, job.id, why, self._journal.clock()))
+        await self._write(shown, partial(self._store.unknown, job.id, why, self._store.clock()))
 
     async def _write(self, shown: Job, write: Callable[[], Awaitable[Job]]) -> None:
         """Write the outcome, and tell it. Where the disk refuses, it is told at once and written as soon as it can be.
@@ -346,30 +346,33 @@ class Submission:
         for attempt in itertools.count(1):
             try:
                 try:
-                    self._watcher.publish(await write())
+                    self._poller.publish(await write())
                 except RowMissing:
-                    self._watcher.publish(shown)
+                    self._poller.publish(shown)
                     if shown.status == NOT_CREATED:
                         return
                     draft = replace(shown, status=SUBMITTING, task_id=None, attempt=1)
-                    await self._journal.restore(draft, self._sending[shown.id].input_json)
-                    self._watcher.publish(await write())
+                    await self._store.restore(draft, self._sending[shown.id].input_json)
+                    self._poller.publish(await write())
             except StateUnavailable as error:
                 logger.error("%s (%s): %s", shown.id, shown.public_id, error.message)  # noqa: TRY400 - no traceback
-                self._watcher.publish(shown)
+                self._poller.publish(shown)
                 self._sending[shown.id].answered.set()
                 if self._group.cancel_scope.cancel_called:
                     return
-                await anyio.sleep(min(WRITE_GAP, attempt))
+                await anyio.sleep(min(WRITE_INTERVAL, attempt))
             else:
                 return
 
     async def _end_in_time(self, last_answers: anyio.CancelScope) -> None:
-        """Bound the wait once the process is asked to end: the keeper finds out what comes of the request (P2, P3)."""
+        """Bound the wait once the process is asked to end.
+
+        The background worker finds out what comes of the request (P2, P3).
+        """
         await self._asked_to_end.wait()
         last_answers.deadline = anyio.current_time() + LAST_ANSWERS
-        if self._keeper is not None:
-            await self._keeper.ensure()
+        if self._worker_starter is not None:
+            await self._worker_starter.ensure()
 
     async def _hear_of_the_end(self) -> None:
         try:
@@ -380,12 +383,12 @@ class Submission:
     async def _keep_pulse(self, job_id: str) -> None:
         """Say in the row that the answer is still being waited for."""
         await anyio.sleep(KEPT_AFTER)
-        if self._keeper is not None:
-            await self._keeper.ensure()
+        if self._worker_starter is not None:
+            await self._worker_starter.ensure()
         while True:
             await anyio.sleep(PULSE)
             try:
-                await self._journal.expect_answer(job_id, self._journal.clock() + PULSE_LIFE)
+                await self._store.expect_answer(job_id, self._store.clock() + PULSE_LIFE)
             except AvmError as error:
                 logger.warning("%s: %s", job_id, error.message)
 

@@ -3,8 +3,8 @@
 Arguments are checked by `arguments`, not by the SDK, whose messages name no next step.
 """
 
-from avm_mcp.mcp_server.client_timeouts import Cuts
+from avm_mcp.mcp_server.client_timeouts import ClientTimeoutObserver
 from avm_mcp.mcp_server.revisions import Revisions
-from avm_mcp.mcp_server.tools import Backend, Desk
+from avm_mcp.mcp_server.tools import Backend, Tools
 
-__all__ = ["Backend", "Cuts", "Desk", "Revisions"]
+__all__ = ["Backend", "ClientTimeoutObserver", "Revisions", "Tools"]

@@ -11,12 +11,12 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, Field, ValidationError
 
-from avm_mcp import presentation
 from avm_mcp.domain.client_timeouts import MAX_NAME, Host
 from avm_mcp.domain.job import Job
 from avm_mcp.jobs.poller import Progress
 from avm_mcp.jobs.service import Beat
 from avm_mcp.mcp_server.revisions import ELICITATION, MODERN, PROGRESS_MESSAGE
+from avm_mcp.presentation.audience import standing
 
 TOKEN_WAIT = 45
 """Seconds. The shortest limit of a host that asks for progress is 60 s, and progress does not extend it."""
@@ -28,8 +28,8 @@ SUBMITTING_TAKES = 3
 """Seconds that a paid call may have taken before its wait begins (P4)."""
 
 
-class Consent(BaseModel):
-    """What a person is asked before a dear film."""
+class ApprovalForm(BaseModel):
+    """What a person is asked before a dear video."""
 
     start: bool = Field(title="Start this video", description="Yes starts it and spends the credits.")
 
@@ -75,7 +75,7 @@ class Call:
         """Return whether a question travels in the result of the call, not beside it."""
         return _speaks(self.context, MODERN)
 
-    async def consent(self, question: str, key: str) -> bool | InputRequiredResult | None:
+    async def approval(self, question: str, key: str) -> bool | InputRequiredResult | None:
         """Return a person's answer; at 2026-07-28 the first round returns the question instead.
 
         None where the host could not put the question after all, as if it had never said that it can.
@@ -86,7 +86,7 @@ class Call:
         """
         if not self._modern:
             try:
-                said = await self.context.elicit(question, Consent)
+                said = await self.context.elicit(question, ApprovalForm)
             except MCPError:
                 return None
             except ValueError:  # accepted, without the one word that was asked for
@@ -95,7 +95,7 @@ class Call:
         given = (self.context.input_responses or {}).get(key)
         if isinstance(given, ElicitResult):
             return given.action == "accept" and _is_yes(given.content or {})
-        schema = Consent.model_json_schema()
+        schema = ApprovalForm.model_json_schema()
         form = ElicitRequestFormParams(message=question, requested_schema=schema)
         return InputRequiredResult(input_requests={key: ElicitRequest(params=form)})
 
@@ -112,7 +112,7 @@ def _speaks(context: Context[Any, Any], since: str) -> bool:
 def _is_yes(content: Mapping[str, object]) -> bool:
     """Return whether a form says yes as the other era's does: hosts fill it with words too, and "no" is not one."""
     try:
-        return Consent.model_validate(content).start
+        return ApprovalForm.model_validate(content).start
     except ValidationError:
         return False
 
@@ -136,6 +136,6 @@ class _Reporter:
         if percent <= self._last:
             return
         self._last = percent
-        message = f"Task {job.public_id}: {presentation.standing(job, progress)}"[:199]
+        message = f"Task {job.public_id}: {standing(job, progress)}"[:199]
         words = message if _speaks(self._context, PROGRESS_MESSAGE) else None
         await self._context.report_progress(round(percent, 3), 100, words)

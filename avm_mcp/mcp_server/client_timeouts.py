@@ -19,7 +19,7 @@ LEARNING = 1.0
 """Seconds for a cut to be written down: some hosts end the process right after it."""
 
 
-class Cuts:
+class ClientTimeoutObserver:
     """A middleware of the server: tells the service how old calls were when they were answered or cut."""
 
     def __init__(self, backend: Backend) -> None:
@@ -44,7 +44,7 @@ class Cuts:
         self._calls.pop(call, None)
         if (age := anyio.current_time() - began) >= YOUNGEST:
             with suppress(AvmError):  # what could not start has nothing to keep it in
-                await self._backend.service.patience.waited(host, age)
+                await self._backend.service.timeout.waited(host, age)
         return result
 
     async def _cut(self, ctx: ServerRequestContext[Any, Any]) -> None:
@@ -52,4 +52,4 @@ class Cuts:
         if cut is not None:
             host, began = cut
             with anyio.move_on_after(LEARNING, shield=True), suppress(AvmError):
-                await self._backend.service.patience.cut(host, anyio.current_time() - began)
+                await self._backend.service.timeout.cut(host, anyio.current_time() - began)

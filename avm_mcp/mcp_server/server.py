@@ -13,8 +13,9 @@ from avm_mcp import __version__
 from avm_mcp.app import Runtime
 from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AvmError
-from avm_mcp.mcp_server import Cuts, Desk, Revisions
-from avm_mcp.presentation import MODEL_FACE, Report
+from avm_mcp.mcp_server import ClientTimeoutObserver, Revisions, Tools
+from avm_mcp.presentation.audience import MODEL_AUDIENCE
+from avm_mcp.presentation.task import Report
 
 NAME = "avm-mcp"
 TITLE = "AI Video Maker"
@@ -73,11 +74,11 @@ def build_server(runtime: Runtime) -> MCPServer[Runtime]:
         version=__version__,
         website_url="https://aivideomaker.ai",
         instructions=INSTRUCTIONS.format(
-            kept=_LINKED if runtime.place.folder is None else _SAVED, above=runtime.settings.AVM_CONFIRM_ABOVE
+            kept=_LINKED if runtime.place.folder is None else _SAVED, above=runtime.settings.AVM_APPROVE_ABOVE
         ),
-        tools=Desk(runtime).tools(),
+        tools=Tools(runtime).tools(),
         lifespan=lifespan,
-        middleware=[Revisions(), Cuts(runtime)],
+        middleware=[Revisions(), ClientTimeoutObserver(runtime)],
         log_level=runtime.settings.AVM_LOG_LEVEL,
     )
     _add_resources(server, runtime)
@@ -94,14 +95,16 @@ def _add_resources(server: MCPServer[Runtime], runtime: Runtime) -> None:
     )
     async def task(task_id: str) -> dict[str, Any]:
         try:
-            return Report(await runtime.service.find(task_id), MODEL_FACE, runtime.place).fields()
+            return Report(await runtime.service.find(task_id), MODEL_AUDIENCE, runtime.place).fields()
         except AvmError as error:
             raise ResourceError(error.message) from error
 
-    @server.resource("avm://tasks/{task_id}/video", title="Video", description="The saved film.", mime_type="video/mp4")
+    @server.resource(
+        "avm://tasks/{task_id}/video", title="Video", description="The saved video.", mime_type="video/mp4"
+    )
     async def video(task_id: str) -> bytes:
         try:
-            told = Report(await runtime.service.find(task_id), MODEL_FACE, runtime.place)
+            told = Report(await runtime.service.find(task_id), MODEL_AUDIENCE, runtime.place)
         except AvmError as error:
             raise ResourceError(error.message) from error
         if told.file is None:
@@ -157,7 +160,7 @@ def _add_completions(server: MCPServer[Runtime], runtime: Runtime) -> None:
     ) -> Completion | None:
         if argument.name == "task_id":
             try:
-                newest = await runtime.journal.newest(runtime.service.account, 100)
+                newest = await runtime.store.newest(runtime.service.account, 100)
             except AvmError:
                 newest = []
             offered = [job.public_id for job in newest]

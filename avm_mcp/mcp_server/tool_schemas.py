@@ -6,7 +6,7 @@ from typing import Any
 
 from mcp.types import ToolAnnotations
 
-from avm_mcp import presentation
+from avm_mcp.presentation.pages import NOT_LISTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ _TASK: dict[str, Any] = {
     "progress_percent": _NUMBER,
     "elapsed_seconds": _WHOLE,
     "typical_seconds": _WHOLE,
-    "film": _TEXT,
+    "download": _TEXT,
     "file": _TEXT,
     "video_url": _TEXT,
     "expires_at": _TEXT,
@@ -59,7 +59,7 @@ _TASK: dict[str, Any] = {
     "normalized": {"type": "object"},
     "notes": _TEXTS,
 }
-LISTED_FIELDS = frozenset(_TASK) - presentation.NOT_LISTED
+LISTED_FIELDS = frozenset(_TASK) - NOT_LISTED
 
 # No field is required: every output schema must admit {"error": {…}} alone, since some hosts validate errors too.
 _TASK_OUTPUT = _object(**_TASK, error=_ERROR)

@@ -16,21 +16,32 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, InputRequiredResult, ResourceLink, TextContent
 
-from avm_mcp import presentation
 from avm_mcp.domain.client_timeouts import HOSTS, Host
 from avm_mcp.domain.errors import FREE_BUG, AvmError, Internal
 from avm_mcp.domain.job import COMPLETED, Job
-from avm_mcp.images import Aside
+from avm_mcp.images import Offload
 from avm_mcp.jobs.service import Found, Service
 from avm_mcp.mcp_server.calls import BRIEF_WAIT, Call, client_name
 from avm_mcp.mcp_server.tool_schemas import PUBLISHED
-from avm_mcp.presentation import MODEL_FACE, Place, Report, arguments
+from avm_mcp.presentation import arguments
 from avm_mcp.presentation.arguments import Arguments
-from avm_mcp.presentation.requests import noted, request_read_aside
+from avm_mcp.presentation.audience import MODEL_AUDIENCE, Place
+from avm_mcp.presentation.errors import error_fields, error_text
+from avm_mcp.presentation.pages import (
+    funds_fields,
+    funds_text,
+    listing_fields,
+    listing_text,
+    price_fields,
+    price_text,
+    question_text,
+)
+from avm_mcp.presentation.requests import noted, read_request_in_thread
+from avm_mcp.presentation.task import Report
 
 logger = logging.getLogger(__name__)
 
-LOOKS, LOOKS_WINDOW = 3, 60.0
+BRIEF_CALLS, BRIEF_CALLS_WINDOW = 3, 60.0
 """A look at one unfinished task that is the third within this many seconds is told to stop."""
 
 
@@ -48,7 +59,7 @@ class Backend(Protocol):
     @property
     def published_settings(self) -> Mapping[str, int]: ...
     @property
-    def aside(self) -> Aside: ...
+    def offload(self) -> Offload: ...
 
 
 Handler = Callable[[Arguments, Call], Awaitable[CallToolResult | InputRequiredResult]]
@@ -61,12 +72,12 @@ class CheckedTool(Tool):
         return await self.fn(self.name, arguments, context)
 
 
-class Desk:
+class Tools:
     """The eight tools."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._looks: dict[str, deque[float]] = {}
+        self._brief_calls: dict[str, deque[float]] = {}
         self._handlers: Mapping[str, Handler] = {
             "text_to_video": self._paid,
             "image_to_video": self._paid,
@@ -112,24 +123,24 @@ class Desk:
 
     async def _paid(self, given: Arguments, call: Call) -> CallToolResult | InputRequiredResult:
         backend = self._backend
-        request, picture = await request_read_aside(
+        request, picture = await read_request_in_thread(
             given.tool,
             given,
             folders=backend.input_folders,
             paths_allowed=backend.paths_allowed,
-            aside=backend.aside,
+            offload=backend.offload,
         )
-        consent: bool | None = None
+        approval: bool | None = None
         began, cap = anyio.current_time(), given["max_credits"]
         if call.can_ask and (price := await backend.service.question(request, max_credits=cap)) is not None:
-            answer = await call.consent(presentation.question_text(request, price), f"consent-{price.credits}")
+            answer = await call.approval(question_text(request, price), f"approval-{price.credits}")
             if isinstance(answer, InputRequiredResult):
                 return answer
-            consent, began = answer, anyio.current_time()  # a person's time is their own
-            cap = price.credits if consent else cap  # they agreed to this price, not to what it may be by now
+            approval, began = answer, anyio.current_time()  # a person's time is their own
+            cap = price.credits if approval else cap  # they agreed to this price, not to what it may be by now
         found: Found | None = None
         try:
-            found = await backend.service.submit(request, max_credits=cap, consent=consent, began=began)
+            found = await backend.service.submit(request, max_credits=cap, approval=approval, began=began)
             found = await self._waited(found, call, given, paid=True)
             return self._told(noted(found, picture, given), given, fresh=True)
         except AvmError:
@@ -147,8 +158,8 @@ class Desk:
 
     async def _list_tasks(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002 - one signature
         listing = await self._backend.service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
-        values = presentation.listing_fields(listing, MODEL_FACE, self._backend.place)
-        return _said(presentation.listing_text(listing, MODEL_FACE), values)
+        values = listing_fields(listing, MODEL_AUDIENCE, self._backend.place)
+        return _said(listing_text(listing, MODEL_AUDIENCE), values)
 
     async def _cancel_task(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         return self._told(await self._backend.service.cancel(given["task_id"]), given)
@@ -158,9 +169,9 @@ class Desk:
         seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
         price = await prices.told(given["model"], seconds)
         left = await prices.left_today()
-        shown = presentation.price_fields(given["model"], seconds, price, left)
+        shown = price_fields(given["model"], seconds, price, left)
         how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_yes(price.credits)}
-        text = presentation.price_text(given["model"], seconds, price, MODEL_FACE, left, **how)
+        text = price_text(given["model"], seconds, price, MODEL_AUDIENCE, left, **how)
         return _said(text, shown)
 
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
@@ -169,11 +180,10 @@ class Desk:
         caps = service.prices.caps
         inputs = list(backend.input_folders) if backend.paths_allowed else []
         account = service.account if service.configured else None
-        shown = presentation.funds_fields(
-            funds, backend.place, caps, inputs, account=account, sandbox=service.sandboxed
-        )
+        shown = funds_fields(funds, backend.place, caps, inputs, account=account, sandbox=service.sandboxed)
         return _said(
-            presentation.funds_text(funds, backend.place, caps, inputs, MODEL_FACE, sandbox=service.sandboxed), shown
+            funds_text(funds, backend.place, caps, inputs, MODEL_AUDIENCE, sandbox=service.sandboxed),
+            shown,
         )
 
     # --- pieces ---
@@ -195,19 +205,19 @@ class Desk:
         """Return the call with what is known of its host; limits are learned, and hold, over stdio only."""
         name = client_name(context.session)
         over_http = context.headers is not None
-        return Call(context, HOSTS.get(name, Host()) if over_http else await self._backend.service.patience.of(name))
+        return Call(context, HOSTS.get(name, Host()) if over_http else await self._backend.service.timeout.of(name))
 
     def _too_often(self, job_id: str, seconds: int) -> bool:
         """Return whether this is the third brief look within a minute; longer waits are what is wanted."""
         if seconds > 4 * BRIEF_WAIT:
             return False
         now = anyio.current_time()
-        looks = self._looks.setdefault(job_id, deque(maxlen=LOOKS))
-        looks.append(now)
-        return len(looks) == LOOKS and now - looks[0] < LOOKS_WINDOW
+        polls = self._brief_calls.setdefault(job_id, deque(maxlen=BRIEF_CALLS))
+        polls.append(now)
+        return len(polls) == BRIEF_CALLS and now - polls[0] < BRIEF_CALLS_WINDOW
 
     def _report(self, found: Found, given: Arguments, **how: bool) -> Report:
-        return Report(found, MODEL_FACE, self._backend.place, normalized=given.normalized, **how)
+        return Report(found, MODEL_AUDIENCE, self._backend.place, normalized=given.normalized, **how)
 
     def _told(self, found: Found, given: Arguments, **how: bool) -> CallToolResult:
         told = self._report(found, given, **how)
@@ -221,8 +231,8 @@ def _said(text: str, values: dict[str, Any], links: Sequence[Any] = ()) -> CallT
 
 def _refused(error: AvmError) -> CallToolResult:
     return CallToolResult(
-        content=[TextContent(type="text", text=presentation.error_text(error, MODEL_FACE))],
-        structured_content={"error": presentation.error_fields(error, MODEL_FACE)},
+        content=[TextContent(type="text", text=error_text(error, MODEL_AUDIENCE))],
+        structured_content={"error": error_fields(error, MODEL_AUDIENCE)},
         is_error=True,
     )
 
@@ -249,4 +259,4 @@ def _paid_bug(name: str, found: Found | None) -> Internal:
 def _link(job: Job, told: Report) -> ResourceLink:
     uri = Path(told.file).as_uri() if told.file else str(told.link)
     name = Path(told.file).name if told.file else f"{job.public_id}.mp4"
-    return ResourceLink(type="resource_link", uri=uri, name=name, mime_type="video/mp4", size=job.film_size)
+    return ResourceLink(type="resource_link", uri=uri, name=name, mime_type="video/mp4", size=job.file_size)

@@ -129,7 +129,7 @@ COMMON = (
         "max_credits",
         "integer",
         "Highest price to pay without asking. Above it, ask the user, then give the price they agreed to.",
-        setting="AVM_CONFIRM_ABOVE",
+        setting="AVM_APPROVE_ABOVE",
         low=0,
     ),
     Parameter(
@@ -351,8 +351,8 @@ def _word(parameter: Parameter, raw: object) -> str:
         text = raw.strip()
         synonyms = _SYNONYMS.get(name, {})
         ratio = re.sub(r"\s*[x/]\s*", ":", text) if name == "aspect_ratio" else text.replace("-", "_").replace(" ", "_")
-        for spelling in (text, text.lower(), text.upper(), ratio, ratio.lower()):
-            word = synonyms.get(spelling, spelling)
+        for form in (text, text.lower(), text.upper(), ratio, ratio.lower()):
+            word = synonyms.get(form, form)
             if word in parameter.words:
                 return word
         if name == "model" and text.lower() in catalog.MODELS:

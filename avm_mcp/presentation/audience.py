@@ -39,7 +39,7 @@ WORDS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class Audience:
     """How one face writes its calls, as templates over `{id}`, `{tool}` and `{take}`, and who reads them."""
 
     reader: Literal["model", "person"]
@@ -96,7 +96,7 @@ class Face:
 READERS = ("model", "person", "host")
 _WORD = re.compile(r"\{\{|\}\}|\{(?P<name>\w+)(?::(?P<text>[^{}]*(?:\{\w+\}[^{}]*)*))?\}")
 
-MODEL_FACE = Face(
+MODEL_AUDIENCE = Audience(
     reader="model",
     hosted=True,
     do="call",
@@ -114,7 +114,7 @@ MODEL_FACE = Face(
     stays=" by itself, even if this chat is closed",
     stops=" while this server runs; call get_task later to be sure",
 )
-SHELL_FACE = Face(
+SHELL_AUDIENCE = Audience(
     reader="person",
     hosted=False,
     do="run",
@@ -132,17 +132,17 @@ SHELL_FACE = Face(
     stays=" by itself, in the background",
     stops="; for that run avm get, which waits for it",
 )
-JSON_FACE = replace(SHELL_FACE, reader="model")
+JSON_AUDIENCE = replace(SHELL_AUDIENCE, reader="model")
 """What `avm --json` says: a program reads it, mostly an agent's, which runs commands and has a user of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where films go, for the sentences that promise it.
+    """Where videos go, for the sentences that promise it.
 
     Attributes:
         folder: The output folder; None where nothing is saved here.
-        goes_on: Whether a film is saved although the process that was asked for it ended.
+        goes_on: Whether a video is saved although the process that was asked for it ended.
         fleeting: Whether the next process will not know its tasks: those of the embedded sandbox end with it.
         trouble: Why nothing can be saved in the folder as it is; None where nothing speaks against.
     """

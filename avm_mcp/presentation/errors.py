@@ -5,17 +5,17 @@ from typing import Any
 
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.ids import is_safe
-from avm_mcp.presentation.audience import Face, spoken
+from avm_mcp.presentation.audience import Audience, spoken
 
 
-def error_fields(error: AvmError, face: Face) -> dict[str, Any]:
+def error_fields(error: AvmError, audience: Audience) -> dict[str, Any]:
     """Return an error as data: what happened, whether money was spent, and the one next step."""
     values: dict[str, Any] = {
         "code": error.code,
         "message": error.message,
         "retryable": error.retryable,
         "charged": error.charged,
-        "next_step": face.say(error.next_step, id=_id(error) or "…"),
+        "next_step": audience.say(error.next_step, id=_id(error) or "…"),
         "task_id": _id(error),
         "retry_after": error.retry_after,
         "field": error.field,
@@ -24,7 +24,7 @@ def error_fields(error: AvmError, face: Face) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def error_text(error: AvmError, face: Face) -> str:
+def error_text(error: AvmError, audience: Audience) -> str:
     """Return the same as text, since half of the hosts show only that."""
     lines = [error.message]
     allowed = _allowed(error)
@@ -34,7 +34,7 @@ def error_text(error: AvmError, face: Face) -> str:
         lines.append(f"Task {task_id}.")
     if error.retry_after is not None:
         lines.append(f"Wait {spoken(error.retry_after)} before the next try.")
-    step = face.say(error.next_step, id=_id(error) or "…")
+    step = audience.say(error.next_step, id=_id(error) or "…")
     if error.charged == "no" and error.task_id is None and "nothing" not in f"{error.message} {step}".lower():
         lines.append("Nothing was started or charged.")
     return "\n".join([*lines, f"Next: {step}"])

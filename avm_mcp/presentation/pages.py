@@ -10,13 +10,13 @@ from avm_mcp.domain.errors import AuthFailed, AvmError, NotConfigured, capped, q
 from avm_mcp.domain.job import Job, Price
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.jobs.service import Funds, Listing
-from avm_mcp.presentation.audience import WORDS, Face, Place, clipped, given, money, stamp
-from avm_mcp.presentation.task import Report, film_word
+from avm_mcp.presentation.audience import WORDS, Audience, Place, clipped, given, money, stamp
+from avm_mcp.presentation.task import Report, download_word
 
 
-def listing_text(listing: Listing, face: Face, keeper: str | None = None) -> str:
-    """Return a page of tasks as text, one line each, with every id and path; `keeper` says whether one is at work."""
-    tail = [keeper] if keeper is not None else []
+def listing_text(listing: Listing, audience: Audience, background_worker: str | None = None) -> str:
+    """Return a page of tasks as text, one line each, with every id and path; and whether a background worker runs."""
+    tail = [background_worker] if background_worker is not None else []
     if not listing.found:
         return "\n".join([*listing.notes, "No videos found.", *tail, "Next: nothing to do."])
     lines = list(listing.notes)
@@ -27,44 +27,44 @@ def listing_text(listing: Listing, face: Face, keeper: str | None = None) -> str
         about_it = f"{job.model}, {job.seconds} s" if job.seconds else job.model
         what = f"{about_it}, {stamp(job.created_at)}, {quoted(clipped(job.prompt, 60))}.{where}"
         lines.append(f"{job.public_id}: {word} ({job.status}), {what}")
-    more = face.say(" More: the same {call} with {model:cursor=}{person:--cursor }")
+    more = audience.say(" More: the same {call} with {model:cursor=}{person:--cursor }")
     more = f"{more}{listing.next_cursor}." if listing.next_cursor else ""
     first = listing.found[0].job.public_id
-    return "\n".join([*lines, *tail, face.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
+    return "\n".join([*lines, *tail, audience.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
 
 
 def _where(job: Job) -> str:
-    """Return where a film is, or what became of it."""
-    film = film_word(job)
-    if film is None:
+    """Return where a video is, or what became of it."""
+    video = download_word(job)
+    if video is None:
         return ""
-    if film == "saved":
-        return f" File: {job.film_path}"
-    why = f" ({job.film_error.rstrip('.')})" if job.film_error else ""
-    return f" Film {film}{why}." + (f" Link: {job.video_url}" if job.video_url else "")
+    if video == "saved":
+        return f" File: {job.file_path}"
+    why = f" ({job.download_error.rstrip('.')})" if job.download_error else ""
+    return f" Video {video}{why}." + (f" Link: {job.video_url}" if job.video_url else "")
 
 
 def price_text(
     model: str,
     seconds: int,
     price: Price,
-    face: Face,
+    audience: Audience,
     cap_left: int | None = None,
     *,
     caps: Mapping[str, int],
     lacks: type[AvmError] | None = None,
     asks: bool = False,
 ) -> str:
-    """Return a price as text; where no such film can be started, what it takes comes next.
+    """Return a price as text; where no such video can be started, what it takes comes next.
 
     Args:
-        model: Of the film.
+        model: Of the video.
         seconds: Its length.
         price: What it costs.
-        face: Who reads it.
+        audience: Who reads it.
         cap_left: Credits that the daily cap still allows.
         caps: The caps that are set, by what they count.
-        lacks: What keeps this account from starting any film.
+        lacks: What keeps this account from starting any video.
         asks: Whether the price needs approval.
     """
     certain = price.basis == "quote"
@@ -88,12 +88,12 @@ def price_text(
     parts = seconds // catalog.SEGMENT_SECONDS if model == "lv" else 0
     what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
     left = "" if cap_left is None else f" The daily cap leaves {cap_left} credits today."
-    left += f" A film may cost {caps['per_call']} credits at most." if "per_call" in caps else ""
-    return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {face.say(step)}"
+    left += f" A video may cost {caps['per_call']} credits at most." if "per_call" in caps else ""
+    return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {audience.say(step)}"
 
 
 def question_text(request: VideoRequest, price: Price) -> str:
-    """Return what a person is asked before a dear film."""
+    """Return what a person is asked before a dear video."""
     certain = price.basis == "quote"
     amount = money(price.credits, certain=certain, dollars=certain)
     what = f"{request.seconds} s, {request.model}"
@@ -101,7 +101,13 @@ def question_text(request: VideoRequest, price: Price) -> str:
 
 
 def funds_text(
-    funds: Funds, place: Place, caps: Mapping[str, int], inputs: Sequence[Path], face: Face, *, sandbox: bool = False
+    funds: Funds,
+    place: Place,
+    caps: Mapping[str, int],
+    inputs: Sequence[Path],
+    audience: Audience,
+    *,
+    sandbox: bool = False,
 ) -> str:
     """Return an account as text."""
     today = funds.today
@@ -117,7 +123,7 @@ def funds_text(
         *(["This is the sandbox: no money is spent."] if sandbox else []),
         *funds.notes,
     ]
-    step = face.say(NotConfigured.default_next_step) if funds.keyless else "nothing to do."
+    step = audience.say(NotConfigured.default_next_step) if funds.keyless else "nothing to do."
     return "\n".join([*lines, f"Next: {step}"])
 
 
@@ -125,10 +131,10 @@ NOT_LISTED = frozenset({"message", "next_step", "poll_after_seconds", "normalize
 """Fields of a task that a list of tasks leaves out."""
 
 
-def listing_fields(listing: Listing, face: Face, place: Place) -> dict[str, Any]:
+def listing_fields(listing: Listing, audience: Audience, place: Place) -> dict[str, Any]:
     """Return a page of tasks as data."""
     tasks = [
-        {name: value for name, value in Report(found, face, place).fields().items() if name not in NOT_LISTED}
+        {name: value for name, value in Report(found, audience, place).fields().items() if name not in NOT_LISTED}
         for found in listing.found
     ]
     return {"tasks": tasks} | given(next_cursor=listing.next_cursor, notes=list(listing.notes) or None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import InvalidInput
 from avm_mcp.domain.request import ImageInput, VideoRequest
-from avm_mcp.images import Aside, Picture, matches_shape, read_picture
+from avm_mcp.images import Offload, Picture, matches_shape, read_picture
 from avm_mcp.jobs.service import Found
 from avm_mcp.presentation.arguments import KEEP_SHAPE, Arguments
 
@@ -44,13 +44,13 @@ def video_request(
     return VideoRequest(given["model"], given["duration"], prompts, None, image, given["take"]), picture
 
 
-async def request_read_aside(
-    tool: str, given: Arguments, *, folders: Sequence[Path], paths_allowed: bool, aside: Aside
+async def read_request_in_thread(
+    tool: str, given: Arguments, *, folders: Sequence[Path], paths_allowed: bool, offload: Offload
 ) -> tuple[VideoRequest, Picture | None]:
     """Return what `video_request` does; a picture that has to be read is read beside the event loop."""
     work = partial(video_request, tool, given, folders=folders, paths_allowed=paths_allowed)
     start = str(given.values.get("image") or "")[:8].lower()
-    return work() if not start or start.startswith(("http://", "https://")) else await aside(work)
+    return work() if not start or start.startswith(("http://", "https://")) else await offload(work)
 
 
 def noted(found: Found, picture: Picture | None, given: Arguments) -> Found:
@@ -65,7 +65,7 @@ def noted(found: Found, picture: Picture | None, given: Arguments) -> Found:
 
 
 def _same_shape(picture: Picture, wanted: str) -> None:
-    """The API has no such field here: the film keeps the picture's shape, so asking for another is refused."""
+    """The API has no such field here: the video keeps the picture's shape, so asking for another is refused."""
     if wanted != KEEP_SHAPE and matches_shape(picture, wanted) is False:  # pyright: ignore[reportArgumentType]
         raise InvalidInput(
             f"The picture is {picture.shape} ({picture.width} x {picture.height}), not {wanted};"

@@ -8,24 +8,24 @@ from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AuthFailed, AvmError, ContentRejected, InsufficientCredits, quoted
 from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN, Job
 from avm_mcp.jobs.service import Found
-from avm_mcp.presentation.audience import WORDS, Face, Place, about, clipped, cost, money, spoken, stamp
+from avm_mcp.presentation.audience import WORDS, Audience, Place, about, clipped, cost, money, spoken, stamp
 
 STAYS_UNCLEAR = 1200.0
 """Seconds after which a lost answer that could not be settled is likely to stay so: the lists of ten minutes, which
 decide most, have been read by then."""
 
-FILMS: Mapping[str, str] = {"saved": "saved", "wanted": "pending", "lost": "lost", "off": "not saved"}
-"""What became of a film; `missing` is one that was moved or deleted since."""
+VIDEOS: Mapping[str, str] = {"saved": "saved", "wanted": "pending", "lost": "lost", "off": "not saved"}
+"""What became of a video; `missing` is one that was moved or deleted since."""
 
 LEAVES: Mapping[str, type[AvmError]] = {leaf.code: leaf for leaf in (AuthFailed, InsufficientCredits, ContentRejected)}
 """Refusals after which the same call would only be refused again."""
 
 
-def film_word(job: Job) -> str | None:
-    """Return what became of a finished film on this side; None of one that is not finished."""
+def download_word(job: Job) -> str | None:
+    """Return what became of a finished video on this side; None of one that is not finished."""
     if job.status != COMPLETED:
         return None
-    return "missing" if job.film == "saved" and job.film_error is not None else FILMS.get(job.film)
+    return "missing" if job.download == "saved" and job.download_error is not None else VIDEOS.get(job.download)
 
 
 class Report:
@@ -34,7 +34,7 @@ class Report:
     Args:
         found: The job and where it stands.
         face: Who reads it.
-        place: Where films go.
+        place: Where videos go.
         normalized: What was understood from input that was not in its usual form.
         slow_down: The same look was taken too often; say so.
         fresh: The paid call that started it is being answered.
@@ -43,7 +43,7 @@ class Report:
     def __init__(
         self,
         found: Found,
-        face: Face,
+        audience: Audience,
         place: Place,
         *,
         normalized: Mapping[str, Any] | None = None,
@@ -52,7 +52,7 @@ class Report:
     ) -> None:
         self.found = found
         self.job = found.job
-        self._face = face
+        self._audience = audience
         self._place = place
         self._normalized = normalized or {}
         self._slow_down = slow_down
@@ -79,7 +79,7 @@ class Report:
             "progress_percent": round(progress.percent, 1),
             "elapsed_seconds": round(progress.elapsed),
             "typical_seconds": round(progress.typical),
-            "film": film_word(job),
+            "download": download_word(job),
             "file": self.file,
             "video_url": self.link,
             "expires_at": stamp(job.expires_at) if self.link else None,
@@ -103,7 +103,7 @@ class Report:
 
     @property
     def file(self) -> str | None:
-        return self.job.film_path if self.job.film == "saved" and self.job.film_error is None else None
+        return self.job.file_path if self.job.download == "saved" and self.job.download_error is None else None
 
     @property
     def link(self) -> str | None:
@@ -146,19 +146,19 @@ class Report:
                 f"No new video was started and nothing was charged: this is task {self.job.public_id} from {ago} ago."
             )
             *lines, step = lines
-            known = f" {self._another()}."  # a film that is ready says already how to get another
+            known = f" {self._another()}."  # a video that is ready says already how to get another
             lines = [same, *lines, f"{step.removesuffix(known)} {self._another(different=True)}."]
         return lines
 
     def _say(self, template: str) -> str:
-        return self._face.say(template, id=self.job.public_id)
+        return self._audience.say(template, id=self.job.public_id)
 
     def _never_again(self) -> str:
         tool = catalog.MODELS[self.job.model].tool if self.job.model in catalog.MODELS else "the tool"
-        return self._face.again.format(tool=tool, command=tool.replace("_", "-"))
+        return self._audience.again.format(tool=tool, command=tool.replace("_", "-"))
 
     def _another(self, *, different: bool = False) -> str:
-        text = self._face.another.format(take=self.job.take + 1)
+        text = self._audience.another.format(take=self.job.take + 1)
         return text.replace("another version", "a different version") if different else text
 
     def _saving(self) -> str:
@@ -170,7 +170,7 @@ class Report:
                 f"It cannot be saved in {self._place.folder} as things are: {self._place.trouble}."
                 f" {mend}; its link lives 24 hours."
             )
-        how = self._face.stays if self._place.goes_on else self._face.stops
+        how = self._audience.stays if self._place.goes_on else self._audience.stops
         return f"It will be saved in {self._place.folder}{how}."
 
     def _being_sent(self) -> list[str]:
@@ -198,15 +198,15 @@ class Report:
                 " Only if they would rather risk that it is paid twice than wait,}"
                 "{person:wait, or at the risk that it is paid twice}"
             )
-            + f" {self._face.next_take.format(take=self.job.take + 1)}.",
+            + f" {self._audience.next_take.format(take=self.job.take + 1)}.",
         ]
 
     def _looking(self) -> str:
-        """A command that ends looks for nothing any more; a server does, and so does a keeper."""
-        if self._face.hosted:
+        """A command that ends looks for nothing any more; a server does, and so does a background worker."""
+        if self._audience.hosted:
             return "This server keeps looking and does not pay twice."
         if self._place.goes_on:
-            return f"It is looked for{self._face.stays}, and not paid twice."
+            return f"It is looked for{self._audience.stays}, and not paid twice."
         return self._say("{get_task} looks for it; nothing is paid twice.")
 
     def _started(self) -> list[str]:
@@ -253,27 +253,27 @@ class Report:
         lines = [f"The video is ready. {price + '. ' if price else ''}Task {self.job.public_id}."]
         if self.file:
             lines.append(f"File: {self.file}")
-        elif self.job.film == "wanted":
-            why = (self.job.film_error or "").rstrip(".")
+        elif self.job.download == "wanted":
+            why = (self.job.download_error or "").rstrip(".")
             lines.append(f"The file is still being saved{f' ({why}; it is tried again)' if why else ''}.")
-        elif self.job.film == "lost":
-            lines.append(f"The file could not be saved: {(self.job.film_error or 'unknown').rstrip('.')}.")
+        elif self.job.download == "lost":
+            lines.append(f"The file could not be saved: {(self.job.download_error or 'unknown').rstrip('.')}.")
         if self.link:
             until = datetime.fromtimestamp(self.job.expires_at or 0, UTC).strftime("%Y-%m-%d %H:%M UTC")
             lines.append(f"Link (public, anyone with it can watch, until {until}): {self.link}")
         if not self.file and not self.link:
             lines.append("There is no link to it.")
         both = "the file path and the link" if self.file and self.link else "the file path" if self.file else "the link"
-        if self.job.film == "lost":
+        if self.job.download == "lost":
             told = "{model:tell the user what happened to the file. }"
         elif not self.file and not self.link:
             told = (
                 "{do} {get_task} in a minute. "
-                if self.job.film == "wanted"
+                if self.job.download == "wanted"
                 else "{model:tell the user that }it is gone. "
             )
-        elif self.job.film == "wanted" and not self._place.fleeting:
-            why = "{model:say why the file is not saved yet, and }" if self.job.film_error else ""
+        elif self.job.download == "wanted" and not self._place.fleeting:
+            why = "{model:say why the file is not saved yet, and }" if self.job.download_error else ""
             mend = (
                 "run avm save {id} --to FOLDER with one that can be written"
                 if self._place.trouble is not None
@@ -281,7 +281,7 @@ class Report:
             )
             told = f"{why}{{model:give the user the link exactly as written. }}{{person:{mend}. }}"
         else:
-            save = "run avm save {id} to have it on this disk. " if self.job.film == "off" and self.link else ""
+            save = "run avm save {id} to have it on this disk. " if self.job.download == "off" and self.link else ""
             show = "" if self._place.fleeting else "{show}. " if self.file else save
             told = f"{{model:give the user {both} exactly as written. }}{{person:{show}}}"
         return [*lines, f"{self._say(told)}{self._another()}."]

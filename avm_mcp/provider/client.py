@@ -159,7 +159,7 @@ class AvmClient:
         max_credits: int | None = None,
         permit: Permit | None = None,
     ) -> Accepted:
-        """Start a film. Sent again only where provably nothing came of it.
+        """Start a video. Sent again only where provably nothing came of it.
 
         Args:
             model: Its name.

@@ -10,7 +10,7 @@ the page of March 2026. Whatever is unknown upstream is a default with a switch,
 
 What it does not imitate:
 
-- the films: they show the prompt, or the given picture, and say SANDBOX; nothing is generated;
+- the videos: they show the prompt, or the given picture, and say SANDBOX; nothing is generated;
 - content safety: nothing is refused for what it says; `faults.refuse(422, ...)` plays that part;
 - the reach of pictures: an https address is never fetched, so a dead one is not noticed;
 - webhooks: the header is recorded, nothing is sent, since nobody knows what would be;

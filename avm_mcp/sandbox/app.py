@@ -1,4 +1,4 @@
-"""The ASGI app: routes, faults and the film host around the endpoints.
+"""The ASGI app: routes, faults and the video host around the endpoints.
 
 It is written against ASGI itself, without a framework, since a framework's error pages would turn a connection
 that has to die into a 500.
@@ -15,10 +15,10 @@ from avm_mcp.sandbox.answers import Answer, http_date, not_found, wrong_method
 from avm_mcp.sandbox.control import Control
 from avm_mcp.sandbox.endpoints import Call, Endpoints, route, spoiled
 from avm_mcp.sandbox.faults import DroppedConnection, Fault
-from avm_mcp.sandbox.filmhost import FilmHost
 from avm_mcp.sandbox.ledger import fingerprint
 from avm_mcp.sandbox.options import SandboxOptions
 from avm_mcp.sandbox.state import Sandbox, Seen
+from avm_mcp.sandbox.video_host import VideoHost
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,7 +37,7 @@ class SandboxApp:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self._endpoints = Endpoints(sandbox)
-        self._films = FilmHost(sandbox)
+        self._videos = VideoHost(sandbox)
         self._control = Control(sandbox)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +45,7 @@ class SandboxApp:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            await _Exchange(self.sandbox, self._endpoints, self._films, self._control, scope, receive, send).run()
+            await _Exchange(self.sandbox, self._endpoints, self._videos, self._control, scope, receive, send).run()
 
 
 def build_sandbox(options: SandboxOptions | None = None, *, now: Callable[[], float] | None = None) -> SandboxApp:
@@ -60,13 +60,13 @@ class _Exchange:
         self,
         sandbox: Sandbox,
         endpoints: Endpoints,
-        films: FilmHost,
+        videos: VideoHost,
         control: Control,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        self._sandbox, self._endpoints, self._films, self._control = sandbox, endpoints, films, control
+        self._sandbox, self._endpoints, self._videos, self._control = sandbox, endpoints, videos, control
         self._scope, self._receive, self._send = scope, receive, send
         self._path: str = scope["path"]
         self._method: str = scope["method"]
@@ -132,7 +132,7 @@ class _Exchange:
         name = self._path.removeprefix("/files/")
         query = self._scope.get("query_string", b"").decode("latin-1")
         await anyio.sleep(self._sandbox.options.file_first_byte_seconds)
-        given = await self._films.serve(name, query, self._headers, self._sandbox.tick())
+        given = await self._videos.serve(name, query, self._headers, self._sandbox.tick())
         return await self._finish(given, fault, self._sandbox.options.file_rate)
 
     # Faults

@@ -21,7 +21,7 @@ Kind = Literal[
     "drop",  # the connection dies without a byte
     "cut",  # head and half of the body, then the connection dies
     "cut_json",  # half of the body as a complete answer
-    "truncated",  # alias of `cut` that reads well on a film; the length in the head is the whole film's
+    "truncated",  # alias of `cut` that reads well on a video; the length in the head is the whole video's
     "half",  # half of the body, and the head says so: only the content tells
     "trickle",  # the head, then `size` bytes of the body each `seconds`
     "date",  # the `Date` of this answer is `seconds` ahead
@@ -153,7 +153,7 @@ def http_error(status: int = 500, *, after: bool = False, body: str | None = Non
 
 
 def html(status: int = 502, *, after: bool = False) -> Fault:
-    """A page where JSON, or a film, is expected."""
+    """A page where JSON, or a video, is expected."""
     return Fault(kind="answer", status=status, body=_HTML.format(status=status), content_type="text/html", after=after)
 
 
@@ -214,12 +214,12 @@ def cut_json() -> Fault:
 
 
 def truncated() -> Fault:
-    """A film whose connection dies half-way; `Content-Length` is the whole film's."""
+    """A video whose connection dies half-way; `Content-Length` is the whole video's."""
     return Fault(kind="truncated", after=True)
 
 
 def half() -> Fault:
-    """Half a film in a flawless answer."""
+    """Half a video in a flawless answer."""
     return Fault(kind="half", after=True)
 
 
@@ -228,9 +228,9 @@ def stall(seconds: float = 120) -> Fault:
     return Fault(kind="stall", after=True, seconds=seconds)
 
 
-def trickle(gap: float = 10, size: int = 1) -> Fault:
+def trickle(interval: float = 10, size: int = 1) -> Fault:
     """The head at once, then `size` bytes of the body each `gap` seconds, to its end; the work is done."""
-    return Fault(kind="trickle", after=True, seconds=gap, size=size)
+    return Fault(kind="trickle", after=True, seconds=interval, size=size)
 
 
 def wrong_date(seconds: float) -> Fault:

@@ -48,8 +48,8 @@ class Entry:
 class Task:
     """One task; times are the sandbox's own, before any skew.
 
-    `input` is what is echoed, `filled` and `pictures` are what the film is made from, `problem` is the text of
-    the failure it is going to end with, `file` the name of its film.
+    `input` is what is echoed, `filled` and `pictures` are what the video is made from, `problem` is the text of
+    the failure it is going to end with, `file` the name of its video.
     """
 
     id: str
@@ -202,7 +202,7 @@ def task_body(task: Task, at: float, output: object, *, skew: float = 0, live: b
     return body
 
 
-def film_name(seed: int, number: int, model: str, completed_at: float) -> str:
+def video_name(seed: int, number: int, model: str, completed_at: float) -> str:
     """A file name in the measured manner: epoch milliseconds, a uuid, a suffix that tells the back end."""
     digits = "".join(random.Random(f"{seed}/{number}/file").choices("0123456789abcdef", k=32))
     parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])

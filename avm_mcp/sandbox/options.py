@@ -47,19 +47,19 @@ class SandboxOptions:
         cancel_refusal: How a cancel that comes too late is refused; nobody has recorded it.
         account_limits: Where the account shows its limits; nobody has recorded it.
         user_agent_required: Refuse requests without a `Mozilla/5.0` in their user agent, as one page says.
-        file_hours: Hours a finished film can be fetched (measured message: 24).
+        file_hours: Hours a finished video can be fetched (measured message: 24).
         scale_expiry: Divide those hours by `speed` too.
-        link_seconds: A film's link is signed and lives so long; each answer carries a fresh one. Afterwards the
+        link_seconds: A video's link is signed and lives so long; each answer carries a fresh one. Afterwards the
             file host answers 403. None leaves links unsigned (measured).
-        file_base: Origin of the links to films, such as `https://films.example.com`; empty is the API's own.
+        file_base: Origin of the links to videos, such as `https://videos.example.com`; empty is the API's own.
         file_validators: Whether the file host sends `ETag` and `Last-Modified`.
         file_ranges: Whether the file host continues where `Range` asks it to; without, it sends all again.
         file_rate: Bytes a second that the file host sends; None is all at once.
         file_first_byte_seconds: Seconds that the file host takes to its first byte.
-        render: Draw real films where PyAV and Pillow are installed; False serves the bundled clips. Drawing
+        render: Draw real videos where PyAV and Pillow are installed; False serves the bundled clips. Drawing
             uses a worker thread, which virtual time does not know: tests say False.
-        film_scale: Share of the measured width and height that is drawn.
-        film_bytes: A film is at least so large: a shorter one is filled up with an empty box.
+        video_scale: Share of the measured width and height that is drawn.
+        video_bytes: A video is at least so large: a shorter one is filled up with an empty box.
         says_speed: Name `speed` in the header `X-AVM-Sandbox-Speed` of every answer; the API has no such header.
         control: Serve `/_control/...`.
     """
@@ -98,8 +98,8 @@ class SandboxOptions:
     file_rate: float | None = None
     file_first_byte_seconds: float = 0
     render: bool = True
-    film_scale: float = 0.5
-    film_bytes: int = 0
+    video_scale: float = 0.5
+    video_bytes: int = 0
     says_speed: bool = True
     control: bool = False
 

@@ -1,4 +1,4 @@
-"""What is to be drawn for a task: the film's texts, seconds, size and picture."""
+"""What is to be drawn for a task: the video's texts, seconds, size and picture."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ _TEXTS = ("prompt", "content")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilmOrder:
-    """One film to be drawn; equal orders make equal films.
+class VideoOrder:
+    """One video to be drawn; equal orders make equal videos.
 
     Args:
         texts: One text per segment; the segments share the time evenly.
-        seconds: The length of the film.
+        seconds: The length of the video.
         width: Pixels, even.
         height: Pixels, even.
-        picture: The bytes of the picture to animate; its shape decides the film's.
+        picture: The bytes of the picture to animate; its shape decides the video's.
         picture_name: The address of a picture that was not given as data: it is named, never fetched.
         model: The model, for the mark in the corner.
     """
@@ -36,7 +36,7 @@ class FilmOrder:
 
     @property
     def digest(self) -> str:
-        """The hash under which the film is kept."""
+        """The hash under which the video is kept."""
         return hashlib.sha256(repr(self).encode("utf-8", "backslashreplace")).hexdigest()
 
     @property
@@ -51,14 +51,14 @@ def even(pixels: float) -> int:
     return max(32, round(pixels / 2) * 2)
 
 
-def order_of(task: Task, scale: float) -> FilmOrder:
-    """The film a task asks for, at a share of its measured size."""
+def order_of(task: Task, scale: float) -> VideoOrder:
+    """The video a task asks for, at a share of its measured size."""
     width, height = size_of(task.model, task.filled)
     pictures = [text for name in _PICTURES for text in strings_of(task.filled.get(name))]
     first = pictures[0] if pictures else ""
     data = task.pictures.get(first, b"")
     texts = tuple(text for name in _TEXTS for text in strings_of(task.filled.get(name)))
-    return FilmOrder(
+    return VideoOrder(
         texts=texts or ("",),
         seconds=round(seconds_of(task.model, task.filled) + MODELS[task.model].extra_seconds, 2),
         width=even(width * scale),

@@ -31,7 +31,7 @@ class Payload:
 
     Args:
         fields: What was sent, unknown fields stripped: what the task's `input` echoes.
-        filled: The same with every default filled in: what prices and films are made from.
+        filled: The same with every default filled in: what prices and videos are made from.
         pictures: Decoded image data URIs, by the text that was sent.
         fingerprint: Canonical JSON of model and whole body, hashed: what idempotency compares (guess).
     """

@@ -15,7 +15,7 @@ from typing import Any
 
 from avm_mcp.sandbox.answers import Answer
 from avm_mcp.sandbox.faults import QUERIES, Faults
-from avm_mcp.sandbox.ledger import FINAL, Entry, Ledger, Task, film_name, task_id_of
+from avm_mcp.sandbox.ledger import FINAL, Entry, Ledger, Task, task_id_of, video_name
 from avm_mcp.sandbox.options import SandboxOptions
 from avm_mcp.sandbox.tables import MODELS, SIGMA, models_of
 
@@ -131,7 +131,7 @@ class Sandbox:
         return models_of(self.options.profile, lv=self.options.lv)
 
     def link_of(self, task: Task, base_url: str, at: float) -> str:
-        """Where a task's film is; signed anew at each question where links are signed."""
+        """Where a task's video is; signed anew at each question where links are signed."""
         options = self.options
         link = f"{options.file_base or base_url}/files/{task.file}"
         if options.link_seconds is None:
@@ -140,7 +140,7 @@ class Sandbox:
         return f"{link}?expires={expires}&signature={self._signature(task.file, expires)}"
 
     def signed(self, file: str, query: str, at: float) -> bool:
-        """Whether a film may be fetched with this query of its link."""
+        """Whether a video may be fetched with this query of its link."""
         if self.options.link_seconds is None:
             return True
         given = re.fullmatch(r"expires=(\d{1,12})&signature=([0-9a-f]{32})", query)
@@ -171,7 +171,7 @@ class Sandbox:
         task.ends_at = task.created_at + total
         if chance.random() < options.fail_rate and task.problem is None:
             task.problem = "Generation failed"
-        task.file = film_name(options.seed, number, task.model, task.ends_at)
+        task.file = video_name(options.seed, number, task.model, task.ends_at)
         self.files[task.file] = task
         self.ledger.charge(task)
 
@@ -233,7 +233,7 @@ class Sandbox:
         self.tick()
 
     def forget(self, task_id: str) -> None:
-        """Remove a task from lists and look-ups; its entries and its film stay."""
+        """Remove a task from lists and look-ups; its entries and its video stay."""
         task = self.ledger.tasks.pop(task_id)
         self.ledger.account(task.key).tasks.remove(task)
 

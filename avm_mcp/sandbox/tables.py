@@ -44,7 +44,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model: its fields, how long it works (median seconds), and how much longer than asked its film is."""
+    """One model: its fields, how long it works (median seconds), and how much longer than asked its video is."""
 
     name: str
     fields: tuple[Field, ...]
@@ -180,7 +180,7 @@ SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
     ("happyhorse", "1080P"): (1920, 1080),
 }
 
-# Shapes asked for by name; a film keeps the area of its 16:9 size (guess).
+# Shapes asked for by name; a video keeps the area of its 16:9 size (guess).
 SHAPES: Mapping[str, float] = {
     "21:9": 21 / 9,
     "16:9": 16 / 9,
@@ -201,7 +201,7 @@ def models_of(profile: str, *, lv: bool) -> tuple[str, ...]:
 
 
 def size_of(model: str, values: Mapping[str, object]) -> tuple[int, int]:
-    """Width and height of the film for these fields, at full size."""
+    """Width and height of the video for these fields, at full size."""
     width, height = SIZES[(model, str(values.get("resolution") or ""))]
     asked = values.get("aspectRatio") or values.get("ratio") or "16:9"
     if asked in ("16:9", "auto"):
@@ -214,7 +214,7 @@ def size_of(model: str, values: Mapping[str, object]) -> tuple[int, int]:
 
 
 def seconds_of(model: str, values: Mapping[str, object]) -> float:
-    """Seconds of film these fields ask for: five per segment for lv, else `duration`."""
+    """Seconds of video these fields ask for: five per segment for lv, else `duration`."""
     if model == "lv":
         prompts = values["prompt"]
         assert isinstance(prompts, list)

@@ -1,4 +1,4 @@
-"""Text on films: titles, subtitles and the mark in the corner, each a transparent layer of the film's size."""
+"""Text on videos: titles, subtitles and the mark in the corner, each a transparent layer of the video's size."""
 
 import functools
 import unicodedata
@@ -86,7 +86,7 @@ def _fitted(text: str, size: Size, largest: float, smallest: float, most: int) -
 
 
 def title(size: Size, text: str, note: str = "", *, largest: float = 7.5) -> Image.Image:
-    """A text in the middle of the film, a small note above it; `largest` letters are that share of the side."""
+    """A text in the middle of the video, a small note above it; `largest` letters are that share of the side."""
     layer = Image.new("RGBA", size, (255, 255, 255, 0))
     draw = ImageDraw.Draw(layer)
     unit = min(size)

@@ -22,10 +22,10 @@ from avm_mcp.store.rows import RowMissing
 from avm_mcp.store.sends import Send, Superseded
 from avm_mcp.store.shared import Shared
 from avm_mcp.store.spending import Sums
-from avm_mcp.store.sqlite import DAMAGED, START_PATIENCE, SqliteDriver
-from avm_mcp.store.told_prices import Questions
+from avm_mcp.store.sqlite import DAMAGED, START_TIMEOUT, SqliteDriver
+from avm_mcp.store.told_prices import ToldPrices
 
-__all__ = ["FILE_LIFE", "Journal", "Limits", "Reservation", "RowMissing", "Send", "Superseded", "open_journal"]
+__all__ = ["FILE_LIFE", "Limits", "Reservation", "RowMissing", "Send", "Store", "Superseded", "open_store"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _FOR_A_WHILE = (
 _FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
 
 
-class Journal(Jobs, Merging, Questions, Sums, Shared):
+class Store(Jobs, Merging, ToldPrices, Sums, Shared):
     """The journal, over any driver."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Journal(Jobs, Merging, Questions, Sums, Shared):
         self._driver.close()
 
 
-async def open_journal(
+async def open_store(
     folder: Path,
     *,
     now: float,
@@ -108,7 +108,7 @@ async def open_journal(
     machine: Machine | None = None,
     elsewhere: Sequence[Path] = (),
     memory: bool = True,
-) -> Journal:
+) -> Store:
     """Open the journal in `folder`, bringing an older one up to date.
 
     Where the folder cannot be written (a read-only disk), the journal lives in one of the folders `elsewhere`, which
@@ -132,9 +132,9 @@ async def open_journal(
         driver = None
         if refusal.field == DAMAGED:
             with contextlib.suppress(OSError, StateUnavailable):  # it can neither be read nor replaced
-                aside, driver = await _replaced(path, moment)
-                if aside is not None:
-                    warning = f"{refusal.message} It is kept as {aside}, and a new one was started."
+                offload, driver = await _replaced(path, moment)
+                if offload is not None:
+                    warning = f"{refusal.message} It is kept as {offload}, and a new one was started."
         if driver is None:
             full = _is_full(folder)
             warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
@@ -144,11 +144,11 @@ async def open_journal(
     driver = driver or await _started(None, moment)
     born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
     ahead = float((await driver.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot))[0]["ahead"])
-    journal = Journal(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
-    journal.fleeting = fleeting
+    store = Store(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
+    store.fleeting = fleeting
     if driver.path is not None and driver.durable:
-        driver.successor = partial(_gone_over, journal, path)
-    return journal
+        driver.successor = partial(_gone_over, store, path)
+    return store
 
 
 def _is_ours(folder: Path) -> bool:
@@ -162,14 +162,14 @@ def _is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and private
 
 
-async def _gone_over(journal: Journal, path: Path) -> SqliteDriver:
+async def _gone_over(store: Store, path: Path) -> SqliteDriver:
     """Open what is at `path` after the journal there was moved, deleted or replaced under a living process.
 
     What the old one held may be missing: the service's list is read before anything is paid for, and the last day is
     rebuilt from it, as after damage.
     """
     logger.error("The journal %s was moved, deleted or replaced; going on with what is there now.", path)
-    moment = _Moment(journal.clock(), journal.machine)
+    moment = _Moment(store.clock(), store.machine)
     try:
         driver = await _started(path, moment, damaged=True)
     except StateUnavailable as refusal:
@@ -182,8 +182,8 @@ async def _gone_over(journal: Journal, path: Path) -> SqliteDriver:
             await tx.run("UPDATE facts SET value = ? WHERE name IN ('born', 'damaged')", moment.now)
             await tx.run("DELETE FROM facts WHERE name LIKE 'rebuilt:%'")
             born = moment.now
-        ahead = await tx.rows("SELECT ahead FROM clocks WHERE boot = ?", journal.machine.boot)
-    journal.set_state(born=born, ahead=float(ahead[0]["ahead"]))
+        ahead = await tx.rows("SELECT ahead FROM clocks WHERE boot = ?", store.machine.boot)
+    store.set_state(born=born, ahead=float(ahead[0]["ahead"]))
     return driver
 
 
@@ -235,17 +235,17 @@ async def _replaced(path: Path, moment: _Moment) -> tuple[Path | None, SqliteDri
 
 
 def _set_aside(path: Path, now: float) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{int(now)}")
+    offload = path.with_name(f"{path.name}.damaged-{int(now)}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+            part.rename(offload.with_name(offload.name + suffix))
+    return offload
 
 
 async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False, durable: bool = True) -> SqliteDriver:
     driver = SqliteDriver(path, durable=durable)
-    patience, driver.patience = driver.patience, START_PATIENCE
+    timeout, driver.timeout = driver.timeout, START_TIMEOUT
     try:
         await driver.start()
         await _migrate(driver, moment.now)
@@ -257,7 +257,7 @@ async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False,
     except BaseException:
         driver.close()
         raise
-    driver.patience = patience
+    driver.timeout = timeout
     return driver
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from avm_mcp.domain import bounds
 from avm_mcp.domain.errors import BudgetExceeded, ContentRejected, StateUnavailable, capped
-from avm_mcp.domain.job import COMPLETED, FAILED, FINAL, NOT_CREATED, Film, Job, rank
+from avm_mcp.domain.job import COMPLETED, FAILED, FINAL, NOT_CREATED, Download, Job, rank
 from avm_mcp.domain.rate_limit import day_of
 from avm_mcp.provider.wire import Accepted, TaskSnapshot
 from avm_mcp.store.driver import Driver, Transaction
@@ -104,7 +104,7 @@ class Jobs(Sends):
             await self._insert(tx, job, live=0 if same else 1, body=None, input_json=input_json)
 
     async def admit(self, draft: Job, limits: Limits) -> None:
-        """Raise what `reserve` would: nobody should be asked for a yes to a film that could not be started."""
+        """Raise what `reserve` would: nobody should be asked for a yes to a video that could not be started."""
         await self._refuse_hopeless(self._driver, draft)
         if limits.per_day is not None:
             await self._refuse_beyond_day(self._driver, draft, limits.per_day)
@@ -249,18 +249,18 @@ class Jobs(Sends):
             finished = bounds.finished(said, job.created_at, today, seen.read_at)
             facts |= {"completed_at": finished, "settled_at": now}
             if seen.status == COMPLETED:
-                facts |= {"expires_at": finished + FILE_LIFE, "film": self._film_for(mine=job.mine)}
+                facts |= {"expires_at": finished + FILE_LIFE, "download": self._download_for(mine=job.mine)}
             else:
                 facts |= {"live": 0, "error_text": seen.output.error if seen.output else None}
-        elif job.film == "off" and seen.status == COMPLETED and today < (job.expires_at or 0):
-            facts["film"] = self._film_for(mine=job.mine)  # the setting may have changed since
+        elif job.download == "off" and seen.status == COMPLETED and today < (job.expires_at or 0):
+            facts["download"] = self._download_for(mine=job.mine)  # the setting may have changed since
         current = {name: getattr(job, name, None) for name in facts}
         return {name: value for name, value in facts.items() if value is not None and value != current[name]}
 
-    def _film_for(self, *, mine: bool) -> Film:
+    def _download_for(self, *, mine: bool) -> Download:
         return "wanted" if self.save == "all" or (mine and self.save == "mine") else "off"
 
-    async def adopt(self, draft: Job, now: float) -> Job:
+    async def add_discovered(self, draft: Job, now: float) -> Job:
         """Add a task that was made elsewhere with the same key; it guards nothing and costs nothing here.
 
         Its idempotency key is its identity: it stands for no request of ours, until one claims the task.
@@ -274,18 +274,20 @@ class Jobs(Sends):
                 await tx.run("UPDATE jobs SET settled_at = ? WHERE id = ?", now, draft.id)
             return draft
 
-    # --- films ---
+    # --- videos ---
 
-    async def film(self, job: Job, state: Film, *, path: str | None, size: int | None, error: str | None) -> Job:
-        """Record what became of the film of a job's task, whose row may have given way to the request that made it.
+    async def record_download(
+        self, job: Job, state: Download, *, path: str | None, size: int | None, error: str | None
+    ) -> Job:
+        """Record what became of the video of a job's task, whose row may have given way to the request that made it.
 
         One that is on the disk is never un-recorded by a later failure.
         """
         whose = (job.account, job.task_id)
         async with self._driver.writing() as tx:
             await tx.run(
-                "UPDATE jobs SET film = ?, film_path = COALESCE(?, film_path), film_size = COALESCE(?, film_size),"
-                " film_error = ? WHERE account = ? AND task_id = ? AND (film <> 'saved' OR ? = 'saved')",
+                "UPDATE jobs SET download = ?, file_path = COALESCE(?, file_path), file_size = COALESCE(?, file_size),"
+                " download_error = ? WHERE account = ? AND task_id = ? AND (download <> 'saved' OR ? = 'saved')",
                 *(state, path, size, error, *whose, state),
             )
             found = await tx.rows(f"{SELECT} WHERE account = ? AND task_id = ?", *whose)
@@ -318,14 +320,14 @@ class Jobs(Sends):
     async def unfinished(self, account: str, since: float) -> bool:
         """Return whether a job since then still has to be watched, found, or saved."""
         found = await self._driver.rows(
-            f"SELECT count(*) AS n FROM jobs WHERE (status NOT IN ({_FINAL_WORDS}) OR film = 'wanted')"  # noqa: S608
+            f"SELECT count(*) AS n FROM jobs WHERE (status NOT IN ({_FINAL_WORDS}) OR download = 'wanted')"  # noqa: S608
             " AND account = ? AND started > ?",
             *(account, since),
         )
         return int(found[0]["n"]) > 0
 
-    async def films_wanted(self, account: str) -> list[Job]:
-        return await self._where("film = 'wanted'", account)
+    async def wanted_downloads(self, account: str) -> list[Job]:
+        return await self._where("download = 'wanted'", account)
 
     async def newest(self, account: str, limit: int) -> list[Job]:
         found = await self._driver.rows(
@@ -341,7 +343,7 @@ class Jobs(Sends):
 
 
 async def _learn(tx: Transaction, job: Job, seen: TaskSnapshot, now: float) -> None:
-    """Keep how long the film took by the upstream's own clock; without both of its times nothing is learned."""
+    """Keep how long the video took by the upstream's own clock; without both of its times nothing is learned."""
     if seen.created_at is None or seen.completed_at is None:
         return
     took = (seen.completed_at - seen.created_at).total_seconds()

@@ -24,8 +24,8 @@ class Send:
         process: Who sends, in `Machine`'s terms.
     """
 
-    def __init__(self, journal: "Sends", job: Job, process: str) -> None:
-        self._journal = journal
+    def __init__(self, store: "Sends", job: Job, process: str) -> None:
+        self._store = store
         self._job = job
         self._process = process
         self.attempt = job.attempt
@@ -38,7 +38,7 @@ class Send:
             Superseded: It must not leave.
             StateUnavailable: It cannot be marked, and so must not leave either.
         """
-        if not await self._journal.begin_send(self._job, self._process, self.attempt):
+        if not await self._store.begin_send(self._job, self._process, self.attempt):
             raise Superseded
         self.attempt += 1
 
@@ -49,7 +49,7 @@ class Send:
             Superseded: It must not.
             StateUnavailable: That cannot be known.
         """
-        if not await self._journal.may_leave(self._job, self._process, self.attempt):
+        if not await self._store.may_leave(self._job, self._process, self.attempt):
             raise Superseded
 
 

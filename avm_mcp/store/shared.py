@@ -1,4 +1,4 @@
-"""What processes share besides jobs: how long films took, the allowance for questions, who does what, hosts, damage."""
+"""What processes share besides jobs: how long videos took, the query limit, leases, hosts, damage."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,12 +10,12 @@ from avm_mcp.store.driver import Driver, Transaction
 from avm_mcp.store.machine import Machine
 
 JUST_NOW = 1.5
-"""Seconds; what was asked less long ago, by whichever process, is not asked again. Below the shortest gap of looks."""
+"""Seconds; what was asked less long ago, by whichever process, is not asked again. Below the shortest interval."""
 
 IN_FLIGHT = 10.0
 """Seconds for which a question that was not answered yet holds others back."""
 
-LOOKS_KEPT = 60.0
+POLLS_KEPT = 60.0
 
 REBUILT_WITHIN = 24 * 3600.0
 """Seconds after damage in which an account's last day is rebuilt; later, nothing of it would be found any more."""
@@ -31,7 +31,7 @@ class Shared:
     machine: Machine
 
     async def durations(self, account: str, model: str, seconds: int, limit: int) -> list[float]:
-        """Return how many seconds the last films of this kind took, newest first."""
+        """Return how many seconds the last videos of this kind took, newest first."""
         found = await self._driver.rows(
             "SELECT took FROM durations WHERE account = ? AND model = ? AND seconds = ?"
             " ORDER BY finished_at DESC LIMIT ?",
@@ -46,7 +46,7 @@ class Shared:
         """
         async with self._driver.writing() as tx:
             found = await tx.rows(
-                "SELECT tokens, filled_at, closed_until, looked_at FROM buckets WHERE egress = ?", egress
+                "SELECT tokens, filled_at, closed_until, polled_at FROM buckets WHERE egress = ?", egress
             )
             bucket = rate_limit.Bucket(**found[0]) if found else rate_limit.Bucket(rate_limit.BUCKET_CAPACITY, now)
             if bucket.filled_at - now > rate_limit.MAX_RETRY_AFTER + rate_limit.OUT_OF_ORDER:
@@ -59,10 +59,10 @@ class Shared:
             others, served = await _queue(tx, egress, now, want)
             bucket, wait = rate_limit.take(bucket, now, want, others, served)
             await tx.run(
-                "INSERT INTO buckets (egress, tokens, filled_at, closed_until, looked_at) VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO buckets (egress, tokens, filled_at, closed_until, polled_at) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (egress) DO UPDATE SET tokens = excluded.tokens, filled_at = excluded.filled_at,"
-                " closed_until = excluded.closed_until, looked_at = excluded.looked_at",
-                *(egress, bucket.tokens, bucket.filled_at, bucket.closed_until, bucket.looked_at),
+                " closed_until = excluded.closed_until, polled_at = excluded.polled_at",
+                *(egress, bucket.tokens, bucket.filled_at, bucket.closed_until, bucket.polled_at),
             )
             if wait == 0:
                 await tx.run("DELETE FROM wants WHERE name = ?", want.name)
@@ -87,40 +87,40 @@ class Shared:
         )
         return to
 
-    async def claim_look(self, account: str, task_id: str, now: float) -> bool:
+    async def claim_poll(self, account: str, task_id: str, now: float) -> bool:
         """Note that a task is asked about now, or that the list is (an empty id); False where somebody just did.
 
         A question holds others back until it is answered, or for `IN_FLIGHT` seconds, should its process have died.
         """
         async with self._driver.writing() as tx:
-            await tx.run("DELETE FROM looks WHERE account = ? AND asked_at < ?", account, now - LOOKS_KEPT)
+            await tx.run("DELETE FROM polls WHERE account = ? AND asked_at < ?", account, now - POLLS_KEPT)
             asked = await tx.rows(
-                "SELECT 1 AS one FROM looks WHERE account = ? AND task_id IN (?, '') AND asked_at <= ? AND"
+                "SELECT 1 AS one FROM polls WHERE account = ? AND task_id IN (?, '') AND asked_at <= ? AND"
                 " (asked_at > ? OR (asked_at > ? AND (seen_at IS NULL OR seen_at < asked_at)))",
                 *(account, task_id, now, now - JUST_NOW, now - IN_FLIGHT),
             )
             if not asked:
                 await tx.run(
-                    "INSERT INTO looks (account, task_id, asked_at) VALUES (?, ?, ?)"
+                    "INSERT INTO polls (account, task_id, asked_at) VALUES (?, ?, ?)"
                     " ON CONFLICT (account, task_id) DO UPDATE SET asked_at = excluded.asked_at",
                     *(account, task_id, now),
                 )
             return not asked
 
-    async def looked(self, account: str, task_id: str, now: float, *, answered: bool) -> None:
+    async def record_poll(self, account: str, task_id: str, now: float, *, answered: bool) -> None:
         """Note how a question ended that was claimed; one that failed holds nobody back."""
         async with self._driver.writing() as tx:
             await tx.run(
-                "UPDATE looks SET seen_at = CASE WHEN ? THEN ? ELSE seen_at END, asked_at = CASE WHEN ? THEN asked_at"
+                "UPDATE polls SET seen_at = CASE WHEN ? THEN ? ELSE seen_at END, asked_at = CASE WHEN ? THEN asked_at"
                 " ELSE 0 END WHERE account = ? AND task_id = ?",
                 *(answered, now, answered, account, task_id),
             )
 
-    async def looks(self, account: str, now: float) -> dict[str, float]:
+    async def polls(self, account: str, now: float) -> dict[str, float]:
         """Return how many seconds ago tasks, and the list (an empty id), were last seen by any process."""
         found = await self._driver.rows(
-            "SELECT task_id, seen_at FROM looks WHERE account = ? AND seen_at BETWEEN ? AND ?",
-            *(account, now - LOOKS_KEPT, now),
+            "SELECT task_id, seen_at FROM polls WHERE account = ? AND seen_at BETWEEN ? AND ?",
+            *(account, now - POLLS_KEPT, now),
         )
         return {str(row["task_id"]): now - float(row["seen_at"]) for row in found}
 

@@ -20,11 +20,11 @@ from avm_mcp.store.driver import Row
 
 T = TypeVar("T")
 
-PATIENCE = 2.5
+TIMEOUT = 2.5
 """Seconds to wait for other processes' locks before saying that the state is unavailable: a submit has to answer within
 three."""
 
-START_PATIENCE = 10.0
+START_TIMEOUT = 10.0
 """The same while a journal is opened, when nobody waits for an answer: without it there would be no durable state."""
 
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -39,7 +39,7 @@ class SqliteDriver:
         self.path = path
         self.durable = durable and path is not None
         self.journal_mode = "memory"
-        self.patience = PATIENCE
+        self.timeout = TIMEOUT
         self._writer = anyio.Lock()
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._connection = _connected(path)
@@ -53,13 +53,15 @@ class SqliteDriver:
         Raises:
             StateUnavailable: The file is not a database or is damaged, or it cannot be opened or written.
         """
-        self.journal_mode = str((await self._patiently("PRAGMA journal_mode = WAL"))[0]["journal_mode"])
-        await self._patiently("PRAGMA synchronous = FULL")
+        self.journal_mode = str((await self._retry_while_busy("PRAGMA journal_mode = WAL"))[0]["journal_mode"])
+        await self._retry_while_busy("PRAGMA synchronous = FULL")
         before, self._file = self._file, _file_at(self.path)
         if before not in (None, self._file):
             raise StateUnavailable(f"The journal {self.path} was replaced while it was opened.")
-        await self._patiently("PRAGMA foreign_keys = ON")
-        found = next(iter((await self._patiently("PRAGMA quick_check(1)"))[0].values()))  # milliseconds, for megabytes
+        await self._retry_while_busy("PRAGMA foreign_keys = ON")
+        found = next(
+            iter((await self._retry_while_busy("PRAGMA quick_check(1)"))[0].values())
+        )  # milliseconds, for megabytes
         if found != "ok":
             raise _damaged(found)
 
@@ -88,19 +90,19 @@ class SqliteDriver:
         if self.moved:
             async with self._writer:
                 await self._follow()
-        return await self._patiently(sql, *values)
+        return await self._retry_while_busy(sql, *values)
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator["SqliteTransaction"]:
         # Counted from here: in a crowd behind others' lock, each would otherwise begin its wait after all before it.
-        give_up = anyio.current_time() + self.patience
+        give_up = anyio.current_time() + self.timeout
         async with self._writer:
             await self._follow()
-            await self._patiently("BEGIN IMMEDIATE", give_up=give_up)
+            await self._retry_while_busy("BEGIN IMMEDIATE", give_up=give_up)
             # From here on nothing waits, unless COMMIT must: a cancellation cannot fall between two statements.
             try:
                 yield SqliteTransaction(self._connection)
-                await self._patiently("COMMIT")
+                await self._retry_while_busy("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
@@ -108,7 +110,7 @@ class SqliteDriver:
                 raise StateUnavailable(f"The journal {self.path} was replaced while it was written.")
 
     async def version(self) -> int:
-        return int((await self._patiently("PRAGMA user_version"))[0]["user_version"])
+        return int((await self._retry_while_busy("PRAGMA user_version"))[0]["user_version"])
 
     async def script(self, number: int, sql: str, now: float) -> None:  # noqa: ARG002 - other drivers keep the time
         async with self.writing() as tx:
@@ -124,8 +126,8 @@ class SqliteDriver:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    async def _patiently(self, sql: str, *values: object, give_up: float | None = None) -> list[Row]:
-        give_up = give_up or anyio.current_time() + self.patience
+    async def _retry_while_busy(self, sql: str, *values: object, give_up: float | None = None) -> list[Row]:
+        give_up = give_up or anyio.current_time() + self.timeout
         while True:
             try:
                 return self._translated(lambda: _fetched(self._connection, sql, values))

@@ -7,8 +7,8 @@ KEPT = 24 * 3600.0
 """Seconds; far longer than any of them can be answered."""
 
 
-class Questions:
-    """The table of questions. Every method raises `StateUnavailable` where the state cannot be read or written."""
+class ToldPrices:
+    """The table of prices that were told. Every method raises `StateUnavailable` where it cannot be read or written."""
 
     _driver: Driver
 
@@ -22,11 +22,11 @@ class Questions:
 
     async def _told(self, account: str, caller: str, what: str, amount: int, now: float) -> None:
         async with self._driver.writing() as tx:
-            await tx.run("DELETE FROM questions WHERE asked_at < ?", now - KEPT)
+            await tx.run("DELETE FROM told_prices WHERE told_at < ?", now - KEPT)
             await tx.run(
-                "INSERT INTO questions (account, caller, identity, credits, asked_at) VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO told_prices (account, caller, identity, credits, told_at) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (account, caller, identity) DO UPDATE SET credits = excluded.credits,"
-                " asked_at = excluded.asked_at",
+                " told_at = excluded.told_at",
                 *(account, caller, what, amount, now),
             )
 
@@ -36,8 +36,8 @@ class Questions:
         By a refusal of exactly this request, or by a quote for one of its model and length.
         """
         found = await self._driver.rows(
-            "SELECT credits FROM questions WHERE account = ? AND caller = ? AND identity IN (?, ?)"
-            " AND asked_at > ? AND asked_at <= ?",
+            "SELECT credits FROM told_prices WHERE account = ? AND caller = ? AND identity IN (?, ?)"
+            " AND told_at > ? AND told_at <= ?",
             *(draft.account, draft.caller, draft.identity, _kind(draft.model, draft.seconds), since, until),
         )
         return any(int(row["credits"]) >= (draft.credits_quoted or 0) for row in found)

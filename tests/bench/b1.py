@@ -105,7 +105,7 @@ def run(rounds: int = ROUNDS) -> dict[str, Any]:
     runs: dict[str, list[Run]] = {}
     with TemporaryDirectory() as home:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("AVM_", "AIVIDEO_"))}
-        env |= {"AVM_STATE_DIR": home, "AVM_KEEPER": "off"}
+        env |= {"AVM_STATE_DIR": home, "AVM_WORKER": "off"}
         for turn in range(rounds + 1):
             for name, (argv, more) in PROGRAMS.items():
                 for era, requests in (("", LEGACY), ("_modern", MODERN)):

@@ -1,19 +1,19 @@
-"""B3: questions for each finished film, and how late its end is seen. Virtual time, the whole stack, the sandbox.
+"""B3: questions for each finished video, and how late its end is seen. Virtual time, the whole stack, the sandbox.
 
     python -m tests.bench.b3                                   # the four distributions of DESIGN 11
-    python -m tests.bench.b3 --durations "ln:390,.25>ln:200,.25" --films 100
+    python -m tests.bench.b3 --durations "ln:390,.25>ln:200,.25" --videos 100
 
-For each distribution a house with real journal, client, watcher and service is set up before the sandbox; 50 films are
+For each distribution a house with real journal, client, watcher and service is set up before the sandbox; 50 videos are
 made so that there is experience (where the distribution shifts, 50 before the shift and 50 after), and then
 
-- `alone`: `--films` films one after the other, in `--houses` houses: queries (status and the one detail) and lateness,
+- `alone`: `--videos` videos one after the other, in `--houses` states: queries (status, one detail) and lateness,
   beside the best schedule that knows the distribution and looks as often (`schedules.py`), and the ratio of the two;
-- `ten` and `hundred`: so many films started over five minutes: queries in all, by the minute, and lateness;
-- `cold`: the first five films of a state that knows nothing but the catalogue's prior, alone;
-- `shifting`, where it shifts: the ten films right after the shift;
-- `others`: pollers of each film, on as many films as give stable figures; they are computed, not run.
+- `ten` and `hundred`: so many videos started over five minutes: queries in all, by the minute, and lateness;
+- `cold`: the first five videos of a state that knows nothing but the catalogue's prior, alone;
+- `shifting`, where it shifts: the ten videos right after the shift;
+- `others`: pollers of each video, on as many videos as give stable figures; they are computed, not run.
 
-A film is seen when the one who waits for it is told. Lateness is in seconds, means of all films.
+A video is seen when the one who waits for it is told. Lateness is in seconds, means of all videos.
 """
 
 import argparse
@@ -48,16 +48,16 @@ FOUR = {
 }
 WARM = 50
 OVER = 300.0
-"""Seconds over which a crowd of films is started."""
+"""Seconds over which a crowd of videos is started."""
 
 COLD = 5
 
-GAP = 7.0
-"""Seconds between two films that follow each other."""
+INTERVAL = 7.0
+"""Seconds between two videos that follow each other."""
 
 
 class Run:
-    """One house in virtual time: films of a distribution, each with when it was done and seen."""
+    """One house in virtual time: videos of a distribution, each with when it was done and seen."""
 
     def __init__(self, house: House, rng: random.Random) -> None:
         self.house = house
@@ -65,16 +65,16 @@ class Run:
         self._rng = rng
         self._made = 0
 
-    def draw(self, distribution: Distribution, films: int) -> None:
-        """Let the next so many films take a sample of the distribution."""
-        durations = iter(distribution.sample(films, self._rng))
+    def draw(self, distribution: Distribution, videos: int) -> None:
+        """Let the next so many videos take a sample of the distribution."""
+        durations = iter(distribution.sample(videos, self._rng))
         self.house.sandbox.change(durations={"t2v": lambda _chance: next(durations)})
 
     @property
     def queries(self) -> int:
         return sum(self.house.sandbox.counts[endpoint] for endpoint in QUERIES)
 
-    async def film(self, late: list[float]) -> None:
+    async def video(self, late: list[float]) -> None:
         self._made += 1
         request = VideoRequest("t2v", 5, (f"kite {self._made}",), "16:9")
         found = await self.service.wait(await self.service.submit(request), 24 * 3600)
@@ -82,29 +82,29 @@ class Run:
         assert found.job.task_id is not None
         late.append(self.house.wall() - self.house.sandbox.ledger.tasks[found.job.task_id].ends_at)
 
-    async def one_by_one(self, films: int) -> tuple[list[int], list[float]]:
-        """Return questions and lateness of each film."""
+    async def one_by_one(self, videos: int) -> tuple[list[int], list[float]]:
+        """Return questions and lateness of each video."""
         asked: list[int] = []
         late: list[float] = []
-        for _ in range(films):
+        for _ in range(videos):
             before = self.queries
-            await self.film(late)
+            await self.record_download(late)
             asked.append(self.queries - before)
-            await anyio.sleep(GAP)
+            await anyio.sleep(INTERVAL)
         return asked, late
 
-    async def crowd(self, films: int, over: float) -> tuple[int, list[float], float, int]:
+    async def crowd(self, videos: int, over: float) -> tuple[int, list[float], float, int]:
         """Return questions, lateness, minutes from the first start to the last end, and the most in a minute."""
         late: list[float] = []
         before, began, first = self.queries, anyio.current_time(), len(self.house.sandbox.requests)
 
         async def one(delay: float) -> None:
             await anyio.sleep(delay)
-            await self.film(late)
+            await self.record_download(late)
 
         async with anyio.create_task_group() as group:
-            for number in range(films):
-                group.start_soon(one, over * number / films)
+            for number in range(videos):
+                group.start_soon(one, over * number / videos)
         minutes = (anyio.current_time() - began) / 60
         return self.queries - before, late, minutes, _busiest(self.house.sandbox.requests[first:])
 
@@ -138,7 +138,7 @@ def in_virtual_time(job: Callable[[Run], Coroutine[Any, Any, Any]], seed: int) -
 
 
 async def warm(run: Run, phases: list[Distribution]) -> list[tuple[list[int], list[float]]]:
-    """Make the films that experience comes from; after a shift, return what its first ten cost."""
+    """Make the videos that experience comes from; after a shift, return what its first ten cost."""
     shifting = []
     for number, phase in enumerate(phases):
         run.draw(phase, WARM)
@@ -149,13 +149,13 @@ async def warm(run: Run, phases: list[Distribution]) -> list[tuple[list[int], li
     return shifting
 
 
-def alone(text: str, films: int, seed: int) -> Any:
+def alone(text: str, videos: int, seed: int) -> Any:
     phases = parsed(text)
 
     async def job(run: Run) -> Any:
         shifting = await warm(run, phases)
-        run.draw(phases[-1], films)
-        return shifting, await run.one_by_one(films)
+        run.draw(phases[-1], videos)
+        return shifting, await run.one_by_one(videos)
 
     return in_virtual_time(job, seed)
 
@@ -181,10 +181,10 @@ def cold(text: str, seed: int) -> Any:
     return in_virtual_time(job, seed)
 
 
-def measured(text: str, pool: Executor, *, films: int, houses: int, seed: int) -> dict[str, Any]:
+def measured(text: str, pool: Executor, *, videos: int, houses: int, seed: int) -> dict[str, Any]:
     """Return the line of one distribution."""
     seeds = range(seed * 1000, seed * 1000 + houses)
-    lonely = [pool.submit(alone, text, films // houses, number) for number in seeds]
+    lonely = [pool.submit(alone, text, videos // houses, number) for number in seeds]
     crowded = [pool.submit(crowds, text, number) for number in seeds]
     fresh = [pool.submit(cold, text, number) for number in range(seeds.start, seeds.start + 3 * houses)]
     known = parsed(text)[-1]
@@ -204,8 +204,10 @@ def measured(text: str, pool: Executor, *, films: int, houses: int, seed: int) -
             [seconds for job in fresh for seconds in job.result()[1]],
         ),
         "others": {
-            name: dict(zip(("queries", "late"), (round(x, 1) for x in schedules.simulated(gaps, drawn)), strict=True))
-            for name, gaps in schedules.OTHERS.items()
+            name: dict(
+                zip(("queries", "late"), (round(x, 1) for x in schedules.simulated(intervals, drawn)), strict=True)
+            )
+            for name, intervals in schedules.OTHERS.items()
         },
         "answers_429": 0,  # asserted in every run
     }
@@ -220,7 +222,7 @@ def measured(text: str, pool: Executor, *, films: int, houses: int, seed: int) -
 def _beside_best(known: Distribution, asked: list[int], late: list[float]) -> dict[str, float]:
     bound = schedules.best(known, mean(asked) - 1)  # both fetch the output once
     return {
-        "films": len(late),
+        "videos": len(late),
         "queries": round(mean(asked), 1),
         "late": round(mean(late), 2),
         "late_error": round(stdev(late) / math.sqrt(len(late)), 2),
@@ -241,14 +243,14 @@ def _summed(runs: list[tuple[int, list[float], float, int]]) -> dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.b3", description=__doc__.split("\n")[0])
     parser.add_argument("--durations", action="append", help="a, b, c, d, or a text such as ln:390,.25; repeatable")
-    parser.add_argument("--films", type=int, default=400, help="films that are measured alone")
+    parser.add_argument("--videos", type=int, default=400, help="videos that are measured alone")
     parser.add_argument("--houses", type=int, default=4, help="machines they are spread over, each with its own past")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with ProcessPoolExecutor() as pool:
         for text in given.durations or FOUR:
             found = measured(
-                FOUR.get(text, text), pool, films=given.films, houses=given.houses, seed=given.seed
+                FOUR.get(text, text), pool, videos=given.videos, houses=given.houses, seed=given.seed
             )  # fmt: skip
             print(json.dumps(found), flush=True)
 

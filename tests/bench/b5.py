@@ -2,8 +2,8 @@
 
 Ours is `avm-mcp serve`, the other a bare server whose tool only waits and reports progress every three seconds
 (`tests/bench/bare.py`); both are processes of their own under uvicorn, one after the other, called by the same raw
-client. Ours watches `--tasks` films of a sandbox that is five times as fast as the API, so that many of them end
-while the calls wait; each film is waited for by several calls.
+client. Ours watches `--tasks` videos of a sandbox that is five times as fast as the API, so that many of them end
+while the calls wait; each video is waited for by several calls.
 
 - `memory_kb`: what the process holds once all calls wait, less what it held before, for each call; and the ratio;
 - `beat_p99`: seconds between two signs of life to one caller, from its request to its result;
@@ -70,12 +70,16 @@ async def crowd(pid: int, calls: Iterator[Call], count: int) -> tuple[float, lis
     await asyncio.sleep(5)
     cost = (rss(pid) - before) / 1024 / sum(call.result is None for call in waiting)
     await asyncio.gather(*running)
-    return cost, [gap for call in waiting for gap in call.gaps], max(call.gaps[0] for call in waiting)
+    return (
+        cost,
+        [interval for call in waiting for interval in call.intervals],
+        max(call.intervals[0] for call in waiting),
+    )
 
 
 def told(costs: tuple[float, list[float], float]) -> dict[str, float]:
-    memory, gaps, first = costs
-    ordered = sorted(gaps)
+    memory, intervals, first = costs
+    ordered = sorted(intervals)
     return {
         "memory_kb": round(memory, 1),
         "beats": len(ordered),

@@ -1,12 +1,12 @@
 """B6: twenty real processes on one state, and a hundred tasks: what they ask the API together.
 
-Each process is a stdio server of ours with a host that starts its share of the films and then waits for them with
+Each process is a stdio server of ours with a host that starts its share of the videos and then waits for them with
 `get_task`, call after call, as agents do. The sandbox is a process of its own with the real limit of 60 queries a
-minute, and five times as fast as the API, so that a film takes about 80 seconds and ends come thick.
+minute, and five times as fast as the API, so that a video takes about 80 seconds and ends come thick.
 
 - `queries_per_minute`: the most that the sandbox was asked in any 60 s, by all processes;
 - `answers_429`: how often it refused;
-- `late`: seconds from the end of a film until it stood in the shared state, which every process reads once a second.
+- `late`: seconds from the end of a video until it stood in the shared state, which every process reads once a second.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from avm_mcp.store import FILE_NAME
 from tests.bench.parts import PERMITTED, SERVER, Stdio, aged, asked, busiest, environ, started, upstream
 
 
-def host(base_url: str, folder: Path, number: int, films: int, told: set[str], failed: list[str]) -> None:
-    """Be one host with its server: start films, then wait for each of them."""
+def host(base_url: str, folder: Path, number: int, videos: int, told: set[str], failed: list[str]) -> None:
+    """Be one host with its server: start videos, then wait for each of them."""
     try:
         with started(SERVER, environ(base_url, folder)) as process:
             stdio = Stdio(process)
             ids: list[str] = []
-            for film in range(films):
-                started_one = stdio.call("text_to_video", {"prompt": f"kite {number}.{film}", "wait_seconds": 0})
+            for video in range(videos):
+                started_one = stdio.call("text_to_video", {"prompt": f"kite {number}.{video}", "wait_seconds": 0})
                 ids.append(started_one["structuredContent"]["task_id"])
                 time.sleep(1)
             for task_id in ids:

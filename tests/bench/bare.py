@@ -22,7 +22,7 @@ http = httpx2.AsyncClient(
 
 @server.tool()
 async def post(prompt: str) -> dict[str, Any]:
-    """Start a film."""
+    """Start a video."""
     answer = await http.post(
         "/api/v1/generate/t2v", json={"prompt": prompt, "aspectRatio": "16:9", "duration": "5"}
     )  # fmt: skip

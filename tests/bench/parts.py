@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 
 from avm_mcp.sandbox.faults import QUERIES
-from avm_mcp.store import open_journal
+from avm_mcp.store import open_store
 
 ROOT = Path(__file__).parents[2]
 KEY = "ak_bench_0123456789"
@@ -35,8 +35,8 @@ def environ(base_url: str, folder: Path, **more: str) -> dict[str, str]:
         "AVM_API_KEY": KEY,
         "AVM_BASE_URL": base_url,
         "AVM_STATE_DIR": str(folder / "state"),
-        "AVM_OUTPUT_DIR": str(folder / "films"),
-        "AVM_KEEPER": "off",
+        "AVM_OUTPUT_DIR": str(folder / "videos"),
+        "AVM_WORKER": "off",
         "AVM_SAVE": "off",
         "AVM_LOG_LEVEL": "ERROR",
     }
@@ -44,10 +44,10 @@ def environ(base_url: str, folder: Path, **more: str) -> dict[str, str]:
 
 
 def aged(folder: Path) -> None:
-    """Begin a state two days ago, so that no guard has to look at the service's list before a film is paid for."""
+    """Begin a state two days ago, so that no guard has to look at the service's list before a video is paid for."""
 
     async def begin() -> None:
-        (await open_journal(folder / "state", now=time.time() - 2 * 24 * 3600)).close()
+        (await open_store(folder / "state", now=time.time() - 2 * 24 * 3600)).close()
 
     anyio.run(begin)
 
@@ -185,7 +185,7 @@ class Call:
             self.result = message["result"]
 
     @property
-    def gaps(self) -> list[float]:
+    def intervals(self) -> list[float]:
         return [after - before for before, after in pairwise(self.beats)]
 
 

@@ -1,7 +1,7 @@
 """Lateness against queries, drawn with Pillow: `python -m tests.bench.b3 | python -m tests.bench.plot`.
 
 Reads B3's lines (from files that are named, or stdin) and writes `tests/bench/lateness.png`: a panel for each
-distribution, both axes logarithmic, with the frontier that no schedule can pass, the pollers of each film, and ours.
+distribution, both axes logarithmic, with the frontier that no schedule can pass, the pollers of each video, and ours.
 """
 
 import json
@@ -28,7 +28,7 @@ BEST, BEYOND, OURS, COLD, CROWD = "#3e4c59", "#f0f2f5", "#d64545", "#e8a33d", "#
 POLLERS = {"fixed": "#5b8def", "exponential": "#9a67c9"}
 TITLES = {
     "ln:390,.25": "(a) lognormal, median 390 s",
-    ".5*ln:180,.15+.5*ln:390,.15": "(b) two kinds of films: 180 s and 390 s",
+    ".5*ln:180,.15+.5*ln:390,.15": "(b) two kinds of videos: 180 s and 390 s",
     ".95*ln:240,.3+.05*ln:720,.3": "(c) median 240 s, one in twenty takes three times as long",
     "ln:390,.25>ln:200,.25": "(d) after the service became faster: 390 s to 200 s",
 }
@@ -92,7 +92,7 @@ def axes(sheet: Sheet, place: Place, title: str, left: float, top: float) -> Non
         sheet.text((x - 7, y), f"{late} s", SOFT, 10, anchor="rm")
     sheet.line((place(X[0], Y[1]), place(*[X[0], Y[0]]), place(X[1], Y[0])), SOFT, 1.2)
     middle = (place(X[0], Y[0])[0] + place(X[1], Y[0])[0]) / 2
-    sheet.text((middle, top + PANEL_H - 24), "queries for each film", SOFT, 10, anchor="ma")
+    sheet.text((middle, top + PANEL_H - 24), "queries for each video", SOFT, 10, anchor="ma")
 
 
 def panel(sheet: Sheet, line: dict[str, Any], left: float, top: float) -> None:
@@ -100,22 +100,22 @@ def panel(sheet: Sheet, line: dict[str, Any], left: float, top: float) -> None:
     known = parsed(line["durations"])[-1]
     prices = [0.004 * 1.25**step for step in range(40)]
     # The one query that fetches the output belongs to every schedule.
-    best = [(looks + 1, late) for looks, late in schedules.frontier(known, prices)]
+    best = [(polls + 1, late) for polls, late in schedules.frontier(known, prices)]
     best = sorted((q, late) for q, late in best if X[0] <= q <= X[1] and Y[0] <= late <= Y[1])
     curve = [place(*point) for point in best]
     sheet.area([*curve, place(best[-1][0], Y[0]), place(*[X[0], Y[0]]), place(X[0], best[0][1])], BEYOND)
     axes(sheet, place, TITLES.get(line["durations"], line["durations"]), left, top)
     sheet.line(curve, BEST, 2)
-    sheet.text((place(X[0], Y[0])[0] + 10, place(X[0], Y[0])[1] - 20), "out of reach for a lone film", SOFT, 10)
+    sheet.text((place(X[0], Y[0])[0] + 10, place(X[0], Y[0])[1] - 20), "out of reach for a lone video", SOFT, 10)
     for name, told in line["others"].items():
         color = next(color for kind, color in POLLERS.items() if name.startswith(kind))
         at = place(told["queries"], told["late"])
         sheet.dot(at, color)
         sheet.text((at[0] + 9, at[1] - 7), name.removeprefix("fixed ").replace("exponential ", ""), color, 10)
-    for name, films in (("ten", 10), ("hundred", 100)):
+    for name, videos in (("ten", 10), ("hundred", 100)):
         crowd = line[name]
-        sheet.dot(at := place(max(X[0], crowd["queries"] / films), crowd["late"]), CROWD)
-        sheet.text((at[0], at[1] + 9), str(films), CROWD, 10, anchor="ma")
+        sheet.dot(at := place(max(X[0], crowd["queries"] / videos), crowd["late"]), CROWD)
+        sheet.text((at[0], at[1] + 9), str(videos), CROWD, 10, anchor="ma")
     sheet.dot(place(line["cold"]["queries"], line["cold"]["late"]), COLD, hollow=True)
     ours = line["alone"]
     at = place(ours["queries"], ours["late"])
@@ -125,13 +125,16 @@ def panel(sheet: Sheet, line: dict[str, Any], left: float, top: float) -> None:
 
 def legend(sheet: Sheet, top: float) -> None:
     sheet.text(
-        (LEFT, top + 6), "Seconds until the end of a film is seen, against the queries that it cost", bold=True, size=14
+        (LEFT, top + 6),
+        "Seconds until the end of a video is seen, against the queries that it cost",
+        bold=True,
+        size=14,
     )
     entries = (
-        (OURS, "avm-mcp, one film in flight", False),
-        (COLD, "its first five films ever", True),
-        (CROWD, "ten, and a hundred, films in flight: one list for all", False),
-        (POLLERS["fixed"], "polling each film on a fixed clock", False),
+        (OURS, "avm-mcp, one video in flight", False),
+        (COLD, "its first five videos ever", True),
+        (CROWD, "ten, and a hundred, videos in flight: one list for all", False),
+        (POLLERS["fixed"], "polling each video on a fixed clock", False),
         (POLLERS["exponential"], "polling with exponential backoff", False),
         (BEST, "the best schedule that knows the distribution, 2 to 30 s between looks", None),
     )

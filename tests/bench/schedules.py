@@ -5,12 +5,12 @@ A distribution is a mixture of lognormals: `ln:390,.25` has median 390 s and sta
 
 The best schedule. Somebody who knows the distribution F of seconds from submit to completion, and may look again
 between 2 and 30 s after the last look, minimises lateness + price * queries. Let W(t) be that cost from a look at t on
-at which the film was still being made, times the probability of it:
+at which the video was still being made, times the probability of it:
 
     W(t) = price * (1 - F(t)) + min over gaps g of [ integral from t to t + g of (F(u) - F(t)) du + W(t + g) ]
 
-The integral is the lateness of films that end within the gap, and the price is paid by the films that are still being
-made at t. It is solved backwards over whole seconds from where less than a millionth of the films are left. Each price
+The integral is the lateness of videos that end within the gap, and the price is paid by the videos that are still being
+made at t. It is solved backwards over whole seconds from where less than a millionth of the videos are left. Each price
 gives a number of queries and a lateness that no other schedule can better both of; the price is varied until the number
 of queries is the one asked for, and between two such points is a straight line, which a coin could reach.
 """
@@ -44,25 +44,25 @@ class Distribution:
         return sum(w * _CDF(math.log(seconds / median) / sigma) for w, median, sigma in self.parts) / total
 
     def after(self, share: float) -> float:
-        """Return the seconds after which this share of the films is done."""
+        """Return the seconds after which this share of the videos is done."""
         low, high = 1e-3, 1e6
         for _ in range(80):
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self.done(middle) < share else (low, middle)
         return high
 
-    def sample(self, films: int, rng: random.Random) -> list[float]:
+    def sample(self, videos: int, rng: random.Random) -> list[float]:
         """Return so many durations in random order, one from each of as many equally likely strata.
 
         So a sample of a few hundred is as long as the distribution says, and what is measured on it is stable.
         """
-        drawn = [self.after((number + rng.random()) / films) for number in range(films)]
+        drawn = [self.after((number + rng.random()) / videos) for number in range(videos)]
         rng.shuffle(drawn)
         return drawn
 
     @cached_property
     def shares(self) -> list[float]:
-        """The share of films done after 0, 1, 2 ... seconds, until all are."""
+        """The share of videos done after 0, 1, 2 ... seconds, until all are."""
         shares = [0.0]
         while shares[-1] < 1 - 1e-6 and len(shares) < 20_000:
             shares.append(self.done(len(shares)))
@@ -96,33 +96,33 @@ def solved(known: Distribution, price: float) -> tuple[float, float]:
         area.append(area[-1] + (before + after) / 2)
     area += [area[-1] + beyond for beyond in range(1, LONGEST + 1)]
     cost = [0.0] * (last + LONGEST + 1)
-    gaps = [LONGEST] * (last + 1)
+    intervals = [LONGEST] * (last + 1)
     for at in range(last - 1, -1, -1):
-        least, gap = min(
+        least, interval = min(
             (area[at + g] - g * done[at] + cost[at + g], g) for g in range(SHORTEST, LONGEST + 1)
         )  # fmt: skip
         cost[at] = price * (1 - done[at]) + least - area[at]
-        gaps[at] = gap
-    looks = late = 0.0
+        intervals[at] = interval
+    polls = late = 0.0
     at = 0
     while at < last:
-        gap = gaps[at]
-        looks += 1 - done[at]
-        late += area[at + gap] - area[at] - gap * done[at]
-        at += gap
-    return looks, late
+        interval = intervals[at]
+        polls += 1 - done[at]
+        late += area[at + interval] - area[at] - interval * done[at]
+        at += interval
+    return polls, late
 
 
-def best(known: Distribution, looks: float) -> float:
-    """Return the least mean lateness that can be had for this many looks at each film, on average."""
+def best(known: Distribution, polls: float) -> float:
+    """Return the least mean lateness that can be had for this many looks at each video, on average."""
     low, high = 1e-3, 50.0  # prices; a higher one buys fewer looks
     for _ in range(18):
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if solved(known, middle)[0] > looks else (low, middle)
+        low, high = (middle, high) if solved(known, middle)[0] > polls else (low, middle)
     (more, less_late), (fewer, later) = solved(known, low), solved(known, high)
-    if more <= looks or more == fewer:
-        return less_late if more <= looks else later
-    share = min(1.0, max(0.0, (looks - fewer) / (more - fewer)))
+    if more <= polls or more == fewer:
+        return less_late if more <= polls else later
+    share = min(1.0, max(0.0, (polls - fewer) / (more - fewer)))
     return share * less_late + (1 - share) * later
 
 
@@ -135,23 +135,23 @@ def frontier(known: Distribution, prices: list[float]) -> list[tuple[float, floa
 
 
 def fixed(seconds: float) -> Callable[[], Iterator[float]]:
-    def gaps() -> Iterator[float]:
+    def intervals() -> Iterator[float]:
         while True:
             yield seconds
 
-    return gaps
+    return intervals
 
 
 def exponential(first: float = 2.0, factor: float = 1.5, longest: float = 60.0) -> Callable[[], Iterator[float]]:
-    """A backoff as task queues have it: ever longer gaps from each film's submit on."""
+    """A backoff as task queues have it: ever longer gaps from each video's submit on."""
 
-    def gaps() -> Iterator[float]:
-        gap = first
+    def intervals() -> Iterator[float]:
+        interval = first
         while True:
-            yield gap
-            gap = min(longest, gap * factor)
+            yield interval
+            interval = min(longest, interval * factor)
 
-    return gaps
+    return intervals
 
 
 OTHERS: dict[str, Callable[[], Iterator[float]]] = {
@@ -163,15 +163,15 @@ OTHERS: dict[str, Callable[[], Iterator[float]]] = {
 }
 
 
-def simulated(gaps: Callable[[], Iterator[float]], films: list[float]) -> tuple[float, float]:
-    """Return queries for each film, with the one that fetches the output, and lateness, of a poller of each film."""
-    looks, late = [], []
-    for film in films:
+def simulated(intervals: Callable[[], Iterator[float]], videos: list[float]) -> tuple[float, float]:
+    """Return queries for each video, with the one that fetches the output, and lateness, of a poller of each video."""
+    polls, late = [], []
+    for video in videos:
         at, asked = 0.0, 0
-        for gap in gaps():
-            at, asked = at + gap, asked + 1
-            if at >= film:
+        for interval in intervals():
+            at, asked = at + interval, asked + 1
+            if at >= video:
                 break
-        looks.append(asked + 1)
-        late.append(at - film)
-    return mean(looks), mean(late)
+        polls.append(asked + 1)
+        late.append(at - video)
+    return mean(polls), mean(late)

@@ -125,7 +125,7 @@ def _replay(seed: int, rule: str | None, *, loud: bool) -> int:
         print(*record.schedule.lines(), sep="\n")
         for at, text in record.timeline:
             print(f"{at:10.3f}  {text}")
-        print("on disk:", record.films)
+        print("on disk:", record.videos)
         print("tasks:", record.statuses)
         for excuse in verdict.excuses:
             print("excused:", excuse)

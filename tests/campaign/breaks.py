@@ -4,7 +4,7 @@ resend      a lost request is sent again wherever the list does not show its tas
 no-intent   the row is written when the answer has come, not before the request
 no-shield   the paid request belongs to the call, and is cancelled with it
 no-allowance  every process asks as often as it likes
-half-films  a film is taken for whole when as many bytes came as were announced
+half-videos  a video is taken for whole when as many bytes came as were announced
 blame       a page with status 401, 403 or 404 is read as the API's own word (I)
 unbounded   an exchange has a time-out for each phase, and none for the whole (K)
 gone        a file host that refuses a link for a quarter of an hour is believed (C, L)
@@ -28,11 +28,11 @@ import avm_mcp.provider.exchange
 from avm_mcp.domain import rate_limit
 from avm_mcp.domain.errors import AuthFailed, TaskNotFound
 from avm_mcp.downloads import partials
-from avm_mcp.downloads.downloader import Archive
-from avm_mcp.jobs.reconcile import Recovery, match
-from avm_mcp.jobs.submit import Submission
-from avm_mcp.mcp_server import Desk
-from avm_mcp.store import Journal
+from avm_mcp.downloads.downloader import Downloader
+from avm_mcp.jobs.reconcile import Reconciler, match
+from avm_mcp.jobs.submit import Submitter
+from avm_mcp.mcp_server import Tools
+from avm_mcp.store import Store
 from avm_mcp.store.jobs import Jobs
 from avm_mcp.store.sends import Sends
 from avm_mcp.store.sqlite import SqliteDriver
@@ -42,16 +42,16 @@ Patch = tuple[Any, str, Any]
 
 
 def _resend() -> Iterator[Patch]:
-    settle = Recovery._settle
+    settle = Reconciler._settle
 
-    async def _settle(self: Recovery, job: Any, rows: Any, others: Any) -> bool:
+    async def _settle(self: Reconciler, job: Any, rows: Any, others: Any) -> bool:
         sent = await self._sent(job)
-        found = match(sent, rows, await self._journal.claimed(self._account), lost=(), waiting=())
+        found = match(sent, rows, await self._store.claimed(self._account), lost=(), waiting=())
         if found is None and await self._resent(job):
             return True
         return await settle(self, job, rows, others)
 
-    yield Recovery, "_settle", _settle
+    yield Reconciler, "_settle", _settle
 
 
 def _no_intent() -> Iterator[Patch]:
@@ -90,7 +90,7 @@ def _no_intent() -> Iterator[Patch]:
 def _no_shield() -> Iterator[Patch]:
     begun: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("begun", default=None)
     scopes: dict[str, anyio.CancelScope] = {}
-    send, start, answer = Submission._send, Submission.start, Desk._answer
+    send, start, answer = Submitter._send, Submitter.start, Tools._answer
 
     async def _send(self: Any, job: Any, *rest: Any) -> None:
         with anyio.CancelScope() as scopes[job.id]:
@@ -119,9 +119,9 @@ def _no_shield() -> Iterator[Patch]:
         def __getattr__(self, name: str) -> Any:
             return getattr(anyio, name)
 
-    yield Submission, "_send", _send
-    yield Submission, "start", _start
-    yield Desk, "_answer", _answer
+    yield Submitter, "_send", _send
+    yield Submitter, "start", _start
+    yield Tools, "_answer", _answer
     yield avm_mcp.jobs.submit, "anyio", Bare()
 
 
@@ -130,7 +130,7 @@ def _no_allowance() -> Iterator[Patch]:
     yield rate_limit, "BUCKET_REFILL", 1e6
 
 
-def _half_films() -> Iterator[Patch]:
+def _half_videos() -> Iterator[Patch]:
     yield partials, "what_is_missing", lambda _size, _read_at: None
 
 
@@ -155,7 +155,7 @@ def _gone() -> Iterator[Patch]:
         since = refused.setdefault((id(self), job.id), anyio.current_time())
         return anyio.current_time() - since > 900
 
-    yield Archive, "_over", _over
+    yield Downloader, "_over", _over
 
 
 def _old_row() -> Iterator[Patch]:
@@ -179,7 +179,7 @@ def _wall_clock() -> Iterator[Patch]:
         process = world._process.get()
         return self.machine.seconds() + self._ahead + (process.wall.skew if process else 0.0)
 
-    yield Journal, "clock", clock
+    yield Store, "clock", clock
 
 
 _RULES = {
@@ -187,7 +187,7 @@ _RULES = {
     "no-intent": _no_intent,
     "no-shield": _no_shield,
     "no-allowance": _no_allowance,
-    "half-films": _half_films,
+    "half-videos": _half_videos,
     "blame": _blame,
     "unbounded": _unbounded,
     "gone": _gone,

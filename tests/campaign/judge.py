@@ -19,13 +19,13 @@ from tests.clock import EPOCH
 SUBMIT = 3.0
 SAVE = 5.0
 SLACK = 0.6
-"""Seconds: a submit's own, a film's on its way to the disk, and for locks of the journal that others hold."""
+"""Seconds: a submit's own, a video's on its way to the disk, and for locks of the journal that others hold."""
 
 TICK = 0.01
 """Seconds: dates are so large that the last digits of a float are lost in them."""
 
 DEDUPE = 3600.0
-"""Seconds after its end during which a film is still the answer to its request."""
+"""Seconds after its end during which a video is still the answer to its request."""
 
 PAID = frozenset({"text_to_video", "image_to_video", "long_video"})
 
@@ -67,7 +67,7 @@ class _Judge:
             self._money([i for i in self.record.schedule.intents if i.group == group])
         self._posts()
         self._orphans()
-        self._films()
+        self._videos()
         self._ends()
         self._answers()
         self._allowance()
@@ -108,12 +108,12 @@ class _Judge:
         found: list[str] = []
         for place, task in enumerate(tasks):
             if not any(c.start <= task.created_at - self.zero + TICK for c in self.calls[number] if c.tool in PAID):
-                found.append(f"UNASKED: task {task.id} was made before anybody asked for film {number}")
+                found.append(f"UNASKED: task {task.id} was made before anybody asked for video {number}")
             for earlier in tasks[:place]:
                 status = earlier.status(task.created_at)
                 over = status == "COMPLETED" and earlier.ends_at + DEDUPE <= task.created_at
                 if status not in ("FAILED", "CANCEL") and not over:
-                    found.append(f"DOUBLE CHARGE: film {number} is task {earlier.id} ({status}) and task {task.id}")
+                    found.append(f"DOUBLE CHARGE: video {number} is task {earlier.id} ({status}) and task {task.id}")
         return found
 
     def _lies(self, number: int, tasks: list[Task]) -> list[str]:
@@ -133,7 +133,7 @@ class _Judge:
                 if self._forgot(call, task) or self._known_by_another(call, task, number):
                     continue
                 found.append(
-                    f"LIE: at {end:.1f} s film {number} was told {_short(call)}, and task {task.id} is charged"
+                    f"LIE: at {end:.1f} s video {number} was told {_short(call)}, and task {task.id} is charged"
                 )
         return found
 
@@ -149,7 +149,7 @@ class _Judge:
             return True
         first = min(o.start for o in [*calls, call] if denied in (o.told_id, o.arguments.get("task_id")))
         if task.ends_at - self.zero + DEDUPE <= first:
-            return True  # an older film, which no longer answers the request
+            return True  # an older video, which no longer answers the request
         post = next((post for post in self.record.posts if post.key == self.record.key_of[task.id]), None)
         return post is not None and any(
             o.tool in PAID
@@ -164,7 +164,7 @@ class _Judge:
         """Return between which times a task must have been made to be the one that an answer denies.
 
         With an id: from the first call that was told it until somebody asks again, knowing that nothing came of it.
-        Without: from as long ago as a film still answers its request.
+        Without: from as long ago as a video still answers its request.
         """
         asked = [other for other in self.calls[number] if other.tool in PAID and other is not call]
         told = call.told_id or call.arguments.get("task_id")
@@ -197,10 +197,10 @@ class _Judge:
             if task.id not in told and not self._excused(task):
                 self._broken(f"ORPHAN: task {task.id} was charged, and nobody can know of it")
 
-    # --- P3: every film on the disk ---
+    # --- P3: every video on the disk ---
 
-    def _films(self) -> None:
-        names = dict(self.record.films)
+    def _videos(self) -> None:
+        names = dict(self.record.videos)
         for task in self.record.tasks:
             mine = [name for name in names if task.id in name and not name.startswith(".")]
             whole = [name for name in mine if names[name] == self.record.sizes[task.id]]
@@ -208,9 +208,9 @@ class _Judge:
                 if name not in whole:
                     self._broken(f"NOT WHOLE: {name} has {names[name]} bytes of {self.record.sizes[task.id]}")
             if len(whole) > 1:
-                self._broken(f"TWICE: the film of task {task.id} is saved as {whole}")
+                self._broken(f"TWICE: the video of task {task.id} is saved as {whole}")
             if self.record.statuses[task.id] == "COMPLETED" and not whole and not self._excused(task):
-                self._broken(f"LOST FILM: task {task.id} is COMPLETED and its film is not on the disk")
+                self._broken(f"LOST FILM: task {task.id} is COMPLETED and its video is not on the disk")
         for name in names:
             if not any(task.id in name for task in self.record.tasks):
                 self._broken(f"STRANGE FILE: {name}")
@@ -246,7 +246,7 @@ class _Judge:
         return any(post.key == key and post.at <= moved for post in self.record.posts for moved in self.record.moved)
 
     def _on_disk(self, task: Task) -> bool:
-        return any(task.id in name and not name.startswith(".") for name in self.record.films)
+        return any(task.id in name and not name.startswith(".") for name in self.record.videos)
 
     def _answer_was_lost(self, task: Task) -> bool:
         """Whether an accident befell the request that made this task: a fault, a cut, a death; not our own doing."""

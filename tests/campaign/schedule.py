@@ -28,7 +28,7 @@ ORIGINS = ("http://127.0.0.1:9", "http://localhost:9", "http://127.0.0.1:9/", "h
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One film that an agent means: one request, with all its retries.
+    """One video that an agent means: one request, with all its retries.
 
     Intents of one group differ in a way that a service without keys does not show in its list: the take, or the
     bytes of a picture. Their prompts differ in blanks only, which identity and recovery ignore and the judge reads.
@@ -63,7 +63,7 @@ class Step:
     kind: str
     slot: int = 0
     wait: int | None = 0
-    patience: float | None = None
+    timeout: float | None = None
     token: bool = False
     cap: int | None = None
     parallel: bool = False
@@ -114,14 +114,14 @@ class Schedule:
     ending: str
     clocks: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Seconds by which the wall clock of a slot's server is ahead."""
-    spellings: tuple[str, ...] = (ORIGINS[0],) * 3
+    forms: tuple[str, ...] = (ORIGINS[0],) * 3
     """How a slot's server has the API's address written."""
 
     def lines(self) -> list[str]:
         """Return it as text."""
         told = [f"seed {self.seed}, theme {self.theme}, {'old' if self.aged else 'new'} journal, ends by {self.ending}"]
         told += [f"  options {self.options}", f"  environ {self.environ}"]
-        told += [f"  clocks {self.clocks}, addresses {self.spellings}"]
+        told += [f"  clocks {self.clocks}, addresses {self.forms}"]
         told += [f"  intent {i.number} (group {i.group}): {i.tool} {i.arguments}" for i in self.intents]
         for intent, start, steps in self.agents:
             told += [f"  agent of intent {intent}, from {start:g} s:", *(f"    {step}" for step in steps)]
@@ -135,11 +135,11 @@ RATES: dict[str, dict[str, float]] = {
     "answers": {"generate": 1.6, "list": 0.6, "poll": 0.3, "file": 0.1, "wire": 0.3, "death": 0.2, "outage": 0.1},
     "deaths": {"generate": 0.5, "list": 0.3, "poll": 0.2, "file": 0.2, "wire": 0.1, "death": 1.6, "outage": 0.1},
     "polls": {"generate": 0.3, "list": 1.2, "poll": 2.0, "file": 0.2, "wire": 0.4, "death": 0.2, "outage": 0.4},
-    "films": {"generate": 0.1, "list": 0.2, "poll": 0.3, "file": 2.2, "wire": 0.2, "death": 0.6, "outage": 0.3},
+    "videos": {"generate": 0.1, "list": 0.2, "poll": 0.3, "file": 2.2, "wire": 0.2, "death": 0.6, "outage": 0.3},
     "agents": {"generate": 0.8, "list": 0.3, "poll": 0.2, "file": 0.1, "wire": 0.2, "death": 0.3, "outage": 0.1},
     "mixed": {"generate": 1.2, "list": 0.9, "poll": 1.0, "file": 0.8, "wire": 0.6, "death": 0.8, "outage": 0.4},
 }
-WEIGHTS = {"answers": 24, "deaths": 24, "polls": 12, "films": 12, "agents": 16, "mixed": 12}
+WEIGHTS = {"answers": 24, "deaths": 24, "polls": 12, "videos": 12, "agents": 16, "mixed": 12}
 
 HTML_400 = "<html>bad request</html>"
 
@@ -172,7 +172,7 @@ def draw(seed: int) -> Schedule:
         events=tuple(sorted([*events, *steps], key=lambda e: e.at)),
         ending=ending,
         clocks=clocks,
-        spellings=tuple(machine.choices(ORIGINS, k=3)) if machine.random() < 0.1 else (ORIGINS[0],) * 3,
+        forms=tuple(machine.choices(ORIGINS, k=3)) if machine.random() < 0.1 else (ORIGINS[0],) * 3,
     )
 
 
@@ -213,7 +213,7 @@ def _intents(rng: random.Random) -> list[Intent]:
         kind = rng.choices(("text", "link", "bytes", "long"), (62, 14, 14, 10))[0]
         alike = rng.choices((1, 2, 3), (80, 16, 4))[0]
         for place in range(alike):
-            prompt = f"film {group}" + " " * (place + 1) + "of a fox in the snow"
+            prompt = f"video {group}" + " " * (place + 1) + "of a fox in the snow"
             given: dict[str, Any] = {"prompt": prompt}
             tool = "text_to_video"
             if kind == "text":
@@ -272,8 +272,8 @@ def _step(rng: random.Random, slots: int, before: Step) -> Step:
     if kind == "ask":
         return _ask(rng, slots, after, parallel=rng.random() < 0.4)
     wait = rng.choice((0, None, 3, 15, 60))
-    patience = rng.choices((None, 2, 20), (70, 15, 15))[0]
-    return Step(round(after, 2), kind, rng.randrange(slots), wait, patience, rng.random() < 0.2)
+    timeout = rng.choices((None, 2, 20), (70, 15, 15))[0]
+    return Step(round(after, 2), kind, rng.randrange(slots), wait, timeout, rng.random() < 0.2)
 
 
 def _events(rng: random.Random, rates: dict[str, float], slots: int, agents: list[Any]) -> list[Event]:
@@ -538,7 +538,7 @@ def _outage_event(rng: random.Random, slots: int, starts: list[float]) -> Event:
 
 
 def _death_event(rng: random.Random, slots: int, starts: list[float]) -> Event:
-    """Mostly near what costs money, or near the film's way to the disk."""
+    """Mostly near what costs money, or near the video's way to the disk."""
     kind = rng.choices(("death_at", "death", "power"), (60, 28, 12))[0]
     steps = int(2 ** rng.uniform(0, 8)) - 1
     if kind == "death_at":

@@ -21,7 +21,7 @@ SHOWN_BY: Mapping[str, int] = {
     "no-intent": 8,
     "no-shield": 2,
     "no-allowance": 28,
-    "half-films": 28,
+    "half-videos": 28,
     "blame": 5,
     "unbounded": 229,
     "gone": 194,
@@ -44,7 +44,7 @@ def told(failed: dict[int, list[str]]) -> str:
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_no_accident_pays_twice_or_loses_a_job_or_a_film(share: int) -> None:
+def test_no_accident_pays_twice_or_loses_a_job_or_a_video(share: int) -> None:
     """P1, P2, P3, P4, P6, P8: a few hundred schedules; `make campaign` runs ten thousand."""
     done = many(range(share, SCHEDULES, SHARES), None)
     assert not done["failed"], told(done["failed"])

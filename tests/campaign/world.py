@@ -4,7 +4,7 @@ A *process* is one server of ours: a runtime and its tools, all of its tasks und
 instant, between two steps of the scheduler, in this order:
 
 1. its connections to the journal are closed, as the system closes those of a killed process, and refuse every later
-   statement; its half-written films point nowhere; its wire is cut and refuses;
+   statement; its half-written videos point nowhere; its wire is cut and refuses;
 2. if no other process lives, the folders are copied, and the copy takes their place;
 3. only then its tasks are cancelled, so that no `finally` of the dead can reach anything that is left.
 """
@@ -40,11 +40,11 @@ import avm_mcp.store.sqlite
 from avm_mcp.app import Runtime
 from avm_mcp.downloads.partials import Partial
 from avm_mcp.images import inline
-from avm_mcp.mcp_server import Desk
+from avm_mcp.mcp_server import Tools
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.sandbox.ledger import Task
 from avm_mcp.settings import Settings
-from avm_mcp.store import open_journal
+from avm_mcp.store import open_store
 from tests.campaign import stops
 from tests.campaign.schedule import PICTURES, Event, Intent, Schedule, Step
 from tests.clock import EPOCH, Skewed, VirtualMachine, VirtualWall
@@ -55,7 +55,7 @@ PUBLIC = "93.184.216.34"
 """Where the file host lives."""
 
 HEALTHY = 2400.0
-"""Seconds of good weather at the end: ten minutes of lists, at gaps of up to five, and the films' own retries."""
+"""Seconds of good weather at the end: ten minutes of lists, at gaps of up to five, and the videos' own retries."""
 
 SPARE, LAST = 96, 99
 """Slots of the server that starts beside the others, and of the one that starts when all have gone."""
@@ -123,7 +123,7 @@ class Record:
     key_of: dict[str, str] = field(default_factory=dict)
     entries: list[Any] = field(default_factory=list)
     statuses: dict[str, str] = field(default_factory=dict)
-    films: dict[str, int] = field(default_factory=dict)
+    videos: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
     busiest_minute: int = 0
@@ -241,7 +241,7 @@ def _endpoint(method: str, path: str) -> str:
     return ("list", "task", parts[-1])[len(parts) - 1]
 
 
-_PROMPT = re.compile(r"film \d+ +of a fox in the snow")
+_PROMPT = re.compile(r"video \d+ +of a fox in the snow")
 
 
 def _prompt_of(body: bytes) -> str:
@@ -268,7 +268,7 @@ class Process:
         self.leaving = trio.Event()
         self.gone = trio.Event()
         self.scope = trio.CancelScope()
-        self.desk: Desk | None = None
+        self.desk: Tools | None = None
         self.nursery: trio.Nursery | None = None
         self.stopped = False
         self.held: list[trio.lowlevel.Task] = []
@@ -291,25 +291,25 @@ class Process:
             now=self.wall,
             machine=self.machine,
             transport=self.wire,
-            film_transport=self.wire,
+            download_transport=self.wire,
             resolver=self.world.resolve,
-            aside=inline,
+            offload=inline,
         )
         async with runtime:
-            self.desk = Desk(runtime)
+            self.desk = Tools(runtime)
             async with trio.open_nursery() as self.nursery:
                 self.ready.set()
                 await self.leaving.wait()
                 self.nursery.cancel_scope.cancel()
 
     async def call(
-        self, tool: str, arguments: dict[str, Any], *, intent: int | None, patience: float | None, token: bool
+        self, tool: str, arguments: dict[str, Any], *, intent: int | None, timeout: float | None, token: bool
     ) -> Call:
         """Call a tool as a host does, and return what came of it."""
         world = self.world
         call = Call(tool, arguments, intent, self.number, world.time(), token=token)
         world.record.calls.append(call)
-        world.say(f"process {self.number}: {tool} {arguments}" + (f", patience {patience:g} s" if patience else ""))
+        world.say(f"process {self.number}: {tool} {arguments}" + (f", patience {timeout:g} s" if timeout else ""))
         if not self.alive or self.leaving.is_set() or self.nursery is None:
             call.outcome, call.end = "died", world.time()
             return call
@@ -332,13 +332,13 @@ class Process:
                 answered.set()
 
         self.nursery.start_soon(answer)
-        with trio.move_on_after(DEAF if patience is None else patience) as waiting:
+        with trio.move_on_after(DEAF if timeout is None else timeout) as waiting:
             await answered.wait()
         call.end = world.time()
         if waiting.cancelled_caught:
             call.outcome = "given up"
             scope.cancel()
-            if patience is None and not self.stopped and not any(n == self.number for n, *_ in world.record.stops):
+            if timeout is None and not self.stopped and not any(n == self.number for n, *_ in world.record.stops):
                 world.crash(f"{tool} {arguments} was not answered within {DEAF} s")
         elif call.outcome == "open":
             call.outcome = "died"
@@ -362,7 +362,7 @@ class Process:
         grave = world.root / "grave"
         nowhere = os.open(os.devnull, os.O_RDWR)
         for part in self.partials:
-            part._target, part._path, part._info_path = grave / "film", grave / "part", grave / "info"
+            part._target, part._path, part._info_path = grave / "download", grave / "part", grave / "info"
             for file in (part._file, part._info):
                 if not file.closed:
                     os.dup2(nowhere, file.fileno())  # closes what was open there, and with it the lock
@@ -444,20 +444,20 @@ class World:
         self.leads_to: str | None = None
         self.steps: Counter[int] = Counter()
         home = root / "home"
-        self.films = home / "films"
+        self.videos = home / "videos"
         self._environ = {
             "AVM_API_KEY": KEY,
             "AVM_STATE_DIR": str(home / "state"),
-            "AVM_OUTPUT_DIR": str(self.films),
+            "AVM_OUTPUT_DIR": str(self.videos),
             "AVM_INPUT_DIRS": str(root / "pictures"),
-            "AVM_KEEPER": "off",
-            "AVM_CONFIRM_ABOVE": "200",  # long videos are drawn in, and it is not about approval
+            "AVM_WORKER": "off",
+            "AVM_APPROVE_ABOVE": "200",  # long videos are drawn in, and it is not about approval
             **schedule.environ,
         }
 
     def settings(self, slot: int) -> Settings:
         """Return what a server in this place of the host's configuration is given."""
-        spelled = self.schedule.spellings
+        spelled = self.schedule.forms
         return Settings.from_env({**self._environ, "AVM_BASE_URL": spelled[slot % len(spelled)]})
 
     async def resolve(self, host: str, port: int) -> list[str]:
@@ -597,8 +597,8 @@ class World:
         if how == "deleted":
             state.rename(self.root / f"moved-{len(self.record.moved)}")
         else:
-            journal = state / "journal.db"
-            journal.write_bytes(b"no database" * 400)
+            store = state / "journal.db"
+            store.write_bytes(b"no database" * 400)
             (state / "journal.db-wal").write_bytes(b"")
             self.start(SPARE)
 
@@ -606,7 +606,7 @@ class World:
         self.record.counts["storms"] += 1
         async with trio.open_nursery() as nursery:
             for _ in range(calls):
-                ask = functools.partial(process.call, intent=None, patience=120.0, token=False)
+                ask = functools.partial(process.call, intent=None, timeout=120.0, token=False)
                 nursery.start_soon(ask, "list_tasks", {})
 
     async def _outage(self, seconds: float) -> None:
@@ -641,7 +641,7 @@ class World:
             await self._obey(intent, step)
             return None
         process = await self.process(step.slot)
-        how: dict[str, Any] = {"intent": intent.number, "patience": step.patience, "token": step.token}
+        how: dict[str, Any] = {"intent": intent.number, "patience": step.timeout, "token": step.token}
         if step.kind == "ask":
             return await process.call(intent.tool, self._paid(intent, step), **how)
         if step.kind in ("look", "cancel"):
@@ -680,7 +680,7 @@ class World:
             )
             said = "" if last is None else str(last.error.get("next_step") or last.fields.get("next_step", ""))
             process = await self.process(step.slot)
-            how: dict[str, Any] = {"intent": intent.number, "patience": step.patience, "token": step.token}
+            how: dict[str, Any] = {"intent": intent.number, "patience": step.timeout, "token": step.token}
             if last is None or "epeating the call is safe" in said or "repeat the call." in said:
                 await trio.sleep(float(last.error.get("retry_after") or 1) if last else 0)
                 await process.call(intent.tool, self._paid(intent, step), **how)
@@ -752,7 +752,7 @@ class World:
         self._gather()
 
     async def _asked(self, process: Process, tool: str, given: dict[str, Any]) -> Call:
-        call = await process.call(tool, given, intent=None, patience=None, token=False)
+        call = await process.call(tool, given, intent=None, timeout=None, token=False)
         self.record.calls.remove(call)
         return call
 
@@ -767,8 +767,8 @@ class World:
         record.requests = sandbox.requests
         record.busiest_minute = sandbox.busiest_minute()
         record.limited = sandbox.counts["429"]
-        for path in self.films.glob("*") if self.films.exists() else ():
-            record.films[path.name] = path.stat().st_size
+        for path in self.videos.glob("*") if self.videos.exists() else ():
+            record.videos[path.name] = path.stat().st_size
         record.sizes = {task.id: _CLIP[_shape(task)] for task in record.tasks}
         for process in self.processes:
             record.crashes += [f"the sandbox failed: {error!r}" for error in process.wire.failures]
@@ -794,7 +794,7 @@ def _shape(task: Task) -> str:
 
 
 def _clip_sizes() -> dict[str, int]:
-    from avm_mcp.sandbox.filmhost import clip
+    from avm_mcp.sandbox.video_host import clip
 
     return {shape: len(clip(shape)) for shape in ("wide", "vertical", "square")}
 
@@ -873,7 +873,7 @@ def run(schedule: Schedule, folder: Path, *, loud: bool = False) -> Record:
     root = folder / f"run-{next(_runs)}"
     (root / "home" / "state").mkdir(parents=True)
     shutil.copytree(_pictures(folder), root / "pictures")
-    shutil.copy(_journal(folder, aged=schedule.aged), root / "home" / "state" / "journal.db")
+    shutil.copy(_store(folder, aged=schedule.aged), root / "home" / "state" / "journal.db")
     world = World(schedule, root, loud=loud)
     try:
         with staged(world):
@@ -898,12 +898,12 @@ def _add_requests(world: World) -> None:
     world.record.timeline.sort(key=lambda line: line[0])
 
 
-def _journal(folder: Path, *, aged: bool) -> Path:
+def _store(folder: Path, *, aged: bool) -> Path:
     """Return an empty journal that was begun just now, or two days ago."""
     home = folder / ("journal-old" if aged else "journal-new")
 
     async def make() -> None:
-        (await open_journal(home, now=EPOCH.timestamp() - (172800 if aged else 0))).close()
+        (await open_store(home, now=EPOCH.timestamp() - (172800 if aged else 0))).close()
 
     if not home.exists():
         trio.run(make)

@@ -164,7 +164,7 @@ async def test_all_seven_endpoints_in_one_life_of_a_task(table: Any, profile: st
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize(("model", "fields"), [("t2v", T2V), ("i2v", I2V), ("lv", LV)])
-async def test_a_film_is_made_and_its_address_read(table: Any, profile: str, model: str, fields: Any) -> None:
+async def test_a_video_is_made_and_its_address_read(table: Any, profile: str, model: str, fields: Any) -> None:
     async with table(profile=profile, lv=True, durations={model: 100}) as t:
         accepted = await t.client.generate(model, _bytes(fields), idempotency_key="idem-0001")
         await anyio.sleep(50)

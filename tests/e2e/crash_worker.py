@@ -1,9 +1,9 @@
-"""A process that asks for films, and can be told to die at any step of it.
+"""A process that asks for videos, and can be told to die at any step of it.
 
 Run as a program it is a nursery: it imports the product once, reads jobs from stdin, one JSON object a line, and forks
 a process for each. It says `{"started": pid}` and `{"ended": pid, "status": …}` on stdout.
 
-On trio an instrument counts every scheduling step from the request until its film is saved. A step is what a task does
+On trio an instrument counts every scheduling step from the request until its video is saved. A step is what a task does
 between two awaits that yield, so dying before each of them is dying at every await. `CRASH_AT` is a number, or a place
 and its occurrence as the list of steps names it.
 """
@@ -32,7 +32,9 @@ from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import UNKNOWN
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.jobs.service import Found
-from avm_mcp.presentation import SHELL_FACE, Report, error_fields
+from avm_mcp.presentation.audience import SHELL_AUDIENCE
+from avm_mcp.presentation.errors import error_fields
+from avm_mcp.presentation.task import Report
 from avm_mcp.settings import Settings
 
 POLL = 0.02
@@ -54,7 +56,7 @@ class Job(TypedDict, total=False):
     crowd: int  # with so many workers, each round begins at the same instant
     meet: str  # the folder in which they wait for each other
     open_together: bool  # they wait for each other before they open the state, too
-    wait: str  # "answer": as long as a submit takes; "task": until its id is known; "film": until it is saved
+    wait: str  # "answer": as long as a submit takes; "task": until its id is known; "video": until it is saved
     unclear: float  # seconds after which an unclear one is left
     linger: float  # seconds to live on after the last answer
     crash_at: str
@@ -87,9 +89,9 @@ class Meter(trio.abc.Instrument):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
-        """Count what is done to files too: there is no await between a film's name and the end of its part file."""
+        """Count what is done to files too: there is no await between a video's name and the end of its part file."""
         if self.counting and event in ("os.link", "os.rename", "os.remove") and ".part" in str(args[0]):
-            self.step(f"{event} {'info' if str(args[0]).endswith('.info') else 'film'}")
+            self.step(f"{event} {'info' if str(args[0]).endswith('.info') else 'video'}")
 
 
 def place(task: trio.lowlevel.Task) -> str:
@@ -99,8 +101,8 @@ def place(task: trio.lowlevel.Task) -> str:
     theirs = [at for at in frames[frames.index(ours[-1]) + 1 if ours else 0 :] if "/trio/_core/" not in _file(at)]
     inner = [at[0].f_code.co_qualname for at in theirs if "/anyio/" not in _file(at)]
     names = " > ".join(inner[-2:]) or (theirs[-1][0].f_code.co_qualname if theirs else "")
-    # The driver's line says little; the method of the journal that it serves is the place.
-    while len(ours) > 1 and "/journal/sqlite.py" in _file(ours[-1]):
+    # The driver's line says little; the method of the store that it serves is the place.
+    while len(ours) > 1 and "/store/sqlite.py" in _file(ours[-1]):
         ours.pop()
     if not ours:
         return f"(task {task.name.rpartition('.')[2]}) {names}".rstrip()
@@ -153,19 +155,19 @@ async def _call(job: Job, runtime: Runtime, prompt: str) -> None:
         found = await runtime.service.submit(request)
         while job.get("wait") == "task" and found.job.task_id is None:
             found = await runtime.service.wait(found, 0.2)
-        if job.get("wait") == "film":
-            found = await _film(found, runtime, job.get("unclear", 3.0))
+        if job.get("wait") == "download":
+            found = await _video(found, runtime, job.get("unclear", 3.0))
     except AvmError as error:
-        say(job, {"prompt": prompt, "error": error_fields(error, SHELL_FACE)})
+        say(job, {"prompt": prompt, "error": error_fields(error, SHELL_AUDIENCE)})
         return
-    report = Report(found, SHELL_FACE, runtime.place)
+    report = Report(found, SHELL_AUDIENCE, runtime.place)
     say(job, {**report.fields(), "text": report.text(), "prompt": prompt, "pid": os.getpid()})
 
 
-async def _film(found: Found, runtime: Runtime, unclear: float) -> Found:
-    """Wait, as the command line does, until the film is on the disk, or it stays unclear whether there is one."""
+async def _video(found: Found, runtime: Runtime, unclear: float) -> Found:
+    """Wait, as the command line does, until the video is on the disk, or it stays unclear whether there is one."""
     begun = anyio.current_time()
-    while not found.job.final or found.job.film == "wanted":
+    while not found.job.final or found.job.download == "wanted":
         if found.job.status == UNKNOWN and anyio.current_time() - begun > unclear:
             break
         found = await runtime.service.wait(found, 0.5)

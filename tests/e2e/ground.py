@@ -28,23 +28,23 @@ ROOT = Path(__file__).parents[2]
 AVM = (sys.executable, "-c", "import sys; from avm_mcp.cli import main; sys.exit(main())")
 
 FAST = SandboxOptions(speed=200, render=False, query_limit=None, balance=100_000, durations={"t2v": 100.0})
-"""A film of t2v takes half a second."""
+"""A video of t2v takes half a second."""
 
 QUICK: Mapping[str, float] = {
     "avm_mcp.jobs.submit.PULSE": 0.2,
     "avm_mcp.jobs.submit.PULSE_LIFE": 0.8,
     "avm_mcp.jobs.poller.LEASE": 0.8,
-    "avm_mcp.jobs.poller.FOLLOW_GAP": 0.2,
-    "avm_mcp.jobs.poller.IDLE_GAP": 0.3,
-    "avm_mcp.jobs.poller.REST_GAP": 0.5,
-    "avm_mcp.downloads.downloader.REST_GAP": 0.5,
+    "avm_mcp.jobs.poller.FOLLOW_INTERVAL": 0.2,
+    "avm_mcp.jobs.poller.IDLE_INTERVAL": 0.3,
+    "avm_mcp.jobs.poller.REST_INTERVAL": 0.5,
+    "avm_mcp.downloads.downloader.REST_INTERVAL": 0.5,
     "avm_mcp.jobs.reconcile.LEASE": 0.8,
-    "avm_mcp.jobs.reconcile.FIRST_GAP": 0.2,
-    "avm_mcp.jobs.reconcile.IDLE_GAP": 0.4,
+    "avm_mcp.jobs.reconcile.FIRST_INTERVAL": 0.2,
+    "avm_mcp.jobs.reconcile.IDLE_INTERVAL": 0.4,
     "avm_mcp.jobs.poll_schedule.FRESH": 0.2,
-    "avm_mcp.jobs.poll_schedule.SHORTEST_GAP": 0.25,
-    "avm_mcp.jobs.eta.SHORTEST_GAP": 0.25,
-    "avm_mcp.jobs.eta.LONGEST_GAP": 0.5,
+    "avm_mcp.jobs.poll_schedule.SHORTEST_INTERVAL": 0.25,
+    "avm_mcp.jobs.eta.SHORTEST_INTERVAL": 0.25,
+    "avm_mcp.jobs.eta.LONGEST_INTERVAL": 0.5,
     "avm_mcp.domain.rate_limit.BUCKET_CAPACITY": 1000.0,
     "avm_mcp.domain.rate_limit.BUCKET_REFILL": 1000.0,
 }
@@ -52,13 +52,13 @@ QUICK: Mapping[str, float] = {
 
 
 def clips() -> set[str]:
-    """Return the digests of the films that a sandbox without a renderer serves."""
+    """Return the digests of the videos that a sandbox without a renderer serves."""
     found = (resources.files("avm_mcp.sandbox") / "clips").iterdir()
     return {sha256(clip.read_bytes()).hexdigest() for clip in found}
 
 
 def whole(path: Path) -> bool:
-    """Return whether a file is one of the sandbox's films, to the last byte."""
+    """Return whether a file is one of the sandbox's videos, to the last byte."""
     return sha256(path.read_bytes()).hexdigest() in clips()
 
 
@@ -67,12 +67,12 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
-async def until(found: Callable[[], T], what: str, seconds: float = 30, gap: float = 0.05) -> T:
+async def until(found: Callable[[], T], what: str, seconds: float = 30, interval: float = 0.05) -> T:
     """Return the first truth that `found` gives."""
     give_up = anyio.current_time() + seconds
     while not (answer := found()):
         assert anyio.current_time() < give_up, f"not within {seconds} s: {what}"
-        await anyio.sleep(gap)
+        await anyio.sleep(interval)
     return answer
 
 
@@ -97,8 +97,8 @@ class Ground:
         return self.folder / "state"
 
     @property
-    def films(self) -> Path:
-        return self.folder / "films"
+    def videos(self) -> Path:
+        return self.folder / "videos"
 
     def mine(self, name: str) -> "Ground":
         folder = self.folder / name
@@ -114,8 +114,8 @@ class Ground:
             "AVM_API_KEY": self.key,
             "AVM_BASE_URL": self.url,
             "AVM_STATE_DIR": str(self.state),
-            "AVM_OUTPUT_DIR": str(self.films),
-            "AVM_KEEPER": "off",
+            "AVM_OUTPUT_DIR": str(self.videos),
+            "AVM_WORKER": "off",
         }
         return given | ours | more
 
@@ -134,7 +134,7 @@ class Ground:
         return len(self.requests("generate"))
 
     def requests(self, endpoint: str) -> list[Any]:
-        """Return what was asked of an endpoint; films are fetched without a key."""
+        """Return what was asked of an endpoint; videos are fetched without a key."""
         seen = [one for one in self.sandbox.requests if one.endpoint == endpoint]
         return [one for one in seen if endpoint == "file" or one.key == fingerprint(self.key)]
 
@@ -148,16 +148,16 @@ class Ground:
             )
         assert answer.status_code == 200, answer.text
 
-    # --- the films on the disk ---
+    # --- the videos on the disk ---
 
     def saved(self) -> list[Path]:
-        return [self.films / name for name in names(self.films) if not name.startswith(".")]
+        return [self.videos / name for name in names(self.videos) if not name.startswith(".")]
 
-    def only_whole_films(self, count: int) -> None:
-        """Assert that the output folder holds so many films, each whole, and nothing else."""
-        found = names(self.films)
+    def only_whole_videos(self, count: int) -> None:
+        """Assert that the output folder holds so many videos, each whole, and nothing else."""
+        found = names(self.videos)
         assert len(found) == count, found
-        assert all(whole(self.films / name) for name in found), found
+        assert all(whole(self.videos / name) for name in found), found
 
 
 @asynccontextmanager

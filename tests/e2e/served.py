@@ -52,10 +52,10 @@ class Served(Ground):
         return [SimpleNamespace(**row) for row in rows] if endpoint == "file" else self._mine(rows)
 
     def one_of_everything(self) -> Path:
-        """Assert one task, one charge, one whole film on the disk; return the film."""
+        """Assert one task, one charge, one whole video on the disk; return the video."""
         assert self.posts == len(self.tasks) == len(self.charges) == 1, (self.posts, self.tasks, self.charges)
-        self.only_whole_films(1)
-        return self.films / names(self.films)[0]
+        self.only_whole_videos(1)
+        return self.videos / names(self.videos)[0]
 
 
 @asynccontextmanager

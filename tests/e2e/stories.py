@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import anyio
 
+from tests.e2e.background_workers import background_workers
 from tests.e2e.ground import Ground
-from tests.e2e.keepers import keepers
 
 G = TypeVar("G", bound=Ground)
 
@@ -37,7 +37,7 @@ class Telling:
             raise
         finally:
             self.over.set()
-            for pid in keepers(spot):
+            for pid in background_workers(spot):
                 os.kill(pid, signal.SIGKILL)
 
 

@@ -19,8 +19,8 @@ import pytest
 from mcp import Client
 
 from avm_mcp.sandbox import faults
+from tests.e2e.background_workers import ON, TAKEN_OVER, background_workers, log
 from tests.e2e.ground import Ground, Host, alive, avm, host, names, program, until
-from tests.e2e.keepers import ON, TAKEN_OVER, keepers, log
 from tests.e2e.served import Served, served
 from tests.e2e.stories import Told, telling
 from tests.house import fields
@@ -31,20 +31,20 @@ pytestmark = [
 ]
 
 KITE = {"prompt": "a red kite over the sea"}
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds that a call may take on a machine that does much else."""
 
 BIG = 40_000_000
-"""Bytes of a film whose first half is more than what is synced at once, so that it can be continued after a kill."""
+"""Bytes of a video whose first half is more than what is synced at once, so that it can be continued after a kill."""
 
 Call = Callable[..., Awaitable[dict[str, Any]]]
 
 
 def figures(spot: Served) -> dict[str, int]:
-    return {"POSTs": spot.posts, "tasks": len(spot.tasks), "charges": len(spot.charges), "films": len(spot.saved())}
+    return {"POSTs": spot.posts, "tasks": len(spot.tasks), "charges": len(spot.charges), "videos": len(spot.saved())}
 
 
-ONE = {"POSTs": 1, "tasks": 1, "charges": 1, "films": 1}
+ONE = {"POSTs": 1, "tasks": 1, "charges": 1, "videos": 1}
 
 
 # --- an answer that is lost after the charge ---
@@ -55,7 +55,7 @@ async def over_stdio(spot: Ground) -> AsyncGenerator[Call]:
     async with host(spot) as server:
 
         async def call(tool: str, **arguments: Any) -> dict[str, Any]:
-            return await server.call(tool, PATIENCE, **arguments)
+            return await server.call(tool, TIMEOUT, **arguments)
 
         yield call
 
@@ -65,7 +65,7 @@ async def over_http(spot: Ground) -> AsyncGenerator[Call]:
     argv = [sys.executable, "-m", "avm_mcp", "serve", "--port", "0"]
     async with program(argv, spot.environ()) as process:
         assert process.stdout is not None
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(TIMEOUT):
             address = (await process.stdout.receive()).decode().split()[-1]
 
         async def call(tool: str, **arguments: Any) -> dict[str, Any]:
@@ -75,17 +75,17 @@ async def over_http(spot: Ground) -> AsyncGenerator[Call]:
         yield call
 
 
-async def a_lost_answer(spot: Ground, profile: str, face: Callable[[Ground], Any] = over_stdio) -> dict[str, Any]:
-    """The service makes and charges the film, and its answer never arrives."""
+async def a_lost_answer(spot: Ground, profile: str, transport: Callable[[Ground], Any] = over_stdio) -> dict[str, Any]:
+    """The service makes and charges the video, and its answer never arrives."""
     async with served(spot.folder, profile=profile) as spot:
         spot.spoil("generate", faults.drop(after=True))
-        async with face(spot) as call:
+        async with transport(spot) as call:
             told = await call("text_to_video", **KITE, wait_seconds=60)
             again = await call("text_to_video", **KITE, wait_seconds=0)
-        film = spot.one_of_everything()
+        video = spot.one_of_everything()
         assert told["task_id"] == again["task_id"] == spot.tasks[0].id
         assert told["status"] == "COMPLETED"
-        assert (again["deduplicated"], again["file"]) == (True, str(film))
+        assert (again["deduplicated"], again["file"]) == (True, str(video))
         return figures(spot)
 
 
@@ -98,7 +98,7 @@ async def a_host_that_gives_up(spot: Ground, wait: int, spoiled: faults.Fault | 
         if spoiled is not None:
             spot.spoil("generate", spoiled)
         async with host(spot) as server:
-            await server.call("get_account", PATIENCE)  # it is up, however busy the machine
+            await server.call("get_account", TIMEOUT)  # it is up, however busy the machine
             first = await server.send("text_to_video", **KITE, wait_seconds=wait)
             with pytest.raises(TimeoutError):
                 await server.take(first, 2)
@@ -107,14 +107,14 @@ async def a_host_that_gives_up(spot: Ground, wait: int, spoiled: faults.Fault | 
                 await server.give_up(first)
             again = [await server.send("text_to_video", **KITE, wait_seconds=wait) for _ in range(3)]
             async with host(spot) as fresh:
-                told = [await fresh.call("text_to_video", PATIENCE, **KITE, wait_seconds=0)]
-                told += [await server.take(number, PATIENCE) for number in again]
+                told = [await fresh.call("text_to_video", TIMEOUT, **KITE, wait_seconds=0)]
+                told += [await server.take(number, TIMEOUT) for number in again]
                 assert [one.get("deduplicated") for one in told] == [True] * 4, told
-                ends = [await one.call("get_task", PATIENCE, task_id=told[0]["task_id"], wait_seconds=90)
+                ends = [await one.call("get_task", TIMEOUT, task_id=told[0]["task_id"], wait_seconds=90)
                         for one in (fresh, server)]  # fmt: skip
-        film = spot.one_of_everything()
+        video = spot.one_of_everything()
         assert {(end["status"], end["task_id"], end["file"]) for end in ends} == {
-            ("COMPLETED", spot.tasks[0].id, str(film))
+            ("COMPLETED", spot.tasks[0].id, str(video))
         }
         return figures(spot)
 
@@ -136,20 +136,20 @@ async def two_servers(spot: Ground) -> dict[str, Any]:
             async with anyio.create_task_group() as group:
                 group.start_soon(send, one)
                 group.start_soon(send, other)
-            told[prompt] = [await server.take(number, PATIENCE) for server, number in calls]
+            told[prompt] = [await server.take(number, TIMEOUT) for server, number in calls]
         for pair in told.values():
             assert sorted(said.get("deduplicated", False) for said in pair) == [False, True]
         # The one that comes second may be told before the service has given an id; both ids are good in both servers.
         ends: list[list[Any]] = []
         for server in (one, other):
             ids = [said["task_id"] for pair in told.values() for said in pair]
-            looks = [await server.call("get_task", PATIENCE, task_id=task_id, wait_seconds=60) for task_id in ids]
-            ends.append([(look["task_id"], look["status"], look["file"]) for look in looks])
+            polls = [await server.call("get_task", TIMEOUT, task_id=task_id, wait_seconds=60) for task_id in ids]
+            ends.append([(look["task_id"], look["status"], look["file"]) for look in polls])
         assert ends[0] == ends[1]
         assert ends[0][::2] == ends[0][1::2], "of each request"
         assert len({task_id for task_id, _, _ in ends[0]}) == 8
         assert {Path(file) for _, _, file in ends[0]} == set(spot.saved())
-        spot.only_whole_films(8)
+        spot.only_whole_videos(8)
         return figures(spot)
 
 
@@ -157,27 +157,29 @@ async def two_servers(spot: Ground) -> dict[str, Any]:
 
 
 async def killed_during_a_download(spot: Ground, then: str) -> dict[str, Any]:
-    """The film is large, and its host has gone silent half-way."""
-    more = ON if then == "keeper" else {}
-    async with served(spot.folder, film_bytes=BIG) as spot:
+    """The video is large, and its host has gone silent half-way."""
+    more = ON if then == "worker" else {}
+    async with served(spot.folder, video_bytes=BIG) as spot:
         spot.spoil("file", faults.stall(90))
         async with host(spot, **more) as server:
-            told = await server.call("text_to_video", PATIENCE, **KITE, wait_seconds=0)
-            part = await until(lambda: [name for name in names(spot.films) if name.endswith(".part")], "a part", 90)
-            await until(lambda: (spot.films / part[0]).stat().st_size == BIG // 2, "half of it", 90)
+            told = await server.call("text_to_video", TIMEOUT, **KITE, wait_seconds=0)
+            part = await until(lambda: [name for name in names(spot.videos) if name.endswith(".part")], "a part", 90)
+            await until(lambda: (spot.videos / part[0]).stat().st_size == BIG // 2, "half of it", 90)
             server.process.kill()
             await until(lambda: not alive(server.process.pid), "its end")
         if then == "next process":
             async with host(spot) as server:
-                end = await server.call("get_task", PATIENCE, task_id=told["task_id"], wait_seconds=90)
+                end = await server.call("get_task", TIMEOUT, task_id=told["task_id"], wait_seconds=90)
                 assert (end["status"], end["file"]) == ("COMPLETED", str(spot.saved()[0]))
         else:
-            await until(lambda: spot.saved() and len(names(spot.films)) == 1, f"the film; {log(spot)}", 2 * TAKEN_OVER)
-        (film,) = (spot.films / name for name in names(spot.films))
+            await until(
+                lambda: spot.saved() and len(names(spot.videos)) == 1, f"the video; {log(spot)}", 2 * TAKEN_OVER
+            )
+        (video,) = (spot.videos / name for name in names(spot.videos))
         ranges = [seen.headers.get("range", "") for seen in spot.requests("file")]
         end = await avm(spot, "get", told["task_id"], "--wait", "0")
         with urlopen(end["video_url"], timeout=60) as answer:
-            assert film.read_bytes() == answer.read()
+            assert video.read_bytes() == answer.read()
         assert len(spot.requests("generate")) == len(spot.charges) == 1
         return figures(spot) | {"ranges": ranges}
 
@@ -199,11 +201,11 @@ async def interrupt_and_terminate(server: Host) -> None:
 
 
 async def one_process_for_each_call(spot: Ground, let_go: Callable[[Host], Awaitable[None]]) -> dict[str, Any]:
-    """It asks, lets go, looks once with another process, lets go of that too; nobody is there when the film is."""
+    """It asks, lets go, looks once with another process, lets go of that too; nobody is there when the video is."""
 
     async def call(tool: str, **arguments: Any) -> dict[str, Any]:
         async with host(spot, **ON) as server:
-            told = await server.call(tool, PATIENCE, **arguments)
+            told = await server.call(tool, TIMEOUT, **arguments)
             await let_go(server)
             with anyio.fail_after(60):
                 await server.process.wait()
@@ -211,13 +213,17 @@ async def one_process_for_each_call(spot: Ground, let_go: Callable[[Host], Await
 
     async with served(spot.folder, durations={"t2v": 2000.0}) as spot:
         told = await call("text_to_video", **KITE, wait_seconds=0)
-        looked = await call("get_task", task_id=told["task_id"], wait_seconds=0)
+        polled = await call("get_task", task_id=told["task_id"], wait_seconds=0)
         assert not told["done"]
-        assert looked["task_id"] == told["task_id"] == spot.tasks[0].id
-        await until(lambda: spot.saved() and not keepers(spot), f"the film and the keeper's end; {log(spot)}", 150)
-        film = spot.one_of_everything()
+        assert polled["task_id"] == told["task_id"] == spot.tasks[0].id
+        await until(
+            lambda: spot.saved() and not background_workers(spot),
+            f"the video and the background worker's end; {log(spot)}",
+            150,
+        )
+        video = spot.one_of_everything()
         (listed,) = (await avm(spot, "list"))["tasks"]
-        assert (listed["film"], listed["file"]) == ("saved", str(film))
+        assert (listed["download"], listed["file"]) == ("saved", str(video))
         return figures(spot)
 
 
@@ -226,7 +232,7 @@ async def ended_before_the_answer(spot: Ground) -> dict[str, Any]:
     async with served(spot.folder) as spot:
         spot.spoil("generate", faults.hang(20, after=True))
         async with host(spot, **ON) as server:
-            told = await server.call("text_to_video", PATIENCE, **KITE, wait_seconds=0)
+            told = await server.call("text_to_video", TIMEOUT, **KITE, wait_seconds=0)
             assert told["status"] == "SUBMITTING"
             await close_its_stdin(server)
             with anyio.move_on_after(2):
@@ -234,7 +240,11 @@ async def ended_before_the_answer(spot: Ground) -> dict[str, Any]:
             with suppress(ProcessLookupError):
                 os.kill(server.process.pid, signal.SIGKILL)
             await server.process.wait()
-        await until(lambda: spot.saved() and not keepers(spot), f"the film and the keeper's end; {log(spot)}", 180)
+        await until(
+            lambda: spot.saved() and not background_workers(spot),
+            f"the video and the background worker's end; {log(spot)}",
+            180,
+        )
         spot.one_of_everything()
         return figures(spot)
 
@@ -243,15 +253,15 @@ SLOW = faults.hang(8, after=True)
 STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
     "lost answer, live, stdio": partial(a_lost_answer, profile="live"),
     "lost answer, seed, stdio": partial(a_lost_answer, profile="seed"),
-    "lost answer, live, HTTP": partial(a_lost_answer, profile="live", face=over_http),
-    "lost answer, seed, HTTP": partial(a_lost_answer, profile="seed", face=over_http),
+    "lost answer, live, HTTP": partial(a_lost_answer, profile="live", transport=over_http),
+    "lost answer, seed, HTTP": partial(a_lost_answer, profile="seed", transport=over_http),
     "given up, slow POST": partial(a_host_that_gives_up, wait=0, spoiled=SLOW, tell=False),
     "given up, slow POST, cancelled": partial(a_host_that_gives_up, wait=0, spoiled=SLOW, tell=True),
     "given up, long wait": partial(a_host_that_gives_up, wait=60, spoiled=None, tell=False),
     "given up, long wait, cancelled": partial(a_host_that_gives_up, wait=60, spoiled=None, tell=True),
     "two servers": two_servers,
     "killed during a download, next process": partial(killed_during_a_download, then="next process"),
-    "killed during a download, keeper": partial(killed_during_a_download, then="keeper"),
+    "killed during a download, background worker": partial(killed_during_a_download, then="worker"),
     "ended before the answer": ended_before_the_answer,
     "one process for each call, stdin": partial(one_process_for_each_call, let_go=close_its_stdin),
     "one process for each call, signals": partial(one_process_for_each_call, let_go=interrupt_and_terminate),
@@ -280,11 +290,11 @@ async def ended(told: Told, name: str) -> dict[str, Any]:
 # --- the tests ---
 
 
-@pytest.mark.parametrize("face", ["stdio", "HTTP"])
+@pytest.mark.parametrize("transport", ["stdio", "HTTP"])
 @pytest.mark.parametrize("profile", ["live", "seed"])
-async def test_an_answer_that_is_lost_after_the_charge_is_found_again_and_charged_once(told, profile, face):
+async def test_an_answer_that_is_lost_after_the_charge_is_found_again_and_charged_once(told, profile, transport):
     """P1. Where the service keeps our key, and where it keeps none."""
-    assert await ended(told, f"lost answer, {profile}, {face}") == ONE
+    assert await ended(told, f"lost answer, {profile}, {transport}") == ONE
 
 
 @pytest.mark.parametrize("how", ["slow POST", "slow POST, cancelled", "long wait", "long wait, cancelled"])
@@ -293,9 +303,9 @@ async def test_an_agent_that_calls_again_after_its_hosts_time_out_gets_the_same_
     assert await ended(told, f"given up, {how}") == ONE
 
 
-async def test_two_servers_that_get_the_same_request_at_one_instant_make_one_film_and_both_know_it(told):
+async def test_two_servers_that_get_the_same_request_at_one_instant_make_one_video_and_both_know_it(told):
     """P1."""
-    assert await ended(told, "two servers") == {"POSTs": 8, "tasks": 8, "charges": 8, "films": 8}
+    assert await ended(told, "two servers") == {"POSTs": 8, "tasks": 8, "charges": 8, "videos": 8}
 
 
 async def test_after_a_kill_during_a_download_the_next_process_continues_it(told):
@@ -307,18 +317,20 @@ async def test_after_a_kill_during_a_download_the_next_process_continues_it(told
     assert int(second.removeprefix("bytes=").removesuffix("-")) >= 16_000_000
 
 
-async def test_after_a_kill_during_a_download_the_keeper_saves_the_film_with_nobody_there(told):
+async def test_after_a_kill_during_a_download_the_background_worker_saves_the_video_with_nobody_there(told):
     """P3."""
-    end = await ended(told, "killed during a download, keeper")
+    end = await ended(told, "killed during a download, background worker")
     assert end | ONE == end
 
 
 @pytest.mark.parametrize("how", ["stdin", "signals"])
-async def test_the_film_of_a_host_that_starts_one_process_for_each_call_and_lets_go_is_saved_by_the_keeper(told, how):
+async def test_the_video_of_a_host_that_starts_one_process_for_each_call_and_lets_go_is_saved_by_the_background_worker(
+    told, how
+):
     """P2, P3."""
     assert await ended(told, f"one process for each call, {how}") == ONE
 
 
-async def test_the_film_of_a_host_that_ends_us_before_the_service_answers_is_saved_by_the_keeper(told):
-    """P2, P3: it was told that the request goes on without it; the keeper is there before the answer is."""
+async def test_the_video_of_a_host_that_ends_us_before_the_service_answers_is_saved_by_the_background_worker(told):
+    """P2, P3: it was told that the request goes on without it; the background worker is there before the answer is."""
     assert await ended(told, "ended before the answer") == ONE

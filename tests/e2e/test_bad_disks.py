@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 SLOW = replace(FAST, durations={"t2v": 400.0})
-"""A film takes two seconds: it is unfinished when its process ends."""
+"""A video takes two seconds: it is unfinished when its process ends."""
 
 
 @pytest.fixture
@@ -75,18 +75,18 @@ async def test_a_process_whose_disk_fills_up_pays_nothing_that_it_cannot_write_d
         # A row that could be written, and the mark that it is sent could not: it was not sent, and that is told.
         unsent = {prompt for prompt, one in told.items() if one.get("status") == "NOT_CREATED"}
         assert spot.posts == len(spot.charges) == len(spot.tasks) == 10 - len(refused) - len(unsent)
-        again = {one["prompt"]: one for one in (await nursery.run(spot, rounds=[prompts], wait="film"))[1:]}
+        again = {one["prompt"]: one for one in (await nursery.run(spot, rounds=[prompts], wait="download"))[1:]}
         fresh = {prompt for prompt, one in again.items() if not one.get("deduplicated")}
         assert set(refused) <= fresh <= {*refused, *unsent}
         assert spot.posts == len(spot.charges) == 10
-        spot.only_whole_films(10)
+        spot.only_whole_videos(10)
 
 
 async def test_on_a_full_state_disk_paid_calls_are_refused_until_there_is_space(tmp_path, nursery):
     """P1, P8. Both by a process that was running when it filled up and by one that starts then."""
     async with ground(tmp_path) as spot:
         with small_disk(spot.state, "1m"):
-            await nursery.run(spot, rounds=[["the one before"]], wait="film")
+            await nursery.run(spot, rounds=[["the one before"]], wait="download")
             posts = spot.posts
             crowd = {"crowd": 2, "meet": str(tmp_path / "meet")}
             running = await (await nursery.start(spot, rounds=[["a red kite"]], **crowd)).up()
@@ -97,7 +97,7 @@ async def test_on_a_full_state_disk_paid_calls_are_refused_until_there_is_space(
                 assert (error["code"], error["charged"]) == ("STATE_UNAVAILABLE", "no")
             assert spot.posts == posts
             ballast.unlink()
-            told = (await nursery.run(spot, rounds=[["a red kite"]], wait="film"))[-1]
+            told = (await nursery.run(spot, rounds=[["a red kite"]], wait="download"))[-1]
             assert (told["status"], told.get("deduplicated", False)) == ("COMPLETED", False)
             assert spot.posts == len(spot.charges) == posts + 1
 
@@ -113,7 +113,7 @@ async def test_a_first_start_on_a_full_disk_pays_nothing_either(tmp_path):
             assert spot.posts == 0
             ballast.unlink()
             assert (await avm(spot, "text-to-video", "a red kite"))["status"] == "COMPLETED"
-            spot.only_whole_films(1)
+            spot.only_whole_videos(1)
 
 
 async def test_a_damaged_state_on_a_read_only_disk_is_no_end(tmp_path, nursery):
@@ -128,19 +128,19 @@ async def test_a_damaged_state_on_a_read_only_disk_is_no_end(tmp_path, nursery):
             assert spot.posts == len(spot.charges) == 1
 
 
-async def test_a_film_waits_for_space_in_its_folder_and_is_saved_then(tmp_path, nursery):
+async def test_a_video_waits_for_space_in_its_folder_and_is_saved_then(tmp_path, nursery):
     """P3. The folder has room for half of it."""
     async with ground(tmp_path) as spot:
-        with small_disk(spot.films, "12k") as mount_again:
-            worker = await nursery.start(spot, rounds=[["a red kite"]], wait="film")
+        with small_disk(spot.videos, "12k") as mount_again:
+            worker = await nursery.start(spot, rounds=[["a red kite"]], wait="download")
             await until(lambda: len(spot.requests("file")) > 1, "a second try")
-            assert [name for name in names(spot.films) if not name.startswith(".")] == []
+            assert [name for name in names(spot.videos) if not name.startswith(".")] == []
             seen = await avm(spot, "get", spot.tasks[0].id, "--wait", "0")
             assert "the disk is full" in seen["message"], seen
             mount_again("size=1m")
             told = (await worker.end())[-1]
             assert told["file"] == str(spot.saved()[0])
-            spot.only_whole_films(1)
+            spot.only_whole_videos(1)
         assert spot.posts == len(spot.charges) == 1
 
 
@@ -195,7 +195,7 @@ async def damaged(spot: Ground, nursery: Workers, damage: Callable[[Path], None]
 
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_state_is_set_aside_and_its_tasks_come_back_from_the_services_list(tmp_path, nursery, damage):
-    """P1, P2, P3. Said once; the request is known, the film is saved, the day's spending counts; nothing is deleted."""
+    """P1, P2, P3. Said once; the request is known, the video is saved, the spending counts; nothing is deleted."""
     async with ground(tmp_path, SLOW) as spot:
         digest = await damaged(spot, nursery, damage)
         told = await avm(spot, "text-to-video", "a red kite")
@@ -203,13 +203,13 @@ async def test_a_damaged_state_is_set_aside_and_its_tasks_come_back_from_the_ser
         assert told["deduplicated"] is True
         assert told["task_id"] == spot.tasks[0].id
         assert Path(told["file"]) in spot.saved()
-        (aside,) = [name for name in names(spot.state) if "damaged" in name]
-        assert sha256((spot.state / aside).read_bytes()).hexdigest() == digest
+        (offload,) = [name for name in names(spot.state) if "damaged" in name]
+        assert sha256((spot.state / offload).read_bytes()).hexdigest() == digest
         after = await avm(spot, "account", AVM_MAX_CREDITS_PER_DAY="1000")
         assert "The journal is damaged" not in after["_stderr"]
         assert after["spent_today"] == 15
         assert spot.posts == len(spot.charges) == 1
-        spot.only_whole_films(1)
+        spot.only_whole_videos(1)
 
 
 async def test_two_processes_that_find_a_damaged_state_at_one_instant_set_it_aside_once(tmp_path, nursery):
@@ -220,13 +220,13 @@ async def test_two_processes_that_find_a_damaged_state_at_one_instant_set_it_asi
             spot = service.mine(f"damaged{number}")
             digest = await damaged(spot, nursery, garbage_at_the_start)
             crowd = {"crowd": 2, "meet": str(spot.folder / "meet"), "open_together": True}
-            two = [partial(nursery.run, spot, rounds=[["a red kite"]], wait="film", **crowd)] * 2
+            two = [partial(nursery.run, spot, rounds=[["a red kite"]], wait="download", **crowd)] * 2
             told = [said[-1] for said in await side_by_side(two)]
-            asides = [name for name in names(spot.state) if "damaged" in name]
-            assert [sha256((spot.state / name).read_bytes()).hexdigest() for name in asides] == [digest]
+            offloads = [name for name in names(spot.state) if "damaged" in name]
+            assert [sha256((spot.state / name).read_bytes()).hexdigest() for name in offloads] == [digest]
             assert {one["task_id"] for one in told} == {spot.tasks[0].id}
             assert spot.posts == len(spot.charges) == 1
-            spot.only_whole_films(1)
+            spot.only_whole_videos(1)
 
         await side_by_side([partial(story, number) for number in range(6)], 3)
 
@@ -260,7 +260,7 @@ def insert(state: sqlite3.Connection, **values: Any) -> None:
 
 @pytest.mark.parametrize("version", [number for number, _ in migrations()])
 async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_rows(tmp_path, version):
-    """P2, P3. A film that was saved stays known, one that was being made is saved."""
+    """P2, P3. A video that was saved stays known, one that was being made is saved."""
     async with ground(tmp_path, SLOW) as spot:
         await spot.made_before("a red kite")
         spot.state.mkdir(parents=True)
@@ -275,8 +275,8 @@ async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_row
         }
         old = {"id": "sub_000000000001", "identity": "old", "idempotency_key": "avm-old", "task_id": "ckold"}
         new = {"id": "sub_000000000002", "identity": "new", "idempotency_key": "avm-new", "task_id": spot.tasks[0].id}
-        done = {"status": "COMPLETED", "film": "saved", "film_path": "/nowhere/old.mp4", "prompt": "an old one"}
-        running = {"status": "SUBMITTED", "film": "none", "prompt": "a red kite", "live": 1}
+        done = {"status": "COMPLETED", "download": "saved", "file_path": "/nowhere/old.mp4", "prompt": "an old one"}
+        running = {"status": "SUBMITTED", "download": "none", "prompt": "a red kite", "live": 1}
         with closing(sqlite3.connect(spot.state / "journal.db", isolation_level=None)) as state:
             for number, sql in migrations():
                 if number <= version:
@@ -288,7 +288,7 @@ async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_row
             insert(state, **common, **new, **running, **began, created_at=time.time())
         told = await avm(spot, "get", "sub_000000000002")
         assert (told["task_id"], told["status"]) == (spot.tasks[0].id, "COMPLETED")
-        spot.only_whole_films(1)
+        spot.only_whole_videos(1)
         listed = await avm(spot, "list")
         assert {"ckold", spot.tasks[0].id} <= {task["task_id"] for task in listed["tasks"]}
         with closing(sqlite3.connect(spot.state / "journal.db")) as state:

@@ -23,9 +23,9 @@ def environ(home: Path, url: str | None = None, **more: str) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AVM_", "AIVIDEO_"))}
     env |= {
         "AVM_STATE_DIR": str(home / "state"),
-        "AVM_OUTPUT_DIR": str(home / "films"),
+        "AVM_OUTPUT_DIR": str(home / "videos"),
         "AVM_INPUT_DIRS": str(home / "pictures"),
-        "AVM_KEEPER": "off",
+        "AVM_WORKER": "off",
         "NO_PROXY": "127.0.0.1",
     }
     env |= {"AVM_BASE_URL": url, "AVM_API_KEY": "k"} if url else {}
@@ -62,7 +62,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert process.stderr.read() == ""
 
 
-def test_a_film_is_made_and_stdout_is_one_json_object(url, tmp_path):
+def test_a_video_is_made_and_stdout_is_one_json_object(url, tmp_path):
     """P3."""
     told = avm(environ(tmp_path, url), "text-to-video", "a red kite", "--json")
     assert told.returncode == 0, told.stderr
@@ -243,8 +243,8 @@ def test_a_port_that_is_taken_and_a_host_of_others_are_one_line(url, tmp_path):
         assert told.stderr.count("\n") == 1
 
 
-def test_the_demo_makes_three_films_within_a_minute(tmp_path):
-    """P3. The main job with no key; the films are looked at by a decoder that did not write them."""
+def test_the_demo_makes_three_videos_within_a_minute(tmp_path):
+    """P3. The main job with no key; the videos are looked at by a decoder that did not write them."""
     begun = time.monotonic()
     told = avm(environ(tmp_path), "demo", "--out", str(tmp_path / "out"), "--json", seconds=120)
     assert told.returncode == 0, told.stderr
@@ -258,9 +258,9 @@ def test_the_demo_makes_three_films_within_a_minute(tmp_path):
     assert sorted(map(str, (tmp_path / "out").iterdir())) == sorted(t["file"] for t in tasks)
     av = pytest.importorskip("av")
     for task, seconds in zip(tasks, (5, 5, 10), strict=True):
-        with av.open(task["file"]) as film:
-            assert seconds <= film.duration / 1e6 < seconds + 1
-            assert film.streams.video[0].width > film.streams.video[0].height
+        with av.open(task["file"]) as video:
+            assert seconds <= video.duration / 1e6 < seconds + 1
+            assert video.streams.video[0].width > video.streams.video[0].height
 
 
 def test_a_demo_that_cannot_write_is_one_line(tmp_path):

@@ -1,8 +1,8 @@
-"""P1, P2, P3: death before every step between the request and the saved film, and what the next process makes of it.
+"""P1, P2, P3: death before every step between the request and the saved video, and what the next process makes of it.
 
 A worker on trio counts its scheduling steps from the request on, that is, every await that really yields, and every
 change of name in the output folder. It is killed with SIGKILL before step 1, before step 2, and so on; then a second
-process on the same state is asked for the same film, as an agent would. The service's ledger and the disk are judge.
+process on the same state is asked for the same video, as an agent would. The service's ledger and the disk are judge.
 """
 
 import os
@@ -47,14 +47,14 @@ class Death:
         posts = self.spot.posts - 1
         if self.told["status"] == "UNKNOWN":
             return [*self._wrong_unknown(posts), *(["a task, and told UNKNOWN"] if tasks or charges else [])]
-        found = names(self.spot.films)
+        found = names(self.spot.videos)
         truths = {
             "one task": len(tasks) == 1,
             "one charge": len(charges) == 1,
-            "one whole film, and nothing else": len(found) == 1 and whole(self.spot.films / found[0]),
+            "one whole video, and nothing else": len(found) == 1 and whole(self.spot.videos / found[0]),
             "told COMPLETED": self.told["status"] == "COMPLETED" and self.told["done"] is True,
             "told the task's id": [self.told["task_id"]] == [task.id for task in tasks],
-            "told where the film is": [self.told.get("file")] == [str(self.spot.films / name) for name in found],
+            "told where the video is": [self.told.get("file")] == [str(self.spot.videos / name) for name in found],
             "told what was charged": self.told["credits"].get("charged") in (None, -charges[0].credits),
             "told that it was there already": self.told.get("deduplicated", False) or self.posts_before == 0,
         }
@@ -65,7 +65,7 @@ class Death:
         truths = {
             "only on an API without keys": not self.spot.sandbox.live,
             "not sent again": posts == self.posts_before,  # one whose body was torn off by the death was sent
-            "no film": names(self.spot.films) == [],
+            "no video": names(self.spot.videos) == [],
             "charged: unknown": self.told["error"]["charged"] == "unknown",
             "told as lost": self.told["error"]["code"] == "SUBMISSION_UNKNOWN" and self.told["done"] is False,
             "known from before": self.told["deduplicated"] is True,
@@ -77,7 +77,7 @@ async def die_and_ask_again(service: Ground, nursery: Workers, name: str, point:
     spot = service.mine(name)
     await spot.made_before()
     steps = spot.folder / "steps"
-    asked = {"backend": "trio", "rounds": [[PROMPT]], "wait": "film", "unclear": 2.5}
+    asked = {"backend": "trio", "rounds": [[PROMPT]], "wait": "download", "unclear": 2.5}
     first = await nursery.start(spot, **asked, steps=str(steps), crash_at=point)
     await first.end()
     died_at = steps.read_text().splitlines()[-1].partition(": ")[2] if first.status == -9 else ""
@@ -117,20 +117,20 @@ def summary(steps: Sequence[str], path: Path) -> str:
 
 
 @pytest.mark.parametrize("profile", ["live", "seed"])
-async def test_after_a_kill_before_any_step_the_same_request_comes_to_one_task_one_charge_one_film(profile, tmp_path):
+async def test_after_a_kill_before_any_step_the_same_request_comes_to_one_task_one_charge_one_video(profile, tmp_path):
     """P1, P2, P3."""
     options = replace(FAST, profile=profile)
     async with ground(tmp_path, options) as service, workers(tmp_path / "workers") as nursery:
         dry = service.mine("dry")
         await dry.made_before()
         listing = tmp_path / f"crash_points_{profile}.txt"
-        asked = {"backend": "trio", "rounds": [[PROMPT]], "wait": "film"}
+        asked = {"backend": "trio", "rounds": [[PROMPT]], "wait": "download"}
         await nursery.run(dry, **asked, steps=str(listing))
         steps = listing.read_text().splitlines()
         print(f"\n{profile}: {summary(steps, listing)}")
         occurrences = [step.partition(": ")[2] for step in steps]
         begins = next(n for n, at in enumerate(occurrences) if "Jobs.reserve" in at)
-        renames = occurrences.index("os.link film #1")
+        renames = occurrences.index("os.link video #1")
         assert 0 < begins < renames
 
         def deaths(points: Iterable[int | str], kind: str) -> list[Any]:
@@ -152,7 +152,7 @@ async def test_after_a_kill_before_any_step_the_same_request_comes_to_one_task_o
     unclear = [death.at for death in died if death.told["status"] == "UNKNOWN"]
     died_at = lines(between) - missed
     print(
-        f"{profile}: from reserve (step {begins + 1}) to the film's name (step {renames + 1}) {len(between)} steps at"
+        f"{profile}: from reserve (step {begins + 1}) to the video's name (step {renames + 1}) {len(between)} steps at"
         f" {len(places(between))} places, {len(lines(between))} lines of ours. {len(died)} deaths before"
         f" {len({death.point for death in died})} steps and at {len(died_at)} of these lines: {len(wrong)} wrong,"
         f" {len(unclear)} stay UNKNOWN {unclear}"

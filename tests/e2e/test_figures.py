@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 LONG = {"durations": {"t2v": 1e6, "lv": 1e6}, "queue_seconds": 4e5}
-"""Films that still wait when they are cancelled."""
+"""Videos that still wait when they are cancelled."""
 
 
 class Real:

@@ -94,7 +94,7 @@ async def serving(spot: Ground, *argv: str, descriptors: int | None = None, **mo
 
 
 async def test_half_sent_requests_hang_no_call_stop_no_download_and_fill_no_log(tmp_path):
-    """Issue 10 S, P3, P4. Before: no call of four was answered, no film was saved, 101 MB of stderr in 24 s."""
+    """Issue 10 S, P3, P4. Before: no call of four was answered, no video was saved, 101 MB of stderr in 24 s."""
     half = (
         b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
         b"POST /mcp HTTP/1.1\r\nHost: 127.0.",
@@ -116,8 +116,8 @@ async def test_half_sent_requests_hang_no_call_stop_no_download_and_fill_no_log(
                 assert told["balance"]
                 took.append(time.monotonic() - began)
             assert max(took) < 10, took
-            await until(lambda: len(names(spot.films)) == 1, "a film that is saved meanwhile")
-            spot.only_whole_films(1)
+            await until(lambda: len(names(spot.videos)) == 1, "a video that is saved meanwhile")
+            spot.only_whole_videos(1)
             assert len(made.err) < 5_000, made.err[:5000]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_front_process import BOTH, INITIALIZED, ON, environ, host, request
+from tests.e2e.test_fast_start_process import BOTH, INITIALIZED, ON, environ, host, request
 from tests.snapshot import initialize
 
 pytestmark = pytest.mark.process

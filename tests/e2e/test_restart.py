@@ -40,7 +40,7 @@ async def killed_while_it_is_sent(service: Ground, name: str, profile: str) -> N
 
 
 async def ended_well(spot: Ground, task_id: str) -> None:
-    """Start again, ask for the task, repeat the request: there is one task, and its film is on the disk."""
+    """Start again, ask for the task, repeat the request: there is one task, and its video is on the disk."""
     async with host(spot) as server:
         told = await server.call("get_task", 70, task_id=task_id, wait_seconds=60)
         assert told["status"] == "COMPLETED", told
@@ -48,15 +48,15 @@ async def ended_well(spot: Ground, task_id: str) -> None:
         again = await server.call("text_to_video", **CALL)
         assert again["deduplicated"] is True
         assert again["task_id"] == told["task_id"]
-        assert [told["file"]] == [again["file"]] == [str(spot.films / name) for name in names(spot.films)]
+        assert [told["file"]] == [again["file"]] == [str(spot.videos / name) for name in names(spot.videos)]
         listed = await server.call("list_tasks")
         assert [task["task_id"] for task in listed["tasks"]] == [told["task_id"]]
-    spot.only_whole_films(1)
+    spot.only_whole_videos(1)
     assert spot.posts == len(spot.tasks) == len(spot.charges) == 1
 
 
-async def test_after_a_kill_the_next_server_returns_the_task_and_saves_its_film_for_one_post(tmp_path: Path):
-    """P1, P2, P3. Killed while the film was made, and while the paid request waited for its answer, on both APIs."""
+async def test_after_a_kill_the_next_server_returns_the_task_and_saves_its_video_for_one_post(tmp_path: Path):
+    """P1, P2, P3. Killed while the video was made, and while the paid request waited for its answer, on both APIs."""
     async with ground(tmp_path) as service:
         stories = [
             partial(killed_while_it_is_made, service.mine("made")),

@@ -50,7 +50,7 @@ async def test_a_signal_at_any_moment_ends_it_in_time_and_what_was_paid_is_found
                 whole.sandbox.faults.next("generate", hang(12, after=True))
             sent = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP][number % 3]
             argv = [sys.executable, "-m", "avm_mcp"]
-            async with program(argv, spot.environ(AVM_KEEPER="on"), start_new_session=True) as process:
+            async with program(argv, spot.environ(AVM_WORKER="on"), start_new_session=True) as process:
                 await process.stdin.send(b"".join(json.dumps(line).encode() + b"\n" for line in LINES))
                 if slow:
                     await until(lambda spot=spot: spot.posts, "a paid request")
@@ -62,7 +62,7 @@ async def test_a_signal_at_any_moment_ends_it_in_time_and_what_was_paid_is_found
                     await process.wait()
                 took.append((anyio.current_time() - begun, f"{sent.name}{' during a POST' if slow else ''}", delay))
             if spot.posts and spot.tasks:
-                await until(lambda spot=spot: names(spot.films), "the film of a server that was ended", 60)
+                await until(lambda spot=spot: names(spot.videos), "the video of a server that was ended", 60)
                 assert (spot.posts, len(spot.charges)) == (1, 1)
     took.sort(reverse=True)
     print(f"{len(took)} signals: median {took[len(took) // 2][0]:.2f} s; the longest:")
@@ -71,17 +71,17 @@ async def test_a_signal_at_any_moment_ends_it_in_time_and_what_was_paid_is_found
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_a_signal_during_a_download_ends_it_in_time_and_the_background_worker_saves_the_film(tmp_path, sent):
-    """P3: the host of the film has sent half of it, and is silent."""
+async def test_a_signal_during_a_download_ends_it_in_time_and_the_background_worker_saves_the_video(tmp_path, sent):
+    """P3: the host of the video has sent half of it, and is silent."""
     async with ground(tmp_path, FAST) as spot:
         spot.sandbox.faults.next("file", stall(120))
         argv = [sys.executable, "-m", "avm_mcp"]
-        async with program(argv, spot.environ(AVM_KEEPER="on"), start_new_session=True) as process:
+        async with program(argv, spot.environ(AVM_WORKER="on"), start_new_session=True) as process:
             await process.stdin.send(b"".join(json.dumps(line).encode() + b"\n" for line in LINES))
             await until(lambda: spot.requests("file"), "a download that has begun", 60)
             assert await seconds_to_end(process, sent) < HOSTS_WAIT
-        await until(spot.saved, "the film of a server that was ended", 60)
-        spot.only_whole_films(1)
+        await until(spot.saved, "the video of a server that was ended", 60)
+        spot.only_whole_videos(1)
         assert (spot.posts, len(spot.charges)) == (1, 1)
 
 
@@ -103,8 +103,8 @@ async def test_a_signal_ends_avm_mcp_serve_within_the_time_of_docker_stop(tmp_pa
             assert process.returncode == 0
             group.cancel_scope.cancel()
         async with serving(spot):
-            await until(spot.saved, "the film of a server that was started again", 90)
-        spot.only_whole_films(1)
+            await until(spot.saved, "the video of a server that was started again", 90)
+        spot.only_whole_videos(1)
         assert (spot.posts, len(spot.charges)) == (1, 1)
 
 

@@ -12,7 +12,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from avm_mcp.domain.job import NOT_CREATED, UNKNOWN
 from avm_mcp.sandbox import SandboxOptions, build_sandbox, faults
 from avm_mcp.sandbox.server import running
-from avm_mcp.store import open_journal
+from avm_mcp.store import open_store
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")]
 
@@ -46,32 +46,32 @@ async def test_what_was_decided_while_a_process_was_stopped_is_not_sent(tmp_path
             "AVM_BASE_URL": url,
             "AVM_STATE_DIR": str(tmp_path / "state"),
             "AVM_OUTPUT_DIR": str(tmp_path / "videos"),
-            "AVM_KEEPER": "off",
+            "AVM_WORKER": "off",
         }
         async with await anyio.open_process([sys.executable, "-c", SUBMITS, "6"], env=environ, stderr=None) as process:
             assert process.stdout is not None
             lines = BufferedByteReceiveStream(process.stdout)
             told = json.loads(await lines.receive_until(b"\n", 10_000))
             os.kill(process.pid, signal.SIGSTOP)
-            journal = await open_journal(tmp_path / "state", now=0.0)
-            (row,) = await journal._driver.rows("SELECT account FROM jobs")
-            job = await journal.find(row["account"], told["id"])
+            store = await open_store(tmp_path / "state", now=0.0)
+            (row,) = await store._driver.rows("SELECT account FROM jobs")
+            job = await store.find(row["account"], told["id"])
             assert job is not None
             sender = job.sender
             assert sender is not None
-            later = journal.clock() + 600
-            job = await journal.lapsed(job.id, "gone", later)
+            later = store.clock() + 600
+            job = await store.lapsed(job.id, "gone", later)
             assert job.status == UNKNOWN
-            assert journal.machine.gone(sender) is False, "a stopped process lives"
-            assert (await journal.never(job, "never", later)).status == UNKNOWN, "it may still send"
-            await journal.end_send(job.id, sender)  # as if it had been taken for dead all the same
-            job = await journal.find(row["account"], told["id"])
-            assert (await journal.never(job, "never", later)).status == NOT_CREATED
+            assert store.machine.gone(sender) is False, "a stopped process lives"
+            assert (await store.never(job, "never", later)).status == UNKNOWN, "it may still send"
+            await store.end_send(job.id, sender)  # as if it had been taken for dead all the same
+            job = await store.find(row["account"], told["id"])
+            assert (await store.never(job, "never", later)).status == NOT_CREATED
             await anyio.sleep(3)
             os.kill(process.pid, signal.SIGCONT)
             ended = json.loads(await lines.receive_until(b"\n", 10_000))
             await process.wait()
         assert ended == {"status": NOT_CREATED, "task": None}
         assert not app.sandbox.entries("charge")
-        assert journal.machine.gone(sender) is True
-        journal.close()
+        assert store.machine.gone(sender) is True
+        store.close()

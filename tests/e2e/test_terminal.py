@@ -1,4 +1,4 @@
-"""P8: somebody who sits at a terminal is asked before a dear film, there and then."""
+"""P8: somebody who sits at a terminal is asked before a dear video, there and then."""
 
 import os
 import subprocess

@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 PRICE = 15
-"""Credits of a film of t2v, five seconds."""
+"""Credits of a video of t2v, five seconds."""
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def test_the_same_request_from_two_processes_at_one_instant_is_one_task_tw
 
 
 async def test_two_processes_that_begin_a_new_state_at_one_instant_share_it(tmp_path, nursery):
-    """P1. Both make the file, both migrate it, both ask for the same film."""
+    """P1. Both make the file, both migrate it, both ask for the same video."""
     async with ground(tmp_path) as service:
         spots = [service.mine(f"new{n}") for n in range(6)]
         job = {"rounds": [["a red kite"]], "open_together": True, "wait": "task"}
@@ -80,12 +80,12 @@ async def test_of_twenty_parallel_calls_against_a_cap_that_admits_three_three_ar
     assert spent["spent_today"] == 3 * PRICE == -sum(entry.credits for entry in spot.charges)
 
 
-async def test_two_processes_watch_download_and_settle_the_same_tasks_and_each_film_is_there_once(tmp_path, nursery):
+async def test_two_processes_watch_download_and_settle_the_same_tasks_and_each_video_is_there_once(tmp_path, nursery):
     """P3, P6. What is asked is asked once for both, and both are told the same."""
     prompts = [f"kite number {n}" for n in range(6)]
     async with ground(tmp_path) as spot:
-        first, second = await together(nursery, spot, 2, rounds=[prompts], wait="film")
-        spot.only_whole_films(6)
+        first, second = await together(nursery, spot, 2, rounds=[prompts], wait="download")
+        spot.only_whole_videos(6)
         assert spot.posts == len(spot.charges) == 6
         assert len(spot.requests("file")) <= 12, "at most one look each at what the other has saved"
         facts = ("task_id", "status", "file", "credits", "completed_at")
@@ -96,38 +96,38 @@ async def test_two_processes_watch_download_and_settle_the_same_tasks_and_each_f
 
 
 @pytest.mark.parametrize("then", ["another is started", "another was idle all the time"])
-async def test_after_a_kill_during_a_download_another_process_saves_the_film(tmp_path, nursery, then):
+async def test_after_a_kill_during_a_download_another_process_saves_the_video(tmp_path, nursery, then):
     """P2, P3."""
     async with ground(tmp_path) as spot:
         idle = await (await nursery.start(spot, rounds=[], linger=60)).up() if "idle" in then else None
         spot.sandbox.faults.next("file", faults.stall(60))
-        worker = await nursery.start(spot, rounds=[["a red kite"]], wait="film")
-        part = await until(lambda: [name for name in names(spot.films) if name.endswith(".part")], "a download")
-        await until(lambda: (spot.films / part[0]).stat().st_size > 0, "some bytes")
+        worker = await nursery.start(spot, rounds=[["a red kite"]], wait="download")
+        part = await until(lambda: [name for name in names(spot.videos) if name.endswith(".part")], "a download")
+        await until(lambda: (spot.videos / part[0]).stat().st_size > 0, "some bytes")
         worker.kill()
         await worker.end()
         if idle is None:
-            *_, told = await nursery.run(spot, rounds=[["a red kite"]], wait="film")
+            *_, told = await nursery.run(spot, rounds=[["a red kite"]], wait="download")
             assert told["deduplicated"] is True
             assert Path(told["file"]) in spot.saved()
-        await until(lambda: spot.saved() and len(names(spot.films)) == 1, "the film, and nothing else")
-        spot.only_whole_films(1)
+        await until(lambda: spot.saved() and len(names(spot.videos)) == 1, "the video, and nothing else")
+        spot.only_whole_videos(1)
         assert spot.posts == len(spot.charges) == 1
         if idle is not None:
             idle.kill()
 
 
 async def test_a_process_that_was_idle_watches_on_when_the_one_that_asked_is_killed(tmp_path, nursery):
-    """P2, P3. Without a keeper, whoever is alive goes on."""
+    """P2, P3. Without a background worker, whoever is alive goes on."""
     slow = replace(FAST, durations={"t2v": 400.0})
     async with ground(tmp_path, slow) as spot:
         idle = await (await nursery.start(spot, rounds=[], linger=60)).up()
-        worker = await nursery.start(spot, rounds=[["a red kite"]], wait="film")
+        worker = await nursery.start(spot, rounds=[["a red kite"]], wait="download")
         await until(lambda: spot.tasks, "a task")
         await until(lambda: spot.requests("status"), "a look")
         worker.kill()
-        await until(lambda: spot.saved() and len(names(spot.films)) == 1, "the film")
-        spot.only_whole_films(1)
+        await until(lambda: spot.saved() and len(names(spot.videos)) == 1, "the video")
+        spot.only_whole_videos(1)
         idle.kill()
 
 
@@ -136,9 +136,9 @@ async def test_a_lost_answer_that_another_process_asks_for_again_is_found(tmp_pa
     """P1. The connection dies after the charge, in both generations of the API."""
     async with ground(tmp_path, replace(FAST, profile=profile)) as spot:
         spot.sandbox.faults.next("generate", faults.drop(after=True))
-        first, second = await together(nursery, spot, 2, rounds=[["a red kite"]], wait="film")
+        first, second = await together(nursery, spot, 2, rounds=[["a red kite"]], wait="download")
         assert spot.posts == len(spot.tasks) == len(spot.charges) == 1
-        spot.only_whole_films(1)
+        spot.only_whole_videos(1)
         assert {one["task_id"] for one in (*first, *second)} == {spot.tasks[0].id}
 
 
@@ -152,8 +152,8 @@ async def test_an_agent_that_repeats_a_call_whose_answer_is_slow_gets_the_same_t
         *_, told = await nursery.run(spot, rounds=[["a red kite"]])
         assert anyio.current_time() - begun < 4
         assert (told["status"], told["deduplicated"]) == ("SUBMITTING", True)
-        *_, told = await nursery.run(spot, rounds=[["a red kite"]], wait="film")
+        *_, told = await nursery.run(spot, rounds=[["a red kite"]], wait="download")
         assert told["task_id"] == spot.tasks[0].id
-        spot.only_whole_films(1)
+        spot.only_whole_videos(1)
         assert spot.posts == len(spot.charges) == 1
         worker.kill()

@@ -40,7 +40,7 @@ class Example:
     install: str
     limit: float | None
     cut: bool = True
-    patience: tuple[Change, ...] = ()
+    timeout: tuple[Change, ...] = ()
     one_server: bool = True
     http: tuple[Change, ...] = ()
     sees: str
@@ -76,7 +76,7 @@ LANGCHAIN = Example(
     tested="langchain",
     install="pip install langchain langgraph langchain-mcp-adapters",
     limit=None,
-    patience=(
+    timeout=(
         ('    async with client.session("avm") as session:\n        tools = await load_mcp_tools(session)\n', ""),
         ("        agent = create_agent(model, tools)\n", "    agent = create_agent(model, await client.get_tools())\n"),
         ("        wish = {", "    wish = {"),
@@ -90,7 +90,7 @@ LANGCHAIN = Example(
     ),
     sees="text",
     note="`client.get_tools()` in place of the session starts a server for each call. That loses nothing either: the"
-    " task and its film outlive the server that started it.",
+    " task and its video outlive the server that started it.",
 )
 OPENAI = Example(
     file="openai_agent.py",
@@ -98,7 +98,7 @@ OPENAI = Example(
     tested="openai",
     install="pip install openai-agents",
     limit=5,
-    patience=(("        client_session_timeout_seconds=120,\n", ""),),
+    timeout=(("        client_session_timeout_seconds=120,\n", ""),),
     http=(
         ("import MCPServerStdio\n", "import MCPServerStreamableHttp\n"),
         ("with MCPServerStdio(", "with MCPServerStreamableHttp("),
@@ -116,7 +116,7 @@ PYDANTIC_AI = Example(
     limit=300,
     http=(('StdioTransport("avm-mcp", [], env=dict(os.environ))', f'"{URL}"'),),
     sees="text",
-    note="It asks for progress, so a paid call waits up to 45 s by itself. Until there is a film its model sees the"
+    note="It asks for progress, so a paid call waits up to 45 s by itself. Until there is a video its model sees the"
     " structured result, from then on the text.",
 )
 GOOGLE_ADK = Example(
@@ -126,7 +126,7 @@ GOOGLE_ADK = Example(
     install="pip install 'google-adk[mcp]'",
     limit=5,
     cut=False,
-    patience=(("            timeout=30,\n", ""),),
+    timeout=(("            timeout=30,\n", ""),),
     http=(
         ("import McpToolset, StdioConnectionParams\n", "import McpToolset, StreamableHTTPConnectionParams\n"),
         (
@@ -144,7 +144,7 @@ LLAMA_INDEX = Example(
     tested="llama_index",
     install="pip install llama-index-core llama-index-tools-mcp",
     limit=30,
-    patience=(("        timeout=120,\n", ""),),
+    timeout=(("        timeout=120,\n", ""),),
     one_server=False,
     http=(('        "avm-mcp",\n        env=dict(os.environ),\n', f'        "{URL}",\n'),),
     sees="text and structured",
@@ -156,7 +156,7 @@ SMOLAGENTS = Example(
     tested="smolagents",
     install="pip install 'smolagents[mcp]' 'mcp<2'",
     limit=None,
-    patience=(('        adapter_kwargs={"client_session_timeout_seconds": timedelta(seconds=120)},\n', ""),),
+    timeout=(('        adapter_kwargs={"client_session_timeout_seconds": timedelta(seconds=120)},\n', ""),),
     http=(
         (
             'StdioServerParameters(command="avm-mcp", env=dict(os.environ))',
@@ -172,7 +172,7 @@ TYPESCRIPT = Example(
     tested="node",
     install="npm install @modelcontextprotocol/client",
     limit=60,
-    patience=(("        timeout: 120_000,\n", ""),),
+    timeout=(("        timeout: 120_000,\n", ""),),
     http=(
         (
             'import { Client } from "@modelcontextprotocol/client";\n',
@@ -193,7 +193,7 @@ RAW_HTTP = Example(
     tested=None,
     install="pip install httpx2",
     limit=5,
-    patience=((", timeout=patience", ""),),
+    timeout=((", timeout=patience", ""),),
     sees="what you pass on",
     note="Start `avm-mcp serve` first; the key, the folders and the caps are the server's.",
 )

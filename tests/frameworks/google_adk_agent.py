@@ -14,7 +14,7 @@ async def main(model):
         connection_params=StdioConnectionParams(
             server_params=StdioServerParameters(command="avm-mcp", env=dict(os.environ)),
             # Left out, the start of the server and every call are cut after 5 s. The server knows ADK, so its calls do
-            # not wait for a film that long; but a machine that is busy may start a server more slowly.
+            # not wait for a video that long; but a machine that is busy may start a server more slowly.
             timeout=30,
         )
     )

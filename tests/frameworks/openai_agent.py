@@ -10,7 +10,7 @@ from agents.mcp import MCPServerStdio
 async def main(model):
     async with MCPServerStdio(
         params={"command": "avm-mcp", "env": dict(os.environ)},
-        # Left out, every call is cut after 5 s. Nothing is lost then, but no call can wait for a film.
+        # Left out, every call is cut after 5 s. Nothing is lost then, but no call can wait for a video.
         client_session_timeout_seconds=120,
     ) as avm:
         agent = Agent(name="Director", instructions="You make videos.", model=model, mcp_servers=[avm])

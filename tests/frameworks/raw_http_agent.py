@@ -19,9 +19,9 @@ def call(http, tool, arguments):
 
 
 def main(model, server="http://127.0.0.1:8765"):
-    # Left out, a silence of 5 s ends the call. Nothing is lost then, but no call can wait for a film.
-    patience = httpx2.Timeout(10, read=120)
-    with httpx2.Client(base_url=server, timeout=patience) as http:
+    # Left out, a silence of 5 s ends the call. Nothing is lost then, but no call can wait for a video.
+    timeout = httpx2.Timeout(10, read=120)
+    with httpx2.Client(base_url=server, timeout=timeout) as http:
         seen = None
         while not isinstance(turn := model.next(seen), str):
             try:

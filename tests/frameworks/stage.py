@@ -22,12 +22,12 @@ OURS = ("Next: ", "next_step")
 """One of them stands in everything that the server says; in the words of a framework that gave up stands none."""
 
 USUAL = 390.0
-"""Seconds that a film takes at the service, as the server believes before it knows better."""
+"""Seconds that a video takes at the service, as the server believes before it knows better."""
 
 
-def service(film_seconds: float) -> SandboxOptions:
-    """A service that takes so long for a film."""
-    return SandboxOptions(speed=USUAL / film_seconds, render=False, durations={"t2v": USUAL})
+def service(video_seconds: float) -> SandboxOptions:
+    """A service that takes so long for a video."""
+    return SandboxOptions(speed=USUAL / video_seconds, render=False, durations={"t2v": USUAL})
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Told:
     answer: str
 
     @property
-    def film(self) -> Path:
+    def video(self) -> Path:
         """The file that the model named at the end; it has to stand in the last result that it saw."""
         path = self.answer.removeprefix("Your video is ready: ")
         assert path != self.answer, self.answer
@@ -106,13 +106,13 @@ async def run(
     return Told([one for one in said if "calls" in one], saw, lines[-1])
 
 
-def one_film_for_one_charge(spot: Ground) -> None:
-    """Assert what is promised: one request was paid for, and its film is whole and on the disk."""
-    spot.only_whole_films(1)
+def one_video_for_one_charge(spot: Ground) -> None:
+    """Assert what is promised: one request was paid for, and its video is whole and on the disk."""
+    spot.only_whole_videos(1)
     assert spot.posts == len(spot.tasks) == len(spot.charges) == 1
 
 
 def is_whole(told: Told, spot: Ground) -> None:
-    """Assert that the path which the model was told is the film's."""
-    assert told.film.parent == spot.films
-    assert whole(told.film)
+    """Assert that the path which the model was told is the video's."""
+    assert told.download.parent == spot.videos
+    assert whole(told.download)

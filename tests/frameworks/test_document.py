@@ -18,7 +18,7 @@ def test_every_example_in_the_folder_is_one_of_the_documents():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_changes_that_the_tests_and_the_document_make_still_fit(name: str):
     example = EXAMPLES[name]
-    for changes in (example.patience, example.http):
+    for changes in (example.timeout, example.http):
         source = example.changed(changes)
         assert changes == () or source != example.path.read_text()
         if example.path.suffix == ".py":
@@ -28,7 +28,7 @@ def test_the_changes_that_the_tests_and_the_document_make_still_fit(name: str):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_that_sets_a_time_out_says_why(name: str):
     example = EXAMPLES[name]
-    if example.limit is not None and example.patience:
+    if example.limit is not None and example.timeout:
         assert re.search(rf"(#|//) (Left out|.*Left out).*\b{example.limit:g} s\b", example.shown()), example.shown()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from avm_mcp.sandbox import faults
 from tests.e2e.ground import Ground, ground, until
-from tests.e2e.test_keeper import keepers
+from tests.e2e.test_background_worker import background_workers
 from tests.frameworks import stage
 from tests.frameworks.examples import EXAMPLES, URL, Example
 from tests.frameworks.stage import Told
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="looks at processes through /proc"),
 ]
 
-FILM = 8.0
+VIDEO = 8.0
 """Seconds: longer than the shortest default, so that an example's own time-out is what lets a call wait for it."""
 
 SLOW_ANSWER = 8.0
@@ -36,8 +36,8 @@ SLOW_ANSWER = 8.0
 STARTS = 4.0
 """Seconds that a busy machine may take to start a server, and to find out that time is up."""
 
-KEEPER = {"AVM_KEEPER": "on"}
-"""Written down: machines of CI are containers, where there is no keeper unless it is asked for."""
+WORKER = {"AVM_WORKER": "on"}
+"""Written down: machines of CI are containers, where there is no background worker unless it is asked for."""
 
 LETS_GO = {"MODEL_LETS_GO": "1", "MODEL_WAIT": "0"}
 
@@ -54,12 +54,12 @@ def anyio_backend() -> str:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_the_example_makes_a_video_and_its_model_is_told_the_file(name: str, tmp_path: Path):
-    """P1, P3. Its own time-out lets one call wait for the film, so nothing is asked for twice."""
-    async with ground(tmp_path, stage.service(FILM)) as spot:
+    """P1, P3. Its own time-out lets one call wait for the video, so nothing is asked for twice."""
+    async with ground(tmp_path, stage.service(VIDEO)) as spot:
         async with stage.server_of(EXAMPLES[name], spot) as argv:
             told = await stage.run(EXAMPLES[name], spot, argv, MODEL_WAIT="30")
         stage.is_whole(told, spot)
-        stage.one_film_for_one_charge(spot)
+        stage.one_video_for_one_charge(spot)
     assert len(told.tools("text_to_video")) == 1, "a call was cut"
     assert ("Next: " in told.saw[-1]["saw"]) is (EXAMPLES[name].sees != "structured")
     assert ("next_step" in told.saw[-1]["saw"]) is ("structured" in EXAMPLES[name].sees)
@@ -68,24 +68,24 @@ async def test_the_example_makes_a_video_and_its_model_is_told_the_file(name: st
 @pytest.mark.parametrize("name", OVER_STDIO)
 async def test_the_example_works_over_http_as_the_document_says(name: str, tmp_path: Path):
     """P1, P3."""
-    async with ground(tmp_path, stage.service(FILM)) as spot:
+    async with ground(tmp_path, stage.service(VIDEO)) as spot:
         async with stage.serving(spot) as url:
             changes = [(old, new.replace(URL, url)) for old, new in EXAMPLES[name].http]
             told = await stage.run(EXAMPLES[name], spot, changes=changes, MODEL_WAIT="30")
         stage.is_whole(told, spot)
-        stage.one_film_for_one_charge(spot)
+        stage.one_video_for_one_charge(spot)
     assert len(told.tools("text_to_video")) == 1, "a call was cut"
 
 
 @pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if example.one_server])
 async def test_with_the_embedded_sandbox_it_needs_no_key_and_no_service(name: str, tmp_path: Path):
     """P3."""
-    async with ground(tmp_path, stage.service(FILM)) as spot:
+    async with ground(tmp_path, stage.service(VIDEO)) as spot:
         env = {"AVM_API_KEY": "sandbox", "AVM_BASE_URL": "", "AVM_SANDBOX_SPEED": "60"}
         async with stage.server_of(EXAMPLES[name], spot, **env) as argv:
             told = await stage.run(EXAMPLES[name], spot, argv, **env)
-        assert told.film.parent == spot.films
-        assert told.film.read_bytes()[4:8] == b"ftyp"
+        assert told.download.parent == spot.videos
+        assert told.download.read_bytes()[4:8] == b"ftyp"
         assert spot.posts == 0
 
 
@@ -105,13 +105,13 @@ def test_the_typescript_example_is_right_in_the_eyes_of_its_compiler(tmp_path: P
 
 
 async def slower_than_it_waits(example: Example, spot: Ground) -> Told:
-    """The paid request is answered late, and the film takes longer than the framework waits for a call."""
-    film = film_of(example)
+    """The paid request is answered late, and the video takes longer than the framework waits for a call."""
+    video = video_of(example)
     spot.sandbox.faults.next("generate", faults.hang(SLOW_ANSWER, after=True))
-    wait = {"MODEL_WAIT": str(round(film + 30))}
+    wait = {"MODEL_WAIT": str(round(video + 30))}
     async with stage.server_of(example, spot) as argv:
-        how = {"changes": example.patience, "seconds": 4 * film + 90}
-        told = await stage.run(example, spot, argv, **how, **wait, **KEEPER)
+        how = {"changes": example.timeout, "seconds": 4 * video + 90}
+        told = await stage.run(example, spot, argv, **how, **wait, **WORKER)
     stage.is_whole(told, spot)
     return told
 
@@ -119,22 +119,22 @@ async def slower_than_it_waits(example: Example, spot: Ground) -> Told:
 async def lets_go(example: Example, spot: Ground) -> Told:
     """The program ends as soon as it is told that its video was started."""
     async with stage.server_of(example, spot) as argv:
-        told = await stage.run(example, spot, argv, changes=example.patience, **LETS_GO, **KEEPER)
-        await until(spot.saved, "the film on the disk", 60)
+        told = await stage.run(example, spot, argv, changes=example.timeout, **LETS_GO, **WORKER)
+        await until(spot.saved, "the video on the disk", 60)
     return told
 
 
 async def lets_go_before_the_answer(example: Example, spot: Ground) -> Told:
     """The program ends while the paid request waits for its answer, and nobody comes back."""
     spot.sandbox.faults.next("generate", faults.hang(2 * SLOW_ANSWER, after=True))
-    told = await stage.run(example, spot, changes=example.patience, **LETS_GO, **KEEPER)
+    told = await stage.run(example, spot, changes=example.timeout, **LETS_GO, **WORKER)
     assert told.answer.startswith("It is being made: sub_"), told
-    await until(spot.saved, "the film on the disk", 120)
+    await until(spot.saved, "the video on the disk", 120)
     return told
 
 
-def film_of(example: Example) -> float:
-    """Return how many seconds a film takes that is too slow for a framework's default."""
+def video_of(example: Example) -> float:
+    """Return how many seconds a video takes that is too slow for a framework's default."""
     return (example.limit or SLOW_ANSWER) + 12
 
 
@@ -162,17 +162,17 @@ class Telling:
 
     @property
     def seconds(self) -> float:
-        return film_of(self.example) if self.kind == "slow" else 0
+        return video_of(self.example) if self.kind == "slow" else 0
 
     async def tell(self, folder: Path) -> None:
         try:
-            async with ground(folder, stage.service(self.seconds or FILM)) as spot:
+            async with ground(folder, stage.service(self.seconds or VIDEO)) as spot:
                 try:
                     self.end = await KINDS[self.kind][0](self.example, spot)
-                    await until(lambda: not keepers(spot), "the keeper's end", 60)
-                    stage.one_film_for_one_charge(spot)
+                    await until(lambda: not background_workers(spot), "the background worker's end", 60)
+                    stage.one_video_for_one_charge(spot)
                 finally:
-                    for pid in keepers(spot):
+                    for pid in background_workers(spot):
                         os.kill(pid, signal.SIGKILL)
         except Exception as failure:
             self.failure = failure
@@ -211,7 +211,7 @@ async def told(
 
 
 @stories("slow")
-async def test_by_default_a_slow_service_costs_no_film_and_no_second_charge(story: str, told):
+async def test_by_default_a_slow_service_costs_no_video_and_no_second_charge(story: str, told):
     """P1, P2, P3. A call that is cut, and made again with the same arguments, returns the task that was started."""
     end, example = await told(story), EXAMPLES[story.split()[1]]
     asked = end.tools("text_to_video")
@@ -231,15 +231,15 @@ async def test_by_default_a_slow_service_costs_no_film_and_no_second_charge(stor
 
 
 @stories("lets-go")
-async def test_a_program_that_ends_after_the_paid_call_leaves_a_film(story: str, told):
-    """P2, P3. Over stdio its server goes with it, and a keeper saves the film; over HTTP the server stays."""
+async def test_a_program_that_ends_after_the_paid_call_leaves_a_video(story: str, told):
+    """P2, P3. Over stdio its server goes with it, and a background worker saves it; over HTTP the server stays."""
     end = await told(story)
     assert end.answer.startswith("It is being made: ")
     assert len(end.calls) == 1
 
 
 @stories("lets-go-early")
-async def test_a_program_that_ends_before_the_service_answers_leaves_a_film_too(story: str, told):
+async def test_a_program_that_ends_before_the_service_answers_leaves_a_video_too(story: str, told):
     """P2, P3. It was told that the request goes on without it."""
     end = await told(story)
     assert end.answer.startswith("It is being made: sub_")

@@ -16,7 +16,7 @@ async function main(model: Model): Promise<void> {
     try {
       const call = { name: turn.tool, arguments: turn.arguments };
       const result = await client.callTool(call, {
-        // With a listener the server waits up to 45 s for the film, and tells how far it is.
+        // With a listener the server waits up to 45 s for the video, and tells how far it is.
         onprogress: (beat) => console.error(beat.message),
         // Left out, every call is cut after 60 s, progress or not. That does for those 45 s, not for a longer wait.
         timeout: 120_000,

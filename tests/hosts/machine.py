@@ -27,10 +27,10 @@ PAID = ("text_to_video", "image_to_video", "long_video")
 TOOLS = (*PAID, "get_task", "list_tasks", "cancel_task", "quote_video", "get_account")
 
 FAST = 120
-"""Times as fast as the service: a film of t2v takes about three seconds."""
+"""Times as fast as the service: a video of t2v takes about three seconds."""
 
 WATCHABLE = 30
-"""Times as fast: a film takes about 13 seconds, so that several beats of progress fall into it."""
+"""Times as fast: a video takes about 13 seconds, so that several beats of progress fall into it."""
 
 QUEUED = 0.2
 """Times as fast: a task stays SUBMITTED, and can be cancelled, for 25 seconds."""
@@ -110,9 +110,9 @@ class Machine:
     keyed: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("home", "films", "pictures"):
+        for name in ("home", "videos", "pictures"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        self.films = self.folder / "films"
+        self.videos = self.folder / "videos"
         self.picture = self.folder / "pictures" / "dunes.png"
         if not self.picture.exists():
             self.picture.write_bytes(png())
@@ -138,10 +138,10 @@ class Machine:
             "AVM_API_KEY": "ak_hosts_0123456789",
             "AVM_BASE_URL": self.base_url,
             "AVM_STATE_DIR": str(self.folder / "state"),
-            "AVM_OUTPUT_DIR": str(self.films),
+            "AVM_OUTPUT_DIR": str(self.videos),
             "AVM_INPUT_DIRS": str(self.folder / "pictures"),
-            "AVM_CONFIRM_ABOVE": "200",  # the long video of the story costs 150, and nobody can be asked
-            "AVM_KEEPER": "off",  # it would outlive the test, and look for a sandbox that is gone
+            "AVM_APPROVE_ABOVE": "200",  # the long video of the story costs 150, and nobody can be asked
+            "AVM_WORKER": "off",  # it would outlive the test, and look for a sandbox that is gone
         }
         return {name: value for name, value in settings.items() if self.keyed or name != "AVM_API_KEY"}
 
@@ -180,10 +180,10 @@ def machine_at(speed: float, folder: Path) -> Iterator[Machine]:
         yield Machine(folder / "user", url)
 
 
-def is_film(path: str) -> bool:
+def is_video(path: str) -> bool:
     """Return whether a playable kind of file is there."""
-    film = Path(path)
-    return film.is_file() and film.read_bytes()[4:8] == b"ftyp"
+    video = Path(path)
+    return video.is_file() and video.read_bytes()[4:8] == b"ftyp"
 
 
 def rises(beats: Sequence[Mapping[str, Any]], task_id: str) -> None:
@@ -196,5 +196,5 @@ def rises(beats: Sequence[Mapping[str, Any]], task_id: str) -> None:
     assert max(values) <= 100
     assert all(len(beat["message"]) < 200 for beat in beats)
     times = [0.0, *(beat["at"] for beat in beats)]
-    gaps = [other - one for one, other in itertools.pairwise(times)]
-    assert max(gaps) <= BEAT, gaps
+    intervals = [other - one for one, other in itertools.pairwise(times)]
+    assert max(intervals) <= BEAT, intervals

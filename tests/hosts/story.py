@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.hosts.machine import TOOLS, Machine, is_film, rises, run
+from tests.hosts.machine import TOOLS, Machine, is_video, rises, run
 
 SLACK = 2.0
 """Seconds that a busy machine, or a host that starts a process for each call, may add to a submit's three (P4)."""
@@ -54,7 +54,7 @@ def check_whole(told: Mapping[str, Any], machine: Machine, *, errors_as_text: bo
             assert facts["error"]["code"] == ERRORS[name], text
     for name in ("text", "image", "long", "again"):
         step = steps[name]
-        # A host that starts a process for each call may come back to a film that is ready.
+        # A host that starts a process for each call may come back to a video that is ready.
         assert name == "again" or not step["structured"]["done"], "a wait that ran out is a normal result"
         assert step["structured"]["task_id"] in step["text"]
         assert step["structured"]["next_step"] in step["text"]
@@ -62,7 +62,7 @@ def check_whole(told: Mapping[str, Any], machine: Machine, *, errors_as_text: bo
     assert steps["again"]["structured"]["deduplicated"] is True
     assert steps["again"]["structured"]["task_id"] == steps["text"]["structured"]["task_id"]
     for name in ("text_end", "image_end", "long_end"):
-        check_film(steps[name], machine)
+        check_video(steps[name], machine)
     assert steps["account"]["structured"]["sandbox"] is True
     assert steps["quote"]["structured"]["credits"] == 15
     assert len(steps["list"]["structured"]["tasks"]) == 3
@@ -78,12 +78,12 @@ ERRORS: Mapping[str, str] = {
 }
 
 
-def check_film(step: Mapping[str, Any], machine: Machine) -> None:
+def check_video(step: Mapping[str, Any], machine: Machine) -> None:
     facts = step["structured"]
     assert facts["status"] == "COMPLETED", step["text"]
     assert facts["done"] is True
-    assert is_film(facts["file"])
-    assert Path(facts["file"]).parent == machine.films
+    assert is_video(facts["file"])
+    assert Path(facts["file"]).parent == machine.videos
     assert facts["file"] in step["text"]
     assert facts["video_url"] in step["text"]
     links = [link for link in step.get("links", []) if link]
@@ -91,7 +91,7 @@ def check_film(step: Mapping[str, Any], machine: Machine) -> None:
 
 
 def watched() -> dict[str, Any]:
-    """Return one film, made with progress and no wait named: the host's best."""
+    """Return one video, made with progress and no wait named: the host's best."""
     return {"text": call("text_to_video", prompt="a red kite over the sea", progress=True)}
 
 
@@ -100,7 +100,7 @@ def check_watched(told: Mapping[str, Any], machine: Machine) -> None:
     assert not step.get("thrown"), step
     rises(step["beats"], step["structured"]["task_id"])
     assert step["beats"][-1]["progress"] == 100
-    check_film(step, machine)
+    check_video(step, machine)
 
 
 STRUCTURED = "2025-06-18"
@@ -124,17 +124,17 @@ def check_aged(told: Mapping[str, Any], machine: Machine, revision: str, *, word
         assert not step.get("thrown"), step
         assert bool(step.get("structured")) is (revision >= STRUCTURED), step
         assert step["text"].splitlines()[-1].startswith("Next: "), step["text"]
-    (film,) = machine.films.glob("*.mp4")
-    assert is_film(str(film))
-    assert str(film) in video["text"]
+    (video,) = machine.videos.glob("*.mp4")
+    assert is_video(str(video))
+    assert str(video) in video["text"]
     assert video["is_error"] is False
-    assert video["links"] == ([film.as_uri()] if revision >= STRUCTURED else [])
+    assert video["links"] == ([video.as_uri()] if revision >= STRUCTURED else [])
     assert refused["is_error"] is True
     assert all(bool(beat.get("message")) is wordy for beat in video["beats"]), video["beats"]
 
 
 def unwatched() -> dict[str, Any]:
-    """Return a film that is asked for with nothing named, and looked at with nothing named: the impatient hosts."""
+    """Return a video that is asked for with nothing named, and looked at with nothing named: the impatient hosts."""
     return {
         "text": call("text_to_video", prompt="a red kite over the sea"),
         **{f"look{number}": call("get_task", task_id="$text") for number in range(1, 5)},
@@ -142,15 +142,15 @@ def unwatched() -> dict[str, Any]:
 
 
 def check_unwatched(told: Mapping[str, Any], machine: Machine, limit: float = 5.0) -> None:
-    """Hold every call to the shortest limit of any host, and the last look to the finished film."""
+    """Hold every call to the shortest limit of any host, and the last look to the finished video."""
     steps = told["steps"]
     assert not {name: step["thrown"] for name, step in steps.items() if step.get("thrown")}
     assert max(step["seconds"] for step in steps.values()) < limit, {k: v["seconds"] for k, v in steps.items()}
-    check_film(steps["look4"], machine)
+    check_video(steps["look4"], machine)
 
 
 def cancelled() -> dict[str, Any]:
-    """Return a film that is cancelled before it is begun."""
+    """Return a video that is cancelled before it is begun."""
     return {
         "text": call("text_to_video", prompt="a red kite over the sea", wait_seconds=0),
         "cancel": call("cancel_task", task_id="$text"),

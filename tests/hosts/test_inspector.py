@@ -97,7 +97,7 @@ def test_all_eight_tools(inspector: Inspector, machine: Machine):
     assert account["structuredContent"]["balance"] == 1000
     assert quote["structuredContent"]["credits"] == 150
     for end in ends:
-        story.check_film({"structured": end["structuredContent"], "text": end["content"][0]["text"]}, machine)
+        story.check_video({"structured": end["structuredContent"], "text": end["content"][0]["text"]}, machine)
     assert len(tasks["structuredContent"]["tasks"]) == 3
     assert bad["structuredContent"]["error"]["code"] == "INVALID_INPUT"
     assert late["structuredContent"]["error"]["code"] == "NOT_CANCELLABLE"

@@ -68,7 +68,7 @@ async def test_eight_tools(machine, transport, mode):
     assert [told["steps"][name]["links"] for name in ("text_end", "image_end", "long_end")] != [[], [], []]
 
 
-async def test_progress_arrives_while_the_film_is_made(tmp_path: Path, transport, mode):
+async def test_progress_arrives_while_the_video_is_made(tmp_path: Path, transport, mode):
     """P4, Must show 2."""
     with machine_at(WATCHABLE, tmp_path) as machine:
         async with connected(machine, transport, mode) as client:

@@ -37,7 +37,7 @@ def test_eight_tools_and_errors_pass_the_clients_schema_check(nodejs, client, ma
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_progress_arrives_while_the_film_is_made(nodejs, client, transport, tmp_path: Path):
+def test_progress_arrives_while_the_video_is_made(nodejs, client, transport, tmp_path: Path):
     """P4, Must show 2: at least every five seconds, strictly increasing, the task's id in the first."""
     with machine_at(WATCHABLE, tmp_path) as machine:
         story.check_watched(tell(nodejs, client, machine, transport, story.watched()), machine)

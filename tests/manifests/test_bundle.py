@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests import bundle, video
+from manifests import bundle, trial
 
 
 def unpacked(folder: Path, *, locked: bool) -> Path:
@@ -16,8 +16,8 @@ def unpacked(folder: Path, *, locked: bool) -> Path:
     if locked:
         bundle.lock(staged)
     bundle.pack(staged, folder / "avm-mcp.mcpb")
-    with zipfile.ZipFile(folder / "avm-mcp.mcpb") as archive:
-        archive.extractall(target)
+    with zipfile.ZipFile(folder / "avm-mcp.mcpb") as downloader:
+        downloader.extractall(target)
     return target
 
 
@@ -25,13 +25,13 @@ def unpacked(folder: Path, *, locked: bool) -> Path:
 async def test_the_unpacked_bundle_makes_a_video_with_the_libraries_of_the_tests(tmp_path):
     """All but uv: what stands after `python` is run by the interpreter of the tests, in the folder that uv is told."""
     extension = unpacked(tmp_path, locked=False)
-    written = video.of_bundle(extension, tmp_path)
+    written = trial.of_bundle(extension, tmp_path)
     start = written.args.index("start.py")
     parameters = written.model_copy(
         update={"command": sys.executable, "args": written.args[start:], "cwd": extension},
     )
-    film = await video.makes_one(parameters, video.tools_of(extension))
-    assert film.parent == tmp_path
+    video = await trial.makes_one(parameters, trial.tools_of(extension))
+    assert video.parent == tmp_path
 
 
 @pytest.mark.process
@@ -42,7 +42,7 @@ async def test_the_unpacked_bundle_makes_a_video_with_the_libraries_of_the_tests
 async def test_the_unpacked_bundle_makes_a_video_in_its_own_environment(tmp_path):
     """As Claude Desktop does it: uv installs what the lock says and starts the server."""
     extension = unpacked(tmp_path, locked=True)
-    written = video.of_bundle(extension, tmp_path)
+    written = trial.of_bundle(extension, tmp_path)
     assert written.command == "uv"
-    await video.makes_one(written.model_copy(update={"command": bundle.uv()}), video.tools_of(extension))
+    await trial.makes_one(written.model_copy(update={"command": bundle.uv()}), trial.tools_of(extension))
     assert (extension / ".venv").is_dir()

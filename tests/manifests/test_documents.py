@@ -67,7 +67,7 @@ def test_the_version_is_one_everywhere():
 
 
 async def test_the_bundle_names_the_tools_that_the_server_lists(tmp_path):
-    settings = Settings.from_env({"AVM_STATE_DIR": str(tmp_path), "AVM_KEEPER": "off"})
+    settings = Settings.from_env({"AVM_STATE_DIR": str(tmp_path), "AVM_WORKER": "off"})
     async with Client(build_server(Runtime(settings))) as client:
         live = [{"name": tool.name, "description": tool.description} for tool in (await client.list_tools()).tools]
     assert read("mcpb/manifest.json")["tools"] == live

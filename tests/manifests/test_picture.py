@@ -67,4 +67,4 @@ def test_a_recording_is_what_a_program_writes_to_a_terminal_of_that_size(tmp_pat
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
 def test_a_recording_of_a_program_that_hangs_ends(tmp_path):
     with pytest.raises(TimeoutError):
-        terminal.record([sys.executable, "-c", "input()"], {}, tmp_path, columns=77, rows=7, patience=1)
+        terminal.record([sys.executable, "-c", "input()"], {}, tmp_path, columns=77, rows=7, timeout=1)

@@ -57,7 +57,7 @@ def house(tmp_path, wall):
 
 @pytest.fixture
 async def used(house):
-    """A machine on which a picture from the disk, whose name tells something, became a film."""
+    """A machine on which a picture from the disk, whose name tells something, became a video."""
     picture = house.pictures / "grandmother-1938.png"
     picture.write_bytes(png())
     async with house.client(AVM_MAX_CREDITS_PER_CALL="50") as client:
@@ -86,7 +86,7 @@ async def test_a_pictures_name_and_path_stay_here_and_a_price_is_asked_without_p
     assert base64.b64encode(png()) in said
 
 
-async def test_the_film_is_fetched_without_the_key(used):
+async def test_the_video_is_fetched_without_the_key(used):
     fetched = [seen for seen in used.sandbox.requests if seen.path.startswith("/files/")]
     assert fetched
     assert {seen.key for seen in fetched} == {""}

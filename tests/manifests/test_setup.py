@@ -115,7 +115,7 @@ def test_the_key_that_stands_in_the_file_is_the_one_that_is_told(name):
     avm_setup(name, key=KEY)
     said = avm_setup(name)
     assert KEY in path_of(HOSTS[name]).read_text()
-    assert "films are real" in said
+    assert "videos are real" in said
     assert "placeholders" not in said
     assert '"sandbox"' not in said
     assert KEY not in said
@@ -225,11 +225,11 @@ def test_the_users_own_settings_in_our_entry_stay(host):
     entry = content
     for name in (*host.place, "avm-mcp"):
         entry = entry[name]
-    entry["env"] |= {"AVM_OUTPUT_DIR": "/films", "AVM_API_KEY": "mine"}
+    entry["env"] |= {"AVM_OUTPUT_DIR": "/videos", "AVM_API_KEY": "mine"}
     entry |= {"disabled": True, "command": "old"}
     path.write_text(json.dumps(content))
     avm_setup(host.name)
-    assert written(host)["env"] == {"AVM_OUTPUT_DIR": "/films", "AVM_API_KEY": "mine"}
+    assert written(host)["env"] == {"AVM_OUTPUT_DIR": "/videos", "AVM_API_KEY": "mine"}
     assert written(host)["disabled"]
     assert written(host)["command"] != "old"
 

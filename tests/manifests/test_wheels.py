@@ -23,8 +23,8 @@ Requires-Dist: psycopg>=3; extra == 'postgres'
 @pytest.fixture
 def wheel(tmp_path):
     path = tmp_path / "avm_mcp-0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("avm_mcp-0.dist-info/METADATA", METADATA)
+    with zipfile.ZipFile(path, "w") as downloader:
+        downloader.writestr("avm_mcp-0.dist-info/METADATA", METADATA)
     return path
 
 

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import faults
-from avm_mcp.worker import AUTH_PATIENCE, keep
+from avm_mcp.worker import AUTH_TIMEOUT, run_worker
 from tests.house import KEY, fields
 from tests.protocol.test_waiting import made_in
 
@@ -19,7 +19,7 @@ async def kept(house, before=None):
     if before is not None:
         before()
     began = anyio.current_time()
-    await keep(house.settings(), house.runtime())
+    await run_worker(house.settings(), house.runtime())
     return anyio.current_time() - began
 
 
@@ -33,7 +33,7 @@ async def test_a_403_of_a_firewall_ends_no_worker(house, seconds):
             house.sandbox.faults.next(endpoint, FIREWALL, lasts=seconds)
 
     lived = await kept(house, weather)
-    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert len(list(house.videos.glob("*.mp4"))) == 1
     assert lived <= max(300, seconds or 0) + 120
 
 
@@ -47,21 +47,21 @@ async def test_a_key_that_is_refused_for_half_an_hour_ends_no_worker(house):
 
         group.start_soon(back)
         await kept(house, lambda: house.sandbox.revoke(KEY))
-    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert len(list(house.videos.glob("*.mp4"))) == 1
 
 
 @pytest.mark.parametrize("house", [made_in(300)], indirect=True)
 async def test_a_key_that_stays_refused_ends_the_worker_and_costs_few_questions(house):
     lived = await kept(house, lambda: house.sandbox.revoke(KEY))
-    assert AUTH_PATIENCE < lived < AUTH_PATIENCE + 120
+    assert AUTH_TIMEOUT < lived < AUTH_TIMEOUT + 120
     assert len(house.sandbox.requests) < 100
 
 
 @pytest.mark.parametrize("house", [made_in(25)], indirect=True)
-async def test_a_refused_key_keeps_no_finished_film_from_being_saved(house):
+async def test_a_refused_key_keeps_no_finished_video_from_being_saved(house):
     """P3: its link takes no key."""
     house.sandbox.faults.next("file", faults.http_error(503), lasts=1800)
     async with house.client() as client:
         await client.call_tool("text_to_video", {**KITE, "wait_seconds": 60})
     await kept(house, lambda: house.sandbox.revoke(KEY))
-    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert len(list(house.videos.glob("*.mp4"))) == 1

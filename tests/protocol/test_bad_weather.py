@@ -14,15 +14,15 @@ from tests.protocol.test_waiting import call, made_in
 
 KITE = {"prompt": "a red kite"}
 HOURS = 3600.0
-FILMS = "https://films.example.com"
+VIDEOS = "https://videos.example.com"
 
-APART = {"options": {**made_in(25)["options"], "file_base": FILMS}}
-"""Films on another host than the API, as in life: its name is looked up."""
+APART = {"options": {**made_in(25)["options"], "file_base": VIDEOS}}
+"""Videos on another host than the API, as in life: its name is looked up."""
 
 
-async def film_of(client, task_id):
+async def video_of(client, task_id):
     told, *_ = await call(client, "get_task", {"task_id": task_id})
-    return told["film"]
+    return told["download"]
 
 
 WEATHER = {
@@ -37,16 +37,16 @@ WEATHER = {
 
 @pytest.mark.parametrize("weather", WEATHER.values(), ids=WEATHER)
 @pytest.mark.parametrize("house", [APART], indirect=True)
-async def test_hours_of_bad_weather_at_the_file_host_cost_no_film_and_few_questions(house, weather):
+async def test_hours_of_bad_weather_at_the_file_host_cost_no_video_and_few_questions(house, weather):
     """With AVM_FULL=1 it lasts for 20 hours, else for 24 minutes."""
     hours = 20 if os.environ.get("AVM_FULL") else 0.4
     house.sandbox.faults.next("file", weather, lasts=hours * HOURS)
     async with house.client() as client:
         told, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(hours * HOURS - 10)
-        assert await film_of(client, told["task_id"]) == "pending"
+        assert await video_of(client, told["task_id"]) == "pending"
         await anyio.sleep(600)
-        assert await film_of(client, told["task_id"]) == "saved"
+        assert await video_of(client, told["task_id"]) == "saved"
     asked = house.sandbox.counts
     assert asked["file"] <= (12 * hours + 20) * (6 if weather.location == "/files/x" else 1)  # as many redirects
     assert asked["task"] + asked["list"] <= 12 * hours + 20
@@ -62,13 +62,13 @@ async def test_what_a_proxy_or_a_hotel_answers_for_dns_passes(house, addresses):
         told, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(1500)
         if addresses == names.FAKE:
-            assert await film_of(client, told["task_id"]) == "saved"
+            assert await video_of(client, told["task_id"]) == "saved"
             return
-        assert await film_of(client, told["task_id"]) == "pending"
+        assert await video_of(client, told["task_id"]) == "pending"
         assert house.sandbox.counts["file"] == 0
         house.names.addresses = names.PUBLIC
         await anyio.sleep(600)
-        assert await film_of(client, told["task_id"]) == "saved"
+        assert await video_of(client, told["task_id"]) == "saved"
     assert house.sandbox.busiest_minute() <= 20
 
 
@@ -79,33 +79,33 @@ async def test_a_link_signed_for_a_minute_is_asked_for_anew(house):
     async with house.client() as client:
         told, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(1500)
-        assert await film_of(client, told["task_id"]) == "saved"
+        assert await video_of(client, told["task_id"]) == "saved"
         house.sandbox.faults.next("file", faults.http_error(503), lasts=300)
         for number in range(4):
             await call(client, "text_to_video", {"prompt": f"kite {number}"})
     await anyio.sleep(10 * HOURS)
     async with house.client() as client:
         await anyio.sleep(300)
-    assert len(list(house.films.glob("*.mp4"))) == 5
+    assert len(list(house.videos.glob("*.mp4"))) == 5
     assert house.sandbox.busiest_minute() <= 20
 
 
 @pytest.mark.parametrize("house", [{"options": {**APART["options"], "link_seconds": 60}}], indirect=True)
-async def test_many_films_with_links_that_have_run_out_are_asked_for_in_one_list(house):
+async def test_many_videos_with_links_that_have_run_out_are_asked_for_in_one_list(house):
     """P6: not one question for each."""
     house.sandbox.faults.next("file", faults.http_error(503), lasts=900)
     async with house.client() as client:
         for number in range(20):
             await call(client, "text_to_video", {"prompt": f"kite {number}", "wait_seconds": 0})
         await anyio.sleep(1800)
-    assert len(list(house.films.glob("*.mp4"))) == 20
+    assert len(list(house.videos.glob("*.mp4"))) == 20
     assert house.sandbox.counts["list"] + house.sandbox.counts["task"] < 80
     assert house.sandbox.busiest_minute() <= 40
 
 
 @pytest.mark.parametrize("trouble", ["503", "404"])
 @pytest.mark.parametrize("house", [APART], indirect=True)
-async def test_one_answer_with_a_date_two_days_ahead_gives_no_film_up(house, trouble):
+async def test_one_answer_with_a_date_two_days_ahead_gives_no_video_up(house, trouble):
     house.sandbox.faults.next("file", WEATHER["404"] if trouble == "404" else WEATHER["503"], lasts=120)
     for endpoint in ("status", "task"):
         house.sandbox.faults.next(endpoint, faults.wrong_date(2 * 86400))
@@ -114,12 +114,12 @@ async def test_one_answer_with_a_date_two_days_ahead_gives_no_film_up(house, tro
         assert told["video_url"]
         assert "dead" not in str(told)
         await anyio.sleep(600)
-        assert await film_of(client, told["task_id"]) == "saved"
+        assert await video_of(client, told["task_id"]) == "saved"
 
 
 @pytest.mark.parametrize("house", [APART], indirect=True)
-async def test_a_clock_of_ours_that_jumps_two_days_ahead_gives_no_film_up(house):
-    """The service is asked for its time before a film is given up."""
+async def test_a_clock_of_ours_that_jumps_two_days_ahead_gives_no_video_up(house):
+    """The service is asked for its time before a video is given up."""
     house.sandbox.faults.next("file", WEATHER["503"], lasts=300)
     async with house.client() as client:
         told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
@@ -127,22 +127,22 @@ async def test_a_clock_of_ours_that_jumps_two_days_ahead_gives_no_film_up(house)
         house.sandbox._now = lambda: service() - 2 * 86400
         house.wall.skew += 2 * 86400
         await anyio.sleep(900)
-        assert await film_of(client, told["task_id"]) == "saved"
+        assert await video_of(client, told["task_id"]) == "saved"
 
 
 @pytest.mark.parametrize("weather", WEATHER.values(), ids=WEATHER)
 @pytest.mark.parametrize("house", [APART], indirect=True)
-async def test_a_film_whose_link_has_ended_is_given_up_and_asked_for_no_more(house, weather):
+async def test_a_video_whose_link_has_ended_is_given_up_and_asked_for_no_more(house, weather):
     house.sandbox.faults.next("file", weather, lasts=100 * HOURS)
     async with house.client() as client:
         told, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(600)
         house.wall.skew += FILE_LIFE - HOURS  # both clocks: hours in which the machine slept
         await anyio.sleep(600)
-        assert await film_of(client, told["task_id"]) == "pending"
+        assert await video_of(client, told["task_id"]) == "pending"
         house.wall.skew += HOURS
         await anyio.sleep(700)
-        assert await film_of(client, told["task_id"]) == "lost"
+        assert await video_of(client, told["task_id"]) == "lost"
         asked = len(house.sandbox.requests)
         await anyio.sleep(900)
         assert len(house.sandbox.requests) <= asked + 1
@@ -156,13 +156,13 @@ async def test_a_link_that_the_service_tells_hours_late_is_followed(house):
     async with house.client() as client:
         told, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(1.1 * HOURS)
-        assert await film_of(client, told["task_id"]) == "pending"
+        assert await video_of(client, told["task_id"]) == "pending"
         await anyio.sleep(0.3 * HOURS)
-        assert await film_of(client, told["task_id"]) == "saved"
+        assert await video_of(client, told["task_id"]) == "saved"
 
 
 @pytest.mark.parametrize("house", [{"options": {**APART["options"], "link_seconds": 60}}], indirect=True)
-async def test_a_film_saved_by_hand_gets_a_fresh_link_at_once(house):
+async def test_a_video_saved_by_hand_gets_a_fresh_link_at_once(house):
     """As `avm save` does it; nothing waits for a schedule."""
     async with house.client(AVM_SAVE="off") as client:
         told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
@@ -170,4 +170,4 @@ async def test_a_film_saved_by_hand_gets_a_fresh_link_at_once(house):
     runtime = house.runtime(AVM_SAVE="off")
     async with runtime:
         found = await runtime.service.save(told["task_id"])
-    assert Path(found.job.film_path).is_file()
+    assert Path(found.job.file_path).is_file()

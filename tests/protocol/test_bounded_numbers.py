@@ -7,7 +7,7 @@ import pytest
 
 from avm_mcp.provider.wire import Accepted, Account, Quote, TaskSnapshot
 from avm_mcp.sandbox.faults import Fault
-from avm_mcp.store import open_journal
+from avm_mcp.store import open_store
 from tests.house import error, fields
 from tests.protocol.test_waiting import made_in
 
@@ -60,7 +60,7 @@ async def test_a_row_that_was_written_before_is_summed_within_its_bounds(house):
     await house.grown_up()
     async with house.client(AVM_MAX_CREDITS_PER_DAY="30") as client:
         first = fields(await client.call_tool("text_to_video", {"prompt": "first"}))
-        other = await open_journal(house.state, now=house.wall(), save="mine")
+        other = await open_store(house.state, now=house.wall(), save="mine")
         async with other._driver.writing() as tx:
             await tx.run("UPDATE jobs SET credits_refunded = 100000, status = 'FAILED', live = 0")
         other.close()

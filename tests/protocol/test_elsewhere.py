@@ -12,13 +12,13 @@ CALL = {"prompt": "a fox in the snow", "wait_seconds": 0}
 
 @asynccontextmanager
 async def elsewhere(house):
-    """Another machine of the same user: its own state, and no films saved."""
+    """Another machine of the same user: its own state, and no videos saved."""
     async with house.client(AVM_STATE_DIR=str(house.folder / "elsewhere"), AVM_SAVE="off") as client:
         yield client
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["made before the start", "made later"])
-async def test_a_film_made_elsewhere_is_saved_here_if_all_are(house, first):
+async def test_a_video_made_elsewhere_is_saved_here_if_all_are(house, first):
     """P3: nobody asks this server for anything."""
     async with elsewhere(house) as other:
         if first:
@@ -29,29 +29,29 @@ async def test_a_film_made_elsewhere_is_saved_here_if_all_are(house, first):
                 await anyio.sleep(60)
                 await other.call_tool("text_to_video", CALL)
         await anyio.sleep(1800)
-        films = list(house.films.glob("*.mp4"))
-        assert len(films) == 1
-        assert house.sandbox.tasks()[0].id in films[0].name
+        videos = list(house.videos.glob("*.mp4"))
+        assert len(videos) == 1
+        assert house.sandbox.tasks()[0].id in videos[0].name
         await anyio.sleep(7200)
-    looks = [seen for seen in house.sandbox.requests if seen.endpoint == "list"]
-    assert len(looks) < 40, "one look in ten minutes"
+    polls = [seen for seen in house.sandbox.requests if seen.endpoint == "list"]
+    assert len(polls) < 40, "one look in ten minutes"
     assert len(house.sandbox.entries("charge")) == 1
 
 
 @pytest.mark.parametrize("save", ["mine", "off"])
-async def test_a_film_made_elsewhere_is_left_alone_unless_that_is_asked_for(house, save):
+async def test_a_video_made_elsewhere_is_left_alone_unless_that_is_asked_for(house, save):
     """Nobody's folder is filled with what a colleague makes; and nothing is asked of the service for it."""
     async with elsewhere(house) as other:
         await other.call_tool("text_to_video", CALL)
     asked = len(house.sandbox.requests)
     async with house.runtime(AVM_SAVE=save):
         await anyio.sleep(3600)
-    assert not list(house.films.glob("*"))
+    assert not list(house.videos.glob("*"))
     assert len(house.sandbox.requests) == asked
 
 
-async def test_a_film_that_was_not_to_be_saved_is_once_all_are(house):
-    """P3: the setting is about the last day's films, whatever it said when they were made or first seen here."""
+async def test_a_video_that_was_not_to_be_saved_is_once_all_are(house):
+    """P3: the setting is about the last day's videos, whatever it said when they were made or first seen here."""
     async with elsewhere(house) as other:
         await other.call_tool("text_to_video", CALL)
     async with house.client(AVM_SAVE="off") as client:
@@ -60,23 +60,23 @@ async def test_a_film_that_was_not_to_be_saved_is_once_all_are(house):
         listed = fields(await client.call_tool("list_tasks"))["tasks"]
         for row in listed:
             await client.call_tool("get_task", {"task_id": row["task_id"], "wait_seconds": 60})
-    assert not list(house.films.glob("*"))
+    assert not list(house.videos.glob("*"))
     async with house.runtime(AVM_SAVE="all"):
         await anyio.sleep(300)
-    assert len(list(house.films.glob("*.mp4"))) == 2
+    assert len(list(house.videos.glob("*.mp4"))) == 2
 
 
 async def test_two_processes_look_for_tasks_made_elsewhere_once(house):
-    """P6: one question in ten minutes, however many windows are open; and one film."""
+    """P6: one question in ten minutes, however many windows are open; and one video."""
     async with elsewhere(house) as other:
         await other.call_tool("text_to_video", CALL)
     await anyio.sleep(1200)
     before = len(house.sandbox.requests)
     async with house.runtime(AVM_SAVE="all"), house.runtime(AVM_SAVE="all"), house.runtime(AVM_SAVE="all"):
         await anyio.sleep(590)
-        assert len(list(house.films.glob("*.mp4"))) == 1
-        looks = [seen for seen in house.sandbox.requests[before:] if seen.endpoint == "list"]
-        assert len(looks) == 1
+        assert len(list(house.videos.glob("*.mp4"))) == 1
+        polls = [seen for seen in house.sandbox.requests[before:] if seen.endpoint == "list"]
+        assert len(polls) == 1
 
 
 async def test_what_was_made_elsewhere_does_not_count_against_the_cap_here(house):
@@ -91,7 +91,7 @@ async def test_what_was_made_elsewhere_does_not_count_against_the_cap_here(house
 
 
 async def test_a_task_made_elsewhere_is_watched_to_its_end_by_its_id(house):
-    """P4: a model may bring an id from another machine; its film stays there unless all are to be saved."""
+    """P4: a model may bring an id from another machine; its video stays there unless all are to be saved."""
     async with elsewhere(house) as other:
         made = fields(await other.call_tool("text_to_video", CALL))["task_id"]
     async with house.client() as client:
@@ -99,4 +99,4 @@ async def test_a_task_made_elsewhere_is_watched_to_its_end_by_its_id(house):
         assert told["status"] == "COMPLETED"
         assert told["video_url"]
         assert "file" not in told
-    assert not list(house.films.glob("*"))
+    assert not list(house.videos.glob("*"))

@@ -26,7 +26,7 @@ from tests.house import House, fields
 from tests.unit.test_cli import avm
 
 LONG = {"options": {"durations": {"t2v": 4000.0, "lv": 4000.0}, "queue_seconds": 2000}}
-"""Films that still wait when they are cancelled."""
+"""Videos that still wait when they are cancelled."""
 
 
 class Virtual:
@@ -82,10 +82,8 @@ async def test_a_price_that_needs_a_yes(house):
     async with two_processes(house, UNCAPPED) as stage:
         await confirmation(stage)
         before = stage.sums()
-        assert outcomes(await stage.crowd(many(2, "long_video", dear("a wood")))) == {"CONFIRMATION_REQUIRED": 2}
+        assert outcomes(await stage.crowd(many(2, "long_video", dear("a wood")))) == {"APPROVAL_REQUIRED": 2}
         house.wall.skew += 901
         told = await stage.crowd(many(AT_ONCE, "long_video", dear("a wood", max_credits=DEAR)))
-        assert shown("a third request, with its price after 15 minutes", told, stage) == {
-            "CONFIRMATION_REQUIRED": AT_ONCE
-        }
+        assert shown("a third request, with its price after 15 minutes", told, stage) == {"APPROVAL_REQUIRED": AT_ONCE}
         assert stage.sums() == before

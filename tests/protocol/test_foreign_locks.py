@@ -51,7 +51,7 @@ async def test_a_paid_call_behind_a_lock_says_so_in_time_and_pays_nothing(house,
         assert "service" not in told["message"]
         assert house.sandbox.entries() == []
         again = await client.call_tool(tool, PAID[tool])  # once the lock is gone
-        assert not again.is_error or error(again)["code"] == "CONFIRMATION_REQUIRED"  # a long one is dear
+        assert not again.is_error or error(again)["code"] == "APPROVAL_REQUIRED"  # a long one is dear
 
 
 @pytest.mark.parametrize("tool", ["get_account", "list_tasks", "get_task", "quote_video", "cancel_task"])

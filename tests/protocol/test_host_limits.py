@@ -7,7 +7,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCRequest
 
 from avm_mcp.cli.doctor import examine
-from avm_mcp.mcp_server.client_timeouts import Cuts
+from avm_mcp.mcp_server.client_timeouts import ClientTimeoutObserver
 from avm_mcp.mcp_server.server import build_server
 from tests.house import LEGACY, MODERN, piped
 from tests.protocol.test_waiting import KITE, SLACK, Heard, call, made_in
@@ -154,7 +154,7 @@ async def test_a_host_that_waits_longer_than_it_did_is_believed_again(house):
 
 async def test_a_call_that_fails_is_not_kept_in_mind(house):
     """A server that lives for months must not grow by what went wrong."""
-    cuts = Cuts(house)
+    cuts = ClientTimeoutObserver(house)
 
     class Context:
         request, request_id, method, params = None, 1, "tools/call", None

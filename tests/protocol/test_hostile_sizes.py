@@ -105,7 +105,7 @@ def test_a_look_at_names_is_linear_in_their_number():
 async def test_a_picture_of_ten_megabytes_is_looked_at_beside_the_loop(house, name):
     """P4: by path; whatever is in the file, only a thread of its own is kept busy with it."""
     (house.pictures / "x.jpg").write_bytes(HOSTILE[name]()[:10_000_000])
-    async with house.client(runtime=house.runtime(aside=Threads())) as client:
+    async with house.client(runtime=house.runtime(offload=Threads())) as client:
         await client.list_tools()
         async with metered(steps=STEPS) as meter:
             result = await client.session.call_tool("image_to_video", {"image": "x.jpg", "aspect_ratio": "1:1"})
@@ -120,9 +120,9 @@ async def test_the_loop_goes_round_while_a_disk_does_not_answer(house, monkeypat
     (house.pictures / "x.png").write_bytes(b"x")
     release = threading.Event()
     monkeypatch.setattr("avm_mcp.images.pictures.read_place", lambda *_: release.wait(60) and (b"", 0))
-    monkeypatch.setattr(threads, "PATIENCE", 0.3)
+    monkeypatch.setattr(threads, "TIMEOUT", 0.3)
     try:
-        async with house.client(runtime=house.runtime(aside=Threads())) as client, anyio.create_task_group() as group:
+        async with house.client(runtime=house.runtime(offload=Threads())) as client, anyio.create_task_group() as group:
             answers = []
 
             async def ask():

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import faults
-from avm_mcp.sandbox.filmhost import clip
+from avm_mcp.sandbox.video_host import clip
 from tests.protocol.test_waiting import call, made_in
 
 KITE = {"prompt": "a red kite"}
@@ -17,20 +17,20 @@ def with_options(seconds, **more):
 
 
 async def saved_after(house, seconds, most_requests):
-    """Make a film, wait, and return what is on the disk, which must be the film, fetched with so many requests."""
+    """Make a video, wait, and return what is on the disk, which must be the video, fetched with so many requests."""
     async with house.client() as client:
         told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
         await anyio.sleep(seconds)
         told, *_ = await call(client, "get_task", {"task_id": told["task_id"]})
-    assert told["film"] == "saved", told
+    assert told["download"] == "saved", told
     assert house.sandbox.counts["file"] <= most_requests
-    film = Path(told["file"]).read_bytes()
-    assert film.startswith(clip("wide"))
-    assert len(film) == house.sandbox.options.film_bytes
-    return film
+    video = Path(told["file"]).read_bytes()
+    assert video.startswith(clip("wide"))
+    assert len(video) == house.sandbox.options.video_bytes
+    return video
 
 
-THOUSAND = with_options(25, film_bytes=400_000, file_rate=400)
+THOUSAND = with_options(25, video_bytes=400_000, file_rate=400)
 """400,000 bytes at 400 a second: 1,000 s."""
 
 
@@ -43,19 +43,19 @@ async def test_a_download_of_a_thousand_seconds_completes(house, validators, ran
     await saved_after(house, 1010, 1)
 
 
-@pytest.mark.parametrize("house", [with_options(25, film_bytes=400_000, file_validators=False)], indirect=True)
+@pytest.mark.parametrize("house", [with_options(25, video_bytes=400_000, file_validators=False)], indirect=True)
 async def test_a_download_without_validators_goes_on_where_it_was_cut(house):
     """P3: each cut brings half of the rest; begun anew each time it would end only by luck."""
     house.sandbox.faults.next("file", faults.truncated(), count=6)
-    film = await saved_after(house, 300, 8)
+    video = await saved_after(house, 300, 8)
     ranges = [seen.headers.get("range") for seen in house.sandbox.requests if seen.endpoint == "file"]
     assert ranges[0] is None
     assert None not in ranges[1:]
-    assert film[-8:] == bytes(8)
+    assert video[-8:] == bytes(8)
 
 
-@pytest.mark.parametrize("house", [with_options(25, film_bytes=400_000, file_rate=400)], indirect=True)
-async def test_a_slow_download_keeps_no_other_film_waiting_for_ever(house):
+@pytest.mark.parametrize("house", [with_options(25, video_bytes=400_000, file_rate=400)], indirect=True)
+async def test_a_slow_download_keeps_no_other_video_waiting_for_ever(house):
     """P3: four slow ones, then a fifth, all come."""
     house.sandbox.change(file_rate=4000)
 
@@ -67,11 +67,11 @@ async def test_a_slow_download_keeps_no_other_film_waiting_for_ever(house):
             for number in range(5):
                 group.start_soon(make, client, number)
         await anyio.sleep(220)
-        assert len(list(house.films.glob("*.mp4"))) == 5
+        assert len(list(house.videos.glob("*.mp4"))) == 5
 
 
-@pytest.mark.parametrize("house", [with_options(25, film_bytes=400_000, file_rate=400)], indirect=True)
-async def test_a_film_that_trickles_like_an_answer_ends_with_its_link(house):
+@pytest.mark.parametrize("house", [with_options(25, video_bytes=400_000, file_rate=400)], indirect=True)
+async def test_a_video_that_trickles_like_an_answer_ends_with_its_link(house):
     """P3: a byte each 10 s flows, and would take years: other tries get their turn."""
     house.sandbox.change(file_rate=None)
     house.sandbox.faults.next("file", faults.trickle(10))

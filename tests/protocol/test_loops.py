@@ -1,4 +1,4 @@
-"""What runs in the background ends with the process and with nothing else: somebody has paid for these films (P2, P3).
+"""What runs in the background ends with the process and with nothing else: somebody has paid for these videos (P2, P3).
 
 A bug cannot be ordered from the sandbox, so here the journal fails where it should not, a few times, and is then well.
 """
@@ -14,9 +14,9 @@ CALL = {"prompt": "a red kite", "wait_seconds": 0}
 ERRORS = [StateUnavailable("the disk is gone for a moment"), RuntimeError("a bug")]
 
 
-def fails(journal, method, error, times=3):
+def fails(store, method, error, times=3):
     """Let a method of the journal fail so many times from now on; return how often it was called."""
-    real, calls = getattr(journal, method), []
+    real, calls = getattr(store, method), []
 
     async def failing(*given, **named):
         calls.append(given)
@@ -24,21 +24,21 @@ def fails(journal, method, error, times=3):
             raise error
         return await real(*given, **named)
 
-    setattr(journal, method, failing)
+    setattr(store, method, failing)
     return calls
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["an error", "a bug"])
-@pytest.mark.parametrize("method", ["in_flight", "lease", "observed", "films_wanted", "film"])
-async def test_a_film_is_saved_whatever_fails_on_its_way(house, method, error):
+@pytest.mark.parametrize("method", ["in_flight", "lease", "observed", "wanted_downloads", "download"])
+async def test_a_video_is_saved_whatever_fails_on_its_way(house, method, error):
     async with house.client(runtime=(runtime := house.runtime())) as client:
         task_id = fields(await client.call_tool("text_to_video", CALL))["task_id"]
-        calls = fails(runtime.journal, method, error)
+        calls = fails(runtime.store, method, error)
         await anyio.sleep(2400)
         told = fields(await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 60}))
     assert len(calls) > 3
     assert told["status"] == "COMPLETED"
-    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert len(list(house.videos.glob("*.mp4"))) == 1
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["an error", "a bug"])
@@ -51,7 +51,7 @@ async def test_a_lost_answer_is_found_whatever_fails_on_the_way(house, method, e
         house.sandbox.faults.next("list", faults.http_error(500), count=9)
         told = fields(await client.call_tool("text_to_video", CALL))
         assert told["status"] == "UNKNOWN"
-        calls = fails(runtime.journal, method, error)
+        calls = fails(runtime.store, method, error)
         await anyio.sleep(2400)
         told = fields(await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 60}))
     assert len(calls) > 3
@@ -64,17 +64,17 @@ async def test_tasks_made_elsewhere_are_found_whatever_fails_on_the_way(house, e
     async with house.client(AVM_STATE_DIR=str(house.folder / "elsewhere"), AVM_SAVE="off") as other:
         await other.call_tool("text_to_video", CALL)
     async with house.runtime(AVM_SAVE="all") as runtime:
-        calls = fails(runtime.journal, "adopt", error)
+        calls = fails(runtime.store, "add_discovered", error)
         await anyio.sleep(2400)
     assert len(calls) > 3
-    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert len(list(house.videos.glob("*.mp4"))) == 1
 
 
 @pytest.mark.parametrize("method", ["reserve", "live"])
 async def test_a_bug_before_the_request_pays_nothing_and_claims_nothing(house, method):
     """P1: the row comes first, so where it cannot be written nothing is sent. A bug says only what it knows."""
     async with house.client(runtime=(runtime := house.runtime())) as client:
-        fails(runtime.journal, method, RuntimeError("a bug"), times=1)
+        fails(runtime.store, method, RuntimeError("a bug"), times=1)
         told = fields(await client.call_tool("text_to_video", CALL))["error"]
         assert (told["code"], told["charged"]) == ("INTERNAL", "unknown")
         assert house.sandbox.posts == 0
@@ -86,7 +86,7 @@ async def test_a_bug_after_the_request_is_told_as_unclear_and_the_task_is_found(
     """P1, P2: the row still says that it was sent, so that recovery takes over when its pulse stops."""
     await house.grown_up()
     async with house.client(runtime=(runtime := house.runtime())) as client:
-        fails(runtime.journal, "accepted", RuntimeError("a bug"), times=1)
+        fails(runtime.store, "accepted", RuntimeError("a bug"), times=1)
         told = fields(await client.call_tool("text_to_video", CALL))
         assert told["status"] == "UNKNOWN"
         assert told["error"]["code"] == "SUBMISSION_UNKNOWN"
@@ -97,7 +97,7 @@ async def test_a_bug_after_the_request_is_told_as_unclear_and_the_task_is_found(
         again = fields(await client.call_tool("text_to_video", CALL))
         assert again["deduplicated"]
     assert house.sandbox.posts == 1
-    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert len(list(house.videos.glob("*.mp4"))) == 1
 
 
 async def test_a_bug_at_the_start_names_no_key_and_no_password(house, caplog):

@@ -69,7 +69,7 @@ async def test_without_keys_two_tasks_for_one_lost_answer_are_none(house):
 
 
 async def test_without_keys_equal_requests_that_were_all_lost_share_out_what_is_found(house):
-    """P2, P3: three takes in one outage are three tasks, and three films: which is whose makes no difference."""
+    """P2, P3: three takes in one outage are three tasks, and three videos: which is whose makes no difference."""
     await house.grown_up()
     house.sandbox.change(honours_idempotency=False)
     async with house.client() as client:
@@ -99,7 +99,7 @@ async def test_a_task_is_not_taken_from_an_equal_request_that_still_waits_for_it
 
 
 async def test_a_request_that_lay_with_the_service_for_minutes_is_found(house):
-    """P2, P3: made six minutes late it is not said to have come to nothing, and its film is saved."""
+    """P2, P3: made six minutes late it is not said to have come to nothing, and its video is saved."""
     house.sandbox.change(honours_idempotency=False)
     async with house.client() as client:
         await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
@@ -136,7 +136,7 @@ async def test_a_task_goes_to_the_request_that_was_sent_just_before_it(house):
 
 
 async def test_a_task_that_shows_up_after_it_was_said_never_created_is_taken_up_again(house):
-    """P1, P2, P3: a list that lagged twenty minutes made us wrong; the film comes all the same, and guards again."""
+    """P1, P2, P3: a list that lagged twenty minutes made us wrong; the video comes all the same, and guards again."""
     house.sandbox.change(honours_idempotency=False)
     async with house.client() as client:
         await client.call_tool("text_to_video", {"prompt": "the one before", "wait_seconds": 0})
@@ -195,9 +195,9 @@ async def test_it_is_sent_again_three_times_at_most_and_what_is_refused_then_pro
         told = fields(await client.call_tool("text_to_video", CALL))
         assert told["status"] == "UNKNOWN"
         await anyio.sleep(300)
-        looked = fields(await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 0}))
-        assert looked["status"] == "UNKNOWN"
-        assert looked["error"]["charged"] == "unknown"
+        polled = fields(await client.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 0}))
+        assert polled["status"] == "UNKNOWN"
+        assert polled["error"]["charged"] == "unknown"
         await until(client, told["task_id"], "NOT_CREATED")
     sent = [seen for seen in house.sandbox.requests if seen.endpoint == "generate"][1:]
     assert len(sent) == 4
@@ -341,7 +341,7 @@ def damage(house):
 
 
 async def test_a_damaged_state_is_set_aside_and_its_tasks_and_spending_are_rebuilt(house, caplog):
-    """P2, P8: nothing is deleted, the day's spending is known again, and films are saved."""
+    """P2, P8: nothing is deleted, the day's spending is known again, and videos are saved."""
     async with house.client() as client:
         first = fields(await client.call_tool("text_to_video", CALL))
     damage(house)
@@ -382,7 +382,7 @@ async def test_a_process_that_is_asked_to_end_gives_a_paid_request_time_for_its_
         told = fields(await client.call_tool("text_to_video", CALL))
         assert told["status"] == "SUBMITTING"
     async with house.runtime(AVM_API_KEY="ak_0123456789abcdef") as runtime:
-        job = await runtime.journal.find(runtime.service.account, told["task_id"])
+        job = await runtime.store.find(runtime.service.account, told["task_id"])
         assert job is not None
         assert job.task_id == house.sandbox.tasks()[0].id
 
@@ -427,7 +427,7 @@ async def test_a_wall_clock_that_was_ahead_at_the_send_loses_no_task(house):
 
 @pytest.mark.parametrize("rows", [[], [{"id": "old", "status": "FAILED", "createdAt": "2026-01-01T00:00:00Z"}]])
 async def test_a_list_that_lacks_a_task_that_was_made_just_before_proves_nothing(house, rows):
-    """P1: what is empty, or as it was long ago, although a film is being made, does not show the lost task either."""
+    """P1: what is empty, or as it was long ago, although a video is being made, does not show the lost task either."""
     await house.grown_up()
     house.sandbox.change(honours_idempotency=False)
     async with house.client() as client:

@@ -1,4 +1,4 @@
-"""One question that goes wrong never ends a call, and never loses an id or a film (Must-show 6; P2, P3, P4)."""
+"""One question that goes wrong never ends a call, and never loses an id or a video (Must-show 6; P2, P3, P4)."""
 
 import json
 from pathlib import Path
@@ -45,8 +45,8 @@ TROUBLE = {
 ASKED = [("status", 3), ("task", 0), ("list", 3)]
 
 
-async def films(house, many, wait=1500):
-    """Start films, wait for all, and return what was told of each."""
+async def videos(house, many, wait=1500):
+    """Start videos, wait for all, and return what was told of each."""
     seen = []
 
     async def make(client, number):
@@ -66,7 +66,7 @@ def assert_made(house, seen, many, late=100.0):
         assert told["status"] == "COMPLETED"
         assert Path(told["file"]).read_bytes()[4:8] == b"ftyp"
         assert took <= MADE_IN + late
-        assert max(heard.gaps(took)) <= 5 + SLACK
+        assert max(heard.intervals(took)) <= 5 + SLACK
         assert heard.values == sorted(set(heard.values))
         assert {told["task_id"]} == {message.split(":")[0].removeprefix("Task ") for *_, message in heard.beats}
     assert len({told["task_id"] for told, *_ in seen}) == many
@@ -82,7 +82,7 @@ async def test_one_answer_that_goes_wrong_ends_no_call(house, trouble, endpoint,
     """Must-show 6: of each kind, at each question of a watch."""
     many = 2 if endpoint == "list" else 1
     house.sandbox.faults.next(endpoint, TROUBLE[trouble], skip=skip)
-    seen = await films(house, many)
+    seen = await videos(house, many)
     assert len(house.sandbox.faults) == 0, "the fault was never met"
     assert_made(house, seen, many, late=160 if trouble == "429 absurd" else 100)
 
@@ -106,7 +106,7 @@ async def test_one_answer_that_goes_wrong_ends_no_call(house, trouble, endpoint,
 async def test_an_answer_that_is_odd_or_old_is_watched_on(house, endpoint, fault, many, skip):
     """DESIGN 6: unknown statuses are shown and watched on; absence is checked, not believed; states go forward only."""
     house.sandbox.faults.next(endpoint, fault, skip=0 if endpoint == "task" else skip)
-    seen = await films(house, many)
+    seen = await videos(house, many)
     assert_made(house, seen, many, late=300)
 
 
@@ -125,7 +125,7 @@ async def test_an_unknown_status_is_shown_as_it_is(house):
 
 
 @pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
-async def test_completed_without_a_link_is_asked_again_until_the_film_is_here(house):
+async def test_completed_without_a_link_is_asked_again_until_the_video_is_here(house):
     """P3: COMPLETED without url for one read."""
     house.sandbox.faults.next("task", faults.no_url(), count=2)
     async with house.client() as client:
@@ -153,24 +153,24 @@ async def test_a_file_host_that_asks_for_an_absurd_pause_is_asked_again_in_time(
         house.sandbox.faults.clear()
         await anyio.sleep(600)
         told, *_ = await call(client, "get_task", {"task_id": made["task_id"]})
-        assert told["film"] == "saved"
+        assert told["download"] == "saved"
 
 
 @pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
-async def test_a_film_whose_task_is_no_longer_shown_is_not_said_to_be_on_its_way_for_ever(house):
+async def test_a_video_whose_task_is_no_longer_shown_is_not_said_to_be_on_its_way_for_ever(house):
     """P3: COMPLETED without a link, then gone from the service: it is lost, and nobody asks for it any more."""
     async with house.client() as client:
         house.sandbox.faults.next("task", faults.no_url())
         house.sandbox.faults.next("task", faults.refuse(404, None, "No such task"), count=999)
         made, *_ = await call(client, "text_to_video", {"prompt": "kite"})
         told, *_ = await call(client, "get_task", {"task_id": made["task_id"], "wait_seconds": 900})
-        assert (told["status"], told["film"]) == ("COMPLETED", "pending")
+        assert (told["status"], told["download"]) == ("COMPLETED", "pending")
         await anyio.sleep(2 * 3600)
         asked = len(house.sandbox.requests)
         await anyio.sleep(3600)
         assert len(house.sandbox.requests) == asked
         told, *_ = await call(client, "get_task", {"task_id": made["task_id"]})
-        assert told["film"] == "lost"
+        assert told["download"] == "lost"
 
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
@@ -266,7 +266,7 @@ async def test_a_key_that_is_refused_for_a_while_loses_nothing(house):
     ids=lambda fault: f"{fault.kind}-{fault.status}",
 )
 @pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
-async def test_a_film_that_does_not_come_at_first_is_fetched_again(house, fault):
+async def test_a_video_that_does_not_come_at_first_is_fetched_again(house, fault):
     """P3: it is downloaded, verified and in place, whether or not anybody waits."""
     house.sandbox.faults.next("file", fault, count=2)
     async with house.client() as client:
@@ -276,13 +276,13 @@ async def test_a_film_that_does_not_come_at_first_is_fetched_again(house, fault)
         assert told["video_url"] in said
         await anyio.sleep(900)
         told, *_ = await call(client, "get_task", {"task_id": told["task_id"]})
-    film = Path(told["file"])
-    assert film.read_bytes()[4:8] == b"ftyp"
-    assert [path.name for path in film.parent.iterdir() if path.suffix == ".mp4"] == [film.name]
+    video = Path(told["file"])
+    assert video.read_bytes()[4:8] == b"ftyp"
+    assert [path.name for path in video.parent.iterdir() if path.suffix == ".mp4"] == [video.name]
 
 
 @pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
-async def test_a_wire_that_breaks_at_every_other_question_still_brings_the_film(house):
+async def test_a_wire_that_breaks_at_every_other_question_still_brings_the_video(house):
     """Must-show 6, many times over."""
     errors = ("ConnectError", "ReadError", "RemoteProtocolError", "ReadTimeout", "ConnectTimeout", "PoolTimeout")
 
@@ -292,7 +292,7 @@ async def test_a_wire_that_breaks_at_every_other_question_still_brings_the_film(
     for number in range(12):
         name = errors[number % len(errors)]
         house.link.next(name, "connect" if name.startswith("Connect") else "after_send", match=query)
-    seen = await films(house, 1)
+    seen = await videos(house, 1)
     assert house.link.pending == 0
     assert_made(house, seen, 1, late=150)
 
@@ -307,7 +307,7 @@ ODD = {
 
 @pytest.mark.parametrize(("odd", "refunded"), ODD.values(), ids=ODD)
 @pytest.mark.parametrize("house", [made_in(MADE_IN)], indirect=True)
-async def test_an_odd_word_or_number_in_one_answer_holds_up_no_other_film(house, odd, refunded):
+async def test_an_odd_word_or_number_in_one_answer_holds_up_no_other_video(house, odd, refunded):
     """P3, P8: it counts for what it can mean at most, and what else the answer says is kept."""
     async with house.client() as client:
         told = [(await call(client, "text_to_video", {"prompt": name, "wait_seconds": 0}))[0] for name in "ab"]

@@ -1,4 +1,4 @@
-"""The main job over MCP: ask, see progress, find the film on the disk."""
+"""The main job over MCP: ask, see progress, find the video on the disk."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.house import LEGACY, MODERN, fields, text
 
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
-async def test_a_film_is_made_saved_and_told_with_its_path(house, mode):
+async def test_a_video_is_made_saved_and_told_with_its_path(house, mode):
     """P3, P4. The main job, at both protocol eras."""
     seen = []
 
@@ -31,15 +31,15 @@ async def test_a_film_is_made_saved_and_told_with_its_path(house, mode):
 
 
 @pytest.mark.parametrize("below", ["", "mine"], ids=["the folder", "one above it"])
-async def test_a_folder_that_cannot_be_written_is_said_before_the_film_is_made(house, below):
-    """P3: while there is time to mend it; and once mended, the film is saved."""
-    house.films.write_text("a file where the folder should be")
-    target = house.films / below
+async def test_a_folder_that_cannot_be_written_is_said_before_the_video_is_made(house, below):
+    """P3: while there is time to mend it; and once mended, the video is saved."""
+    house.videos.write_text("a file where the folder should be")
+    target = house.videos / below
     async with house.client(AVM_OUTPUT_DIR=str(target)) as client:
         told = await client.call_tool("text_to_video", {"prompt": "a red kite", "wait_seconds": 0})
         assert f"It cannot be saved in {target} as things are" in text(told)
         assert "not a folder. Tell the user to mend that" in text(told)
-        house.films.unlink()
+        house.videos.unlink()
         given = {"task_id": fields(told)["task_id"]}
         assert f"It will be saved in {target}" in text(await client.call_tool("get_task", given))
         ready = fields(await client.call_tool("get_task", given | {"wait_seconds": 1200}))

@@ -34,7 +34,7 @@ async def refused(client, tool, given):
 
 
 @pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_CALL="10")], indirect=True)
-async def test_a_film_above_the_cap_of_a_call_is_refused_before_it_is_sent(house):
+async def test_a_video_above_the_cap_of_a_call_is_refused_before_it_is_sent(house):
     """P8: the refusal names price and cap, and does not tell a model to raise what only the user can."""
     async with house.client() as client:
         told, said = await refused(client, "text_to_video", KITE)
@@ -49,7 +49,7 @@ async def test_a_film_above_the_cap_of_a_call_is_refused_before_it_is_sent(house
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_film_above_max_credits_is_refused_and_the_named_price_is_enough(house):
+async def test_a_video_above_max_credits_is_refused_and_the_named_price_is_enough(house):
     """P8: the nearest valid call works as it is written, and the service is told the cap."""
     async with house.client() as client:
         told, said = await refused(client, "text_to_video", {**KITE, "max_credits": 14})
@@ -162,7 +162,7 @@ async def test_a_quote_does_not_outlive_a_clock_that_was_put_back(house):
 
 @pytest.mark.parametrize("house", [capped(AVM_MAX_CREDITS_PER_DAY="40")], indirect=True)
 async def test_the_cap_of_a_day_counts_what_was_spent_and_not_what_came_back(house):
-    """P8: in UTC days; a failed film's credits are free again; a duplicate costs nothing."""
+    """P8: in UTC days; a failed video's credits are free again; a duplicate costs nothing."""
     async with house.client() as client:
         for number in (1, 2):
             await call(client, "text_to_video", {"prompt": f"kite {number}"})
@@ -250,7 +250,7 @@ async def test_the_cap_of_a_day_is_one_for_all_processes_however_many_ask_at_onc
 
 @pytest.mark.parametrize(("minutes", "same"), [(1, True), (58, True), (62, False)])
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_finished_film_answers_the_same_request_for_an_hour(house, minutes, same):
+async def test_a_finished_video_answers_the_same_request_for_an_hour(house, minutes, same):
     """P1, DESIGN 3: without limit while it is made, for 60 minutes after COMPLETED."""
     async with house.client() as client:
         first, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 600})
@@ -275,7 +275,7 @@ async def test_a_finished_film_answers_the_same_request_for_an_hour(house, minut
     ],
 )
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_what_does_not_change_the_film_does_not_make_another_request(house, again):
+async def test_what_does_not_change_the_video_does_not_make_another_request(house, again):
     """P1: never `wait_seconds` or `max_credits`."""
     async with house.client() as client:
         first, *_ = await call(client, "text_to_video", KITE)
@@ -289,7 +289,7 @@ async def test_what_does_not_change_the_film_does_not_make_another_request(house
     [{"prompt": "a blue kite"}, {**KITE, "duration": 8}, {**KITE, "aspect_ratio": "1:1"}, {**KITE, "take": 2}],
 )
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_what_changes_the_film_makes_another(house, other):
+async def test_what_changes_the_video_makes_another(house, other):
     """DESIGN 3: identity."""
     async with house.client() as client:
         first, *_ = await call(client, "text_to_video", KITE)
@@ -301,7 +301,7 @@ async def test_what_changes_the_film_makes_another(house, other):
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_take_is_one_film_and_says_so(house):
+async def test_a_take_is_one_video_and_says_so(house):
     """DESIGN 3: which take, not how many."""
     async with house.client() as client:
         told, _, said = await call(client, "text_to_video", {**KITE, "take": 3})
@@ -313,7 +313,7 @@ async def test_a_take_is_one_film_and_says_so(house):
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_failed_film_is_told_with_its_refund_and_may_be_tried_again_three_times(house):
+async def test_a_failed_video_is_told_with_its_refund_and_may_be_tried_again_three_times(house):
     """DESIGN 3: FAILED is never returned for the same request; after three within an hour it is refused."""
     async with house.client() as client:
         seen = set()
@@ -403,7 +403,7 @@ async def test_a_cancel_that_comes_too_late_says_what_the_task_is_doing(house, r
 
 
 @pytest.mark.parametrize("profile", ["live", "seed"])
-async def test_an_error_about_a_failed_film_says_that_it_is_not_paid_for(house, profile):
+async def test_an_error_about_a_failed_video_says_that_it_is_not_paid_for(house, profile):
     """DESIGN 3: the seed API gives the credits back too, without saying so."""
     house.sandbox.change(profile=profile)
     house.sandbox.faults.next("generate", faults.fail_task())
@@ -564,9 +564,9 @@ async def test_the_account_says_what_there_is_and_where_things_are(house):
     assert told["spent_today"] == 15
     assert told["caps"] == {"per_call": 100, "per_day": 300}
     assert told["input_folders"] == [str(house.pictures)]
-    assert told["output_folder"] == str(house.films)
+    assert told["output_folder"] == str(house.videos)
     assert told["models"] == ["t2v", "t2v_v3", "i2v", "i2v_v3", "lv"]
-    for fact in ("985", "15", "100", "300", str(house.pictures), str(house.films), *told["models"]):
+    for fact in ("985", "15", "100", "300", str(house.pictures), str(house.videos), *told["models"]):
         assert str(fact) in said
 
 
@@ -621,8 +621,8 @@ async def test_a_list_is_the_union_of_what_the_service_shows_and_what_is_known_h
         assert mine["task_id"] in [task["task_id"] for task in listed["tasks"]], "absence is not believed"
 
 
-async def test_a_film_that_was_asked_for_before_is_as_old_as_it_is(house):
-    """P1: who reads "5 minutes ago" under a film of an hour ago thinks of another film."""
+async def test_a_video_that_was_asked_for_before_is_as_old_as_it_is(house):
+    """P1: who reads "5 minutes ago" under a video of an hour ago thinks of another video."""
     async with house.client() as client:
         await call(client, "text_to_video", {"prompt": "a kite", "wait_seconds": 900})
         await anyio.sleep(1800)

@@ -7,10 +7,10 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import faults
-from avm_mcp.store import FILE_NAME, open_journal
+from avm_mcp.store import FILE_NAME, open_store
 from tests.house import fields
 from tests.protocol.test_waiting import made_in
-from tests.unit.test_journal import NOW, draft, reserve
+from tests.unit.test_store import NOW, draft, reserve
 
 CALL = {"prompt": "a red kite", "wait_seconds": 0}
 
@@ -103,11 +103,11 @@ async def test_a_request_whose_row_goes_while_the_list_is_read_is_not_sent(house
 
 async def test_to_close_the_old_file_takes_nothing_from_the_new_one(tmp_path):
     """SQLite deletes a write-ahead log by its name when it closes: not that of the file that came after."""
-    first = await open_journal(tmp_path, now=NOW)
+    first = await open_store(tmp_path, now=NOW)
     await reserve(first, draft("i1"))
     for part in tmp_path.glob(f"{FILE_NAME}*"):
         part.unlink()
-    second = await open_journal(tmp_path, now=NOW)
+    second = await open_store(tmp_path, now=NOW)
     await reserve(second, draft("i2"))
     await reserve(first, draft("i3"))
     assert first.moved == 1

@@ -69,8 +69,8 @@ async def test_a_temporary_folder_that_is_not_ours_alone_is_not_used(house, bloc
     else:
         first.write_text("")
     async with house.runtime(**blocked) as runtime:
-        assert str(first) not in (runtime.journal.warning or "")
-        assert any(str(other) in (runtime.journal.warning or "") for other in others)
+        assert str(first) not in (runtime.store.warning or "")
+        assert any(str(other) in (runtime.store.warning or "") for other in others)
     for other in others:
         for part in other.glob("*"):
             part.unlink()

@@ -79,7 +79,7 @@ async def test_a_state_of_before_is_found_under_its_old_names(house):
     assert len(old) > 3
     async with house.runtime() as runtime:
         account = runtime.service.account
-        async with runtime.journal._driver.writing() as tx:
+        async with runtime.store._driver.writing() as tx:
             await tx.run("UPDATE jobs SET account = ? WHERE account = ?", old[0], account)
     async with house.client() as client:
         again = fields(await client.call_tool("text_to_video", CALL))

@@ -17,7 +17,7 @@ eras = pytest.mark.parametrize("mode", [LEGACY, MODERN])
 
 
 @eras
-async def test_a_saved_film_is_handed_out_as_it_lies_on_the_disk(house, mode):
+async def test_a_saved_video_is_handed_out_as_it_lies_on_the_disk(house, mode):
     """P3: a host that cannot read the user's disk gets the bytes."""
     async with house.client(mode=mode) as client:
         told = fields(await client.call_tool("text_to_video", CALL))
@@ -26,7 +26,7 @@ async def test_a_saved_film_is_handed_out_as_it_lies_on_the_disk(house, mode):
     assert base64.b64decode(content.blob) == Path(told["file"]).read_bytes()
 
 
-async def test_a_film_that_is_not_ready_or_too_large_is_said_to_be_so(house, monkeypatch):
+async def test_a_video_that_is_not_ready_or_too_large_is_said_to_be_so(house, monkeypatch):
     """P2: with its id, and with the path where there is one."""
     async with house.client() as client:
         begun = fields(await client.call_tool("text_to_video", CALL | {"wait_seconds": 0}))

@@ -25,7 +25,7 @@ def assert_one(house):
 
 
 async def thrown_away(house, after, given=None, **settings):
-    """Start a process, let it start a film, and throw it away so many seconds later; return what it told."""
+    """Start a process, let it start a video, and throw it away so many seconds later; return what it told."""
     told = {}
 
     async def process():
@@ -44,7 +44,7 @@ async def thrown_away(house, after, given=None, **settings):
 @pytest.mark.parametrize("away", [1, 60, 1000, 20 * 3600])
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
 async def test_a_process_that_is_thrown_away_takes_no_job_with_it(house, mode, away):
-    """Must-show 7, P2, P3: get_task returns it, one POST in all, the film is saved."""
+    """Must-show 7, P2, P3: get_task returns it, one POST in all, the video is saved."""
     told = await thrown_away(house, 100, mode=mode)
     await anyio.sleep(away)
     async with house.client(mode=mode) as client:
@@ -60,20 +60,20 @@ async def test_a_process_that_is_thrown_away_takes_no_job_with_it(house, mode, a
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_the_film_is_saved_by_the_next_process_though_nobody_asks_for_it(house):
+async def test_the_video_is_saved_by_the_next_process_though_nobody_asks_for_it(house):
     """P3: recovery puts what was left unfinished on the board."""
     told = await thrown_away(house, 30)
     async with house.client():
         await anyio.sleep(600)
-    films = list(house.films.glob("*.mp4"))
-    assert len(films) == 1
-    assert told["task_id"] in films[0].name
+    videos = list(house.videos.glob("*.mp4"))
+    assert len(videos) == 1
+    assert told["task_id"] in videos[0].name
     assert_one(house)
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
 async def test_a_link_that_died_meanwhile_is_said_and_not_waited_for(house):
-    """P3: a film that is past saving is told as such."""
+    """P3: a video that is past saving is told as such."""
     told = await thrown_away(house, 30)
     await anyio.sleep(26 * 3600)
     async with house.client() as client:
@@ -121,7 +121,7 @@ async def test_a_process_thrown_away_while_it_sends_has_sent_once(house, after, 
 
 @pytest.mark.parametrize("times", [6])
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_host_that_starts_a_process_for_every_call_gets_its_film(house, times):
+async def test_a_host_that_starts_a_process_for_every_call_gets_its_video(house, times):
     """DESIGN 4: some frameworks start one per tool call; each call sees the same task."""
     seen = []
     for _ in range(times):
@@ -153,7 +153,7 @@ async def test_two_processes_at_once_make_one_request_and_only_one_of_them_asks(
         heard = Heard()
         async with house.client(AVM_USER_AGENT=name) as client:
             told, took, _ = await call(client, "text_to_video", {**KITE, "wait_seconds": 900}, heard)
-            assert max(heard.gaps(took)) <= 5 + SLACK
+            assert max(heard.intervals(took)) <= 5 + SLACK
             seen[name] = told
             await anyio.sleep(60)
 
@@ -165,13 +165,13 @@ async def test_two_processes_at_once_make_one_request_and_only_one_of_them_asks(
     assert len({told["file"] for told in seen.values()}) == 1
     assert sum("deduplicated" in told for told in seen.values()) == 1
     assert len(agents(house)) == 1, agents(house)
-    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert len(list(house.videos.glob("*.mp4"))) == 1
     assert_one(house)
 
 
 @pytest.mark.parametrize("many", [5])
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_many_processes_keep_to_one_allowance_and_save_each_film_once(house, many):
+async def test_many_processes_keep_to_one_allowance_and_save_each_video_once(house, many):
     """P6: all processes that share a state together."""
 
     async def process(number):
@@ -187,7 +187,7 @@ async def test_many_processes_keep_to_one_allowance_and_save_each_film_once(hous
     assert house.sandbox.posts == many
     assert house.sandbox.counts["429"] == 0
     assert house.sandbox.busiest_minute() <= 55
-    assert len(list(house.films.glob("*.mp4"))) == many
+    assert len(list(house.videos.glob("*.mp4"))) == many
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
@@ -231,17 +231,17 @@ async def test_a_process_that_comes_later_shows_what_the_first_is_doing(house):
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_keeper_outlives_a_state_that_cannot_be_written_for_a_while(house, monkeypatch):
+async def test_a_background_worker_outlives_a_state_that_cannot_be_written_for_a_while(house, monkeypatch):
     """P3: nobody starts another one, since the host is gone."""
     async with house.client() as client:
         await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
-    monkeypatch.setattr("avm_mcp.app.Runtime", lambda _settings: house.runtime())
+    monkeypatch.setattr("avm_mcp.worker.Runtime", lambda _settings: house.runtime())
     async with anyio.create_task_group() as group:
-        group.start_soon(worker.keep, house.settings())
+        group.start_soon(worker.run_worker, house.settings())
         await anyio.sleep(30)
         with closing(sqlite3.connect(house.state / "journal.db", isolation_level=None)) as backup:
             backup.execute("BEGIN IMMEDIATE")
             await anyio.sleep(45)
             backup.execute("ROLLBACK")
-    assert len(list(house.films.glob("*.mp4"))) == 1
+    assert len(list(house.videos.glob("*.mp4"))) == 1
     assert_one(house)

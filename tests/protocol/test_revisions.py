@@ -144,7 +144,7 @@ async def test_nothing_newer_than_the_revision_is_sent(house: House, connected, 
     assert newer(told, heard, revision) == set()
     said = told["finished"]["content"][0]["text"]
     assert "COMPLETED" in said or "ready" in said
-    assert str(next(house.films.glob("*.mp4"))) in said, "the path stands in the text, whatever else is left out"
+    assert str(next(house.videos.glob("*.mp4"))) in said, "the path stands in the text, whatever else is left out"
     assert len(heard) > 3
     if revision >= THIRD:
         assert told["finished"]["structuredContent"]["status"] == "COMPLETED"

@@ -68,5 +68,5 @@ async def test_a_file_host_that_is_late_with_its_first_byte_is_read(house, late)
         told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
         await anyio.sleep(late + SLACK)
         told, *_ = await call(client, "get_task", {"task_id": told["task_id"]})
-    assert told["film"] == "saved"
+    assert told["download"] == "saved"
     assert house.sandbox.counts["file"] == 1

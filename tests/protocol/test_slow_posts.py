@@ -7,7 +7,7 @@ import anyio
 import httpx2
 import pytest
 
-from avm_mcp.jobs.service import ASK_PATIENCE
+from avm_mcp.jobs.service import ASK_TIMEOUT
 from avm_mcp.sandbox import faults
 from tests.house import KEY, LEGACY, MODERN, error, text
 from tests.protocol.test_tools_list import conforms
@@ -190,7 +190,7 @@ async def test_a_lost_answer_is_a_normal_result_that_says_so(house, lost):
 @pytest.mark.parametrize("honours", [True, False])
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
 async def test_a_lost_answer_is_found_where_it_can_be(house, lost, honours):
-    """P1, P2: the list shows it, so the film comes under the id that was given, for one price."""
+    """P1, P2: the list shows it, so the video comes under the id that was given, for one price."""
     house.sandbox.change(honours_idempotency=honours)
     house.sandbox.faults.next("generate", LOST[lost])
     async with house.client() as client:
@@ -280,7 +280,7 @@ def _paid(request: httpx2.Request) -> bool:
 
 @pytest.mark.parametrize("house", [MUTE], indirect=True)
 async def test_what_another_process_found_out_is_told_to_who_waits_here(house):
-    """P4: also where this process watches other films meanwhile."""
+    """P4: also where this process watches other videos meanwhile."""
     async with house.client() as client, house.runtime() as other:
         await call(client, "text_to_video", {"prompt": "another", "wait_seconds": 0})
         await anyio.sleep(3)
@@ -290,7 +290,7 @@ async def test_what_another_process_found_out_is_told_to_who_waits_here(house):
 
         async def found_out():
             await anyio.sleep(30)
-            await other.journal.refused(told["task_id"], "NOT_CREATED", "Nothing was made.", house.wall())
+            await other.store.refused(told["task_id"], "NOT_CREATED", "Nothing was made.", house.wall())
 
         async with anyio.create_task_group() as group:
             group.start_soon(found_out)
@@ -330,13 +330,13 @@ async def test_what_is_asked_during_a_pause_is_answered_before_hosts_give_up(hou
         for tool, given in asked.items():
             began = anyio.current_time()
             told = error(await client.call_tool(tool, given))
-            assert anyio.current_time() - began <= ASK_PATIENCE + SLACK
+            assert anyio.current_time() - began <= ASK_TIMEOUT + SLACK
             assert told["code"] == "UPSTREAM_UNAVAILABLE"
             assert "asked everybody for a pause" in told["message"]
         assert told["task_id"] == made["task_id"]
         assert "to see whether it was cancelled" in told["next_step"]
         assert told["charged"] == "unknown"
         listed, took, _ = await call(client, "list_tasks", {})
-        assert took <= ASK_PATIENCE + SLACK
+        assert took <= ASK_TIMEOUT + SLACK
         assert [row["task_id"] for row in listed["tasks"]] == [made["task_id"]]
         assert any("This is what is known here" in note for note in listed["notes"])

@@ -7,18 +7,18 @@ import pytest
 
 from avm_mcp.domain.job import NOT_CREATED, SUBMITTING, UNKNOWN
 from avm_mcp.sandbox import faults
-from avm_mcp.store import Superseded, open_journal
+from avm_mcp.store import Superseded, open_store
 from avm_mcp.store.sends import Send
 from tests.clock import VirtualMachine
 from tests.house import fields
-from tests.unit.test_journal import NOW, answer, draft, reserve
+from tests.unit.test_store import NOW, answer, draft, reserve
 
 CALL = {"prompt": "a red kite", "wait_seconds": 0}
 
 
-async def only_row(journal):
-    (row,) = await journal._driver.rows("SELECT id, account FROM jobs")
-    return await journal.find(row["account"], row["id"])
+async def only_row(store):
+    (row,) = await store._driver.rows("SELECT id, account FROM jobs")
+    return await store.find(row["account"], row["id"])
 
 
 @pytest.mark.parametrize("decided", ["never", "adopted", "never, and repeated elsewhere"])
@@ -29,13 +29,13 @@ async def test_what_was_decided_during_a_429_is_not_sent_after_it(house, decided
     async with house.client() as stopped, house.runtime() as other:
         told = fields(await stopped.call_tool("text_to_video", CALL))
         assert told["status"] == SUBMITTING
-        job = await only_row(other.journal)
+        job = await only_row(other.store)
         if decided == "adopted":
-            await other.journal.accepted(job.id, answer("ck1"))
+            await other.store.accepted(job.id, answer("ck1"))
         else:  # as if its process had been stopped for ten minutes
-            await other.journal.end_send(job.id, job.sender)
-            job = await other.journal.lapsed(job.id, "gone", other.journal.clock() + 600)
-            assert (await other.journal.never(job, "never", other.journal.clock())).status == NOT_CREATED
+            await other.store.end_send(job.id, job.sender)
+            job = await other.store.lapsed(job.id, "gone", other.store.clock() + 600)
+            assert (await other.store.never(job, "never", other.store.clock())).status == NOT_CREATED
         if "repeated" in decided:
             async with house.client() as elsewhere:
                 await elsewhere.call_tool("text_to_video", CALL | {"wait_seconds": 3600})
@@ -54,10 +54,10 @@ async def test_a_request_that_lapsed_while_it_connected_does_not_leave(house):
     house.link.connect_delay = 8.0
     async with house.client() as stopped, house.runtime() as other:
         told = fields(await stopped.call_tool("text_to_video", CALL))
-        job = await only_row(other.journal)
+        job = await only_row(other.store)
         assert job.sender is not None
-        job = await other.journal.lapsed(job.id, "gone", other.journal.clock() + 600)
-        assert (await other.journal.never(job, "never", other.journal.clock())).status == UNKNOWN
+        job = await other.store.lapsed(job.id, "gone", other.store.clock() + 600)
+        assert (await other.store.never(job, "never", other.store.clock())).status == UNKNOWN
         await anyio.sleep(30)
         later = fields(await stopped.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 0}))
     assert later["error"]["charged"] == "no"
@@ -72,15 +72,15 @@ async def test_in_any_order_of_steps_nothing_leaves_that_was_said_never_to_be(tm
     """
     rng = random.Random(seed)
     machine = VirtualMachine(wall)
-    journals = [await open_journal(tmp_path, now=NOW, machine=machine.process()) for _ in range(3)]
-    job = draft(at=journals[0].clock())
-    await reserve(journals[0], job)
-    senders = [Send(journals[0], job, journals[0].machine.process), None, None]
+    stores = [await open_store(tmp_path, now=NOW, machine=machine.process()) for _ in range(3)]
+    job = draft(at=stores[0].clock())
+    await reserve(stores[0], job)
+    senders = [Send(stores[0], job, stores[0].machine.process), None, None]
     step = ["begin", "", ""]
     said = False
     for _ in range(60):
         who = rng.randrange(3)
-        journal, row = journals[who], await journals[2].find("a1", job.id)
+        store, row = stores[who], await stores[2].find("a1", job.id)
         assert row is not None
         if row.status == NOT_CREATED:
             said = True
@@ -97,18 +97,18 @@ async def test_in_any_order_of_steps_nothing_leaves_that_was_said_never_to_be(tm
                     assert not said, "it leaves after it was said never to have come to be"
                     step[who] = "begin"
                     if rng.random() < 0.5:  # lost: over, for this sender
-                        await journal.unknown(job.id, "lost", journal.clock())
+                        await store.unknown(job.id, "lost", store.clock())
                         senders[who] = None
             except Superseded:
-                await journal.end_send(job.id, journal.machine.process)
+                await store.end_send(job.id, store.machine.process)
                 senders[who] = None
         elif row.status == SUBMITTING:
-            await journal.lapsed(job.id, "gone", journal.clock() + 1000)
+            await store.lapsed(job.id, "gone", store.clock() + 1000)
         elif row.status == UNKNOWN and row.sender is None and rng.random() < 0.3 and senders[who] is None:
-            if await journal.resending(row, 3, journal.clock()) is not None:
-                senders[who], step[who] = Send(journal, row, journal.machine.process), "begin"
+            if await store.resending(row, 3, store.clock()) is not None:
+                senders[who], step[who] = Send(store, row, store.machine.process), "begin"
         elif row.status == UNKNOWN:
-            row = await journal.not_found(row, journal.clock())
-            await journal.never(row, "never", journal.clock())
-    for journal in journals:
-        journal.close()
+            row = await store.not_found(row, store.clock())
+            await store.never(row, "never", store.clock())
+    for store in stores:
+        store.close()

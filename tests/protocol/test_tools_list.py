@@ -207,13 +207,13 @@ async def test_get_task_waits_as_the_host_allows_where_the_default_is_spelled_ou
 
 @pytest.mark.parametrize("above", ["0", "7", "50", "1000000"])
 async def test_one_threshold_stands_in_the_instructions_and_in_the_default(house, above):
-    """DESIGN 6: both follow AVM_CONFIRM_ABOVE, and nothing else of the list does."""
-    async with house.client(AVM_CONFIRM_ABOVE=above) as client:
+    """DESIGN 6: both follow AVM_APPROVE_ABOVE, and nothing else of the list does."""
+    async with house.client(AVM_APPROVE_ABOVE=above) as client:
         said = client.instructions
     assert said is not None
     assert f"Up to {above} credits you may start at once" in said
-    tools = await listed(house, AVM_CONFIRM_ABOVE=above)
-    assert await listed(house, MODERN, AVM_CONFIRM_ABOVE=above) == tools
+    tools = await listed(house, AVM_APPROVE_ABOVE=above)
+    assert await listed(house, MODERN, AVM_APPROVE_ABOVE=above) == tools
     defaults = [tool["inputSchema"]["properties"].get("max_credits", {}).pop("default", None) for tool in tools]
     assert defaults == [int(above)] * 3 + [None] * 5
     plain = json.loads(SNAPSHOT.read_text())

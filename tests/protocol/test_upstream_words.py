@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from avm_mcp.domain import bounds
 from avm_mcp.jobs.service import Listing
-from avm_mcp.presentation import SHELL_FACE, Place, Report, listing_text
+from avm_mcp.presentation.audience import SHELL_AUDIENCE, Place
+from avm_mcp.presentation.pages import listing_text
+from avm_mcp.presentation.task import Report
 from avm_mcp.sandbox import SandboxOptions
 from avm_mcp.sandbox.faults import Fault
 from tests.clock import VirtualWall
@@ -251,14 +253,14 @@ async def test_rows_that_an_earlier_version_wrote_are_shown_as_safely(house):
     async with house.client(AVM_SAVE="off") as client:
         await client.call_tool("text_to_video", {"prompt": "kite", "wait_seconds": 900})
     async with house.runtime() as runtime:
-        async with runtime.journal._driver.writing() as tx:
+        async with runtime.store._driver.writing() as tx:
             await tx.run(
-                "UPDATE jobs SET task_id = ?, video_url = ?, model = ?, status = 'COMPLETED', film = 'off'",
+                "UPDATE jobs SET task_id = ?, video_url = ?, model = ?, status = 'COMPLETED', download = 'off'",
                 *("ck1; rm -rf ~ #", "file:///etc/passwd", "Zq9\nEVIL"),
             )
-        job = (await runtime.journal.newest(runtime.service.account, 1))[0]
+        job = (await runtime.store.newest(runtime.service.account, 1))[0]
         found = await runtime.service.find(job.id)
-        said = Report(found, SHELL_FACE, Place(None)).text()
+        said = Report(found, SHELL_AUDIENCE, Place(None)).text()
         assert "rm -rf" not in said
         assert "/etc/passwd" not in said
-        assert not FORGED.search(listing_text(Listing((found,), None), SHELL_FACE))
+        assert not FORGED.search(listing_text(Listing((found,), None), SHELL_AUDIENCE))

@@ -35,7 +35,7 @@ class Heard:
     def values(self):
         return [value for _, value, _, _ in self.beats]
 
-    def gaps(self, end):
+    def intervals(self, end):
         times = [0.0, *(at for at, *_ in self.beats), end]
         return [later - earlier for earlier, later in pairwise(times)]
 
@@ -60,7 +60,7 @@ async def test_progress_comes_while_the_call_runs(house, mode):
         heard = Heard()
         told, took, _ = await call(client, "text_to_video", {**KITE, "wait_seconds": 1200}, heard)
     assert told["status"] == "COMPLETED"
-    assert max(heard.gaps(took)) <= 5 + SLACK
+    assert max(heard.intervals(took)) <= 5 + SLACK
     assert heard.values == sorted(set(heard.values)), "strictly increasing"
     assert [value for value in heard.values if value >= 100] == [100]
     assert heard.values[-1] == 100
@@ -117,11 +117,11 @@ async def test_a_wait_that_runs_out_is_a_normal_result_with_a_next_step(house, m
     assert 0 < told["progress_percent"] < 100
     assert 5 <= told["poll_after_seconds"] <= 60
     assert heard.values[-1] < 100
-    assert max(heard.gaps(took)) <= 5 + SLACK
+    assert max(heard.intervals(took)) <= 5 + SLACK
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_nobody_who_did_not_ask_for_progress_gets_any_and_the_film_comes_all_the_same(house):
+async def test_nobody_who_did_not_ask_for_progress_gets_any_and_the_video_comes_all_the_same(house):
     """DESIGN 3: no token, no notifications; an explicit wait is honoured."""
     async with house.client() as client:
         told, took, _ = await call(client, "text_to_video", {**KITE, "wait_seconds": 1200})
@@ -144,7 +144,7 @@ async def test_a_look_at_what_is_ready_brings_one_hundred_and_the_file_at_once(h
 
 
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_two_who_wait_for_one_film_both_see_its_end_for_one_price_in_questions(house):
+async def test_two_who_wait_for_one_video_both_see_its_end_for_one_price_in_questions(house):
     """DESIGN 6: a tool call never asks the API how a task is; it reads the watcher's board."""
     seen = []
     async with house.client() as client:
@@ -209,7 +209,7 @@ def assert_took(took, seconds):
 @pytest.mark.parametrize("tool", ["text_to_video", "get_task"])
 @pytest.mark.parametrize("house", [made_in(400)], indirect=True)
 async def test_a_host_that_cuts_at_five_seconds_always_has_its_answer_before(house, tool, after):
-    """P4: also with an explicit wait, a service that is slow to answer, and a film on its way to the disk."""
+    """P4: also with an explicit wait, a service that is slow to answer, and a video on its way to the disk."""
     house.sandbox.faults.next("generate", faults.hang(20, after=after))
     async with house.client(name=ADK) as client:
         told, took, _ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
@@ -332,13 +332,13 @@ async def test_a_refusal_that_comes_during_the_wait_is_the_same_error_as_one_tha
 @pytest.mark.parametrize("house", [made_in(60)], indirect=True)
 async def test_a_server_that_lives_for_months_keeps_no_more_than_it_needs(house, monkeypatch):
     """P2: what has left the board is read from the journal."""
-    monkeypatch.setattr(poller, "BOARD", 10)
+    monkeypatch.setattr(poller, "KNOWN_JOBS", 10)
     async with house.client(runtime=(runtime := house.runtime())) as client:
         ids = []
         for number in range(25):
             told, *_ = await call(client, "text_to_video", {"prompt": f"kite {number}", "wait_seconds": 300})
             ids.append(told["task_id"])
-        assert len(runtime.service._upstream.watcher._board) <= 10
+        assert len(runtime.service._upstream.poller._known) <= 10
         for task_id in ids:
             told, *_ = await call(client, "get_task", {"task_id": task_id})
             assert told["status"] == "COMPLETED"

@@ -97,7 +97,7 @@ async def test_a_state_folder_that_cannot_be_written_does_not_stop_the_list_or_t
 async def test_with_a_setting_that_is_refused_every_call_names_it(house, mode, tool):
     """P7: the server stays up; nothing is asked of the service, and nothing is written."""
     settings, refusal = Settings.read({"AVM_API_KEY": KEY, "AVM_LOG_LEVEL": "LOUD", "AVM_STATE_DIR": str(house.state)})
-    runtime = Runtime(settings, refusal, now=house.wall, transport=house.link, film_transport=house.link)
+    runtime = Runtime(settings, refusal, now=house.wall, transport=house.link, download_transport=house.link)
     async with house.client(mode=mode, runtime=runtime) as client:
         assert len((await client.list_tools()).tools) == 8
         result = await client.call_tool(tool, VALID[tool])

@@ -12,8 +12,8 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp.domain.rate_limit import BUCKET_CAPACITY, BUCKET_REFILL, PATIENCE, RESERVE, WANTED_FOR, Want
-from avm_mcp.store import open_journal
+from avm_mcp.domain.rate_limit import BUCKET_CAPACITY, BUCKET_REFILL, RESERVE, TIMEOUT, WANTED_FOR, Want
+from avm_mcp.store import open_store
 from tests.clock import VirtualWall
 
 EGRESS = "here"
@@ -42,34 +42,34 @@ def granted(processes, *, kinds=None, closes=()):
 
     async def main(folder: Path) -> None:
         wall = VirtualWall()
-        journals = [await open_journal(folder, now=wall()) for _ in processes]
+        stores = [await open_store(folder, now=wall()) for _ in processes]
 
-        async def ask(journal, habits, account, urgent):
+        async def ask(store, habits, account, urgent):
             for pause, questions in habits:
                 await anyio.sleep(pause)
                 for number in range(questions):
                     began = anyio.current_time()
-                    name = f"{id(journal)} {number}"
+                    name = f"{id(store)} {number}"
                     while True:
                         waited = anyio.current_time() - began
                         want = Want(account, urgent=urgent, waited=waited, name=name)
-                        if not (wait := await journal.take_token(EGRESS, wall(), want)):
+                        if not (wait := await store.take_token(EGRESS, wall(), want)):
                             break
                         await anyio.sleep(wait)
                     allowed.append(Granted(anyio.current_time(), account, urgent, waited))
 
         async def close(at, seconds):
             await anyio.sleep(at)
-            await journals[0].close_bucket(EGRESS, wall() + seconds)
+            await stores[0].close_bucket(EGRESS, wall() + seconds)
 
         async with anyio.create_task_group() as group:
             of_kind = kinds or [("a1", True)] * len(processes)
-            for journal, habits, (account, urgent) in zip(journals, processes, of_kind, strict=True):
-                group.start_soon(ask, journal, habits, account, urgent)
+            for store, habits, (account, urgent) in zip(stores, processes, of_kind, strict=True):
+                group.start_soon(ask, store, habits, account, urgent)
             for at, seconds in closes:
                 group.start_soon(close, at, seconds)
-        for journal in journals:
-            journal.close()
+        for store in stores:
+            store.close()
 
     with tempfile.TemporaryDirectory() as folder:
         clock = trio.testing.MockClock(autojump_threshold=0)
@@ -123,10 +123,10 @@ def test_twenty_greedy_processes_share_what_one_would_have():
 
 def test_what_a_user_asks_for_is_asked_at_once_however_many_looks_are_waiting():
     """DESIGN 6: background looks leave a few questions for those who call."""
-    looks = [[(0.0, 60)]] * 10
-    kinds = [("a1", False)] * len(looks)
+    polls = [[(0.0, 60)]] * 10
+    kinds = [("a1", False)] * len(polls)
     calls = [[(100.0, int(RESERVE)), (60.0, 1)]]
-    allowed = granted([*looks, *calls], kinds=[*kinds, ("a1", True)])
+    allowed = granted([*polls, *calls], kinds=[*kinds, ("a1", True)])
     urgent = [one.waited for one in allowed if one.urgent]
     assert len(urgent) == RESERVE + 1
     assert max(urgent) < 0.1
@@ -139,18 +139,18 @@ def test_what_a_user_asks_for_waits_for_other_calls_only():
     urgent = [one for one in allowed if one.urgent]
     assert max(one.waited for one in urgent) < (10 - RESERVE) / BUCKET_REFILL + 0.5
     between = [one for one in allowed if urgent[0].at < one.at < urgent[-1].at and not one.urgent]
-    assert len(between) <= 1 + (urgent[-1].at - urgent[0].at) / PATIENCE
+    assert len(between) <= 1 + (urgent[-1].at - urgent[0].at) / TIMEOUT
 
 
 @settings(deadline=None, max_examples=EXAMPLES // 2)
 @given(st.integers(1, 8), st.integers(1, 4))
-def test_a_look_in_the_background_is_served_in_the_end(storm, looks):
+def test_a_look_in_the_background_is_served_in_the_end(storm, polls):
     """Calls that never stop asking hold a look up, but for a bounded time."""
-    kinds = [("a1", True)] * storm + [("a2", False)] * looks
-    allowed = granted([[(0.0, 400 // storm)]] * storm + [[(20.0, 3)]] * looks, kinds=kinds)
+    kinds = [("a1", True)] * storm + [("a2", False)] * polls
+    allowed = granted([[(0.0, 400 // storm)]] * storm + [[(20.0, 3)]] * polls, kinds=kinds)
     waited = [one.waited for one in allowed if not one.urgent]
-    assert len(waited) == 3 * looks
-    assert max(waited) < looks * (PATIENCE + 3)
+    assert len(waited) == 3 * polls
+    assert max(waited) < polls * (TIMEOUT + 3)
 
 
 # Accounts take turns
@@ -177,33 +177,33 @@ def test_who_asks_for_little_is_not_held_up_by_who_asks_for_much():
 # What breaks
 
 
-async def spent(journal, now):
-    while not await journal.take_token(EGRESS, now, Want("a1", name="spends")):
+async def spent(store, now):
+    while not await store.take_token(EGRESS, now, Want("a1", name="spends")):
         pass
 
 
 async def test_who_dies_while_it_waits_holds_nobody_up_for_long(tmp_path):
     """Crash-safe: a want that is not renewed runs out."""
-    journal = await open_journal(tmp_path, now=0.0)
+    store = await open_store(tmp_path, now=0.0)
     now = 1000.0
-    await spent(journal, now)
+    await spent(store, now)
     for number in range(20):
-        assert await journal.take_token(EGRESS, now, Want("a2", name=f"dead {number}"))
-    assert await journal.take_token(EGRESS, now + 2, Want("a1", waited=2.0, name="alive")) > 0
-    assert await journal.take_token(EGRESS, now + WANTED_FOR + 0.1, Want("a1", waited=3.1, name="alive")) == 0
-    journal.close()
+        assert await store.take_token(EGRESS, now, Want("a2", name=f"dead {number}"))
+    assert await store.take_token(EGRESS, now + 2, Want("a1", waited=2.0, name="alive")) > 0
+    assert await store.take_token(EGRESS, now + WANTED_FOR + 0.1, Want("a1", waited=3.1, name="alive")) == 0
+    store.close()
 
 
 async def test_calls_that_give_up_take_no_question_from_those_that_come_after(tmp_path):
     """P4: hosts cut calls and repeat them; the places of those that are gone must not hold up all that live."""
     wall = VirtualWall()
-    journal = await open_journal(tmp_path, now=wall())
+    store = await open_store(tmp_path, now=wall())
     served = []
 
     async def call(number):
         began = anyio.current_time()
         with anyio.move_on_after(2):
-            while wait := await journal.take_token(
+            while wait := await store.take_token(
                 EGRESS, wall(), Want("a1", waited=anyio.current_time() - began, name=str(number))
             ):
                 await anyio.sleep(wait)
@@ -215,4 +215,4 @@ async def test_calls_that_give_up_take_no_question_from_those_that_come_after(tm
             await anyio.sleep(0.2)
     assert_within_limits(served)
     assert len(served) > 0.9 * 120 * BUCKET_REFILL
-    journal.close()
+    store.close()

@@ -17,7 +17,7 @@ from avm_mcp.presentation import arguments
 from avm_mcp.presentation.arguments import PARAMETERS, input_schema
 
 TOOLS = tuple(PARAMETERS)
-SETTINGS = {"AVM_CONFIRM_ABOVE": 50}
+SETTINGS = {"AVM_APPROVE_ABOVE": 50}
 NAMES = sorted({p.name for parameters in PARAMETERS.values() for p in parameters})
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=40)  # lone surrogates too

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from avm_mcp.mcp_server.http import bodies
-from avm_mcp.mcp_server.http.bodies import DAWDLE, MAX_BODY, PATIENCE, SMALL, TOGETHER, WHOLE, Bodies
+from avm_mcp.mcp_server.http.bodies import DAWDLE, MAX_BODY, SMALL, TIMEOUT, TOGETHER, WHOLE, Bodies
 
 LARGE = 13_400_000
 """A picture of 10 MB as base64."""
@@ -127,7 +127,7 @@ async def test_while_calls_with_pictures_wait_for_an_hour_the_next_one_is_told_t
     guarded = Guarded(takes=3600)
     ends = await crowd(guarded, 12)
     assert [status for status, _, _ in ends] == [503] * 3 + [200] * 9
-    assert {round(took) for _, _, took in ends[:3]} == {round(PATIENCE)}
+    assert {round(took) for _, _, took in ends[:3]} == {round(TIMEOUT)}
     assert "nothing was started" in message(ends[0][1])
     assert (await guarded.sent(LARGE))[0] == 200
 

@@ -24,7 +24,9 @@ from avm_mcp.domain import errors
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import UNKNOWN
 from avm_mcp.jobs.poller import Progress
-from avm_mcp.presentation import MODEL_FACE, SHELL_FACE, Place, Report, arguments
+from avm_mcp.presentation import arguments
+from avm_mcp.presentation.audience import MODEL_AUDIENCE, SHELL_AUDIENCE, Place
+from avm_mcp.presentation.task import Report
 from avm_mcp.sandbox import faults
 from tests.house import KEY
 
@@ -104,7 +106,9 @@ def test_a_command_line_becomes_the_arguments_of_a_tool(argv, wanted):
     assert given(VERBS[args.verb], args) == wanted
 
 
-@pytest.mark.parametrize("argv", [["film"], ["get"], ["list", "--limits", "3"], ["sandbox", "--port", "x"], ["--lis"]])
+@pytest.mark.parametrize(
+    "argv", [["download"], ["get"], ["list", "--limits", "3"], ["sandbox", "--port", "x"], ["--lis"]]
+)
 def test_what_cannot_be_read_is_one_line_and_exit_2(argv, capsys):
     assert entry.run("avm", argv) == 2
     out, err = capsys.readouterr()
@@ -123,12 +127,12 @@ def test_what_is_no_port_is_bad_usage_and_never_another_port(verb, port, monkeyp
 
 
 @pytest.mark.parametrize("argv", [("save", "ck_nobody", "--to"), ("demo", "--out")])
-@pytest.mark.parametrize("folder", ["~nobody-here/films", "/films/caf\udce9"])
+@pytest.mark.parametrize("folder", ["~nobody-here/videos", "/videos/caf\udce9"])
 def test_what_is_no_folder_is_bad_usage_and_no_bug(argv, folder, monkeypatch, capsys):
     monkeypatch.setattr(entry, "_PROGRAMS", {})
     assert entry.run("avm", [*argv, folder]) == exits.USAGE
     assert "no path that can be named" in capsys.readouterr().err
-    assert read(build_parser("avm"), [*argv, "~/films"]) is not None
+    assert read(build_parser("avm"), [*argv, "~/videos"]) is not None
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
@@ -238,11 +242,11 @@ def test_every_error_has_an_exit_code_and_every_code_a_meaning():
 # --- the main job ---
 
 
-async def test_a_film_is_waited_for_and_its_path_is_printed(house):
-    """P3. By default a paid verb ends when the film is on the disk."""
+async def test_a_video_is_waited_for_and_its_path_is_printed(house):
+    """P3. By default a paid verb ends when the video is on the disk."""
     told = await avm(house, "text-to-video", "a red kite", "--duration", "5s", "--aspect-ratio", "vertical")
     assert told.code == 0
-    saved = next(house.films.glob("*.mp4"))
+    saved = next(house.videos.glob("*.mp4"))
     assert f"File: {saved}" in told.out
     assert "Understood aspect_ratio as 9:16." in told.out
     assert "avm get" in told.err.splitlines()[0]
@@ -344,16 +348,16 @@ async def test_an_interruption_in_json_is_one_object_too(house, argv):
     assert (told.fields["error"]["charged"], house.sandbox.posts) == ("no", 0)
 
 
-@pytest.mark.parametrize("module", ["films", "doctor"])
+@pytest.mark.parametrize("module", ["videos", "doctor"])
 async def test_the_other_verbs_say_so_too(house, module, monkeypatch):
     async def stopped(*_args: object) -> None:
         raise Stopped
 
     args = build_parser("avm").parse_args(["open", "ck_nobody", "--json"])
     terminal = Terminal(io.StringIO(), io.StringIO(), json=True)
-    program = {"films": videos, "doctor": doctor}[module]
+    program = {"videos": videos, "doctor": doctor}[module]
     monkeypatch.setattr(program, "unless_stopped", stopped)
-    given = (args, house.runtime(), terminal) if module == "films" else (house.runtime(), terminal)
+    given = (args, house.runtime(), terminal) if module == "videos" else (house.runtime(), terminal)
     assert await program.run(*given) == exits.INTERRUPTED
     assert json.loads(terminal.out.getvalue())["error"]["code"] == "INTERRUPTED"
 
@@ -368,7 +372,7 @@ def test_an_interruption_while_a_verb_is_loaded_is_one_object_too(monkeypatch, c
 
 
 def test_a_stream_that_was_closed_is_no_end(monkeypatch, capsys):
-    """`2>&-`: Python has None there; a command that was about to ask about a dear film failed on it."""
+    """`2>&-`: Python has None there; a command that was about to ask about a dear video failed on it."""
     monkeypatch.setattr(sys, "stderr", None)
     terminal = Terminal.standard(json=False)
     with terminal.err:
@@ -413,12 +417,12 @@ async def test_an_error_in_json_is_one_object_with_its_code(house):
 
 
 @pytest.mark.parametrize("house", [{"options": {"fail_rate": 1.0}}], indirect=True)
-async def test_a_film_that_failed_is_exit_5(house):
+async def test_a_video_that_failed_is_exit_5(house):
     told = await avm(house, "text-to-video", "a", "--json")
     assert (told.code, told.fields["status"]) == (5, "FAILED")
 
 
-async def test_a_cancelled_task_is_a_success_for_cancel_and_no_film_for_get(house):
+async def test_a_cancelled_task_is_a_success_for_cancel_and_no_video_for_get(house):
     started = await avm(house, "text-to-video", "a", "--wait", "0", "--json")
     task = started.fields["task_id"]
     assert (await avm(house, "cancel", task, "--json")).code == 0
@@ -466,7 +470,7 @@ def test_links_are_left_as_they_are(image):
     assert commands._typed(image, [Path("/p")]) == (image, [Path("/p")])
 
 
-async def test_the_clock_of_a_film_that_is_ready_does_not_go_back(house):
+async def test_the_clock_of_a_video_that_is_ready_does_not_go_back(house):
     """It ended before it was looked at: after "1 h of usually 5 min" no line may say "4 min of usually 5 min"."""
     task = (await avm(house, "text-to-video", "a kite", "--wait", "0", "--json")).fields["task_id"]
     await anyio.sleep(3600)
@@ -486,7 +490,7 @@ async def test_quote_account_and_list_tell_text_and_fields(house):
     assert "150 credits" in (await avm(house, "quote", "lv", "--segments", "2")).out
     account = (await avm(house, "account", "--json")).fields
     assert account["balance"] == 1000
-    assert account["output_folder"] == str(house.films)
+    assert account["output_folder"] == str(house.videos)
     assert "Balance: 1000 credits" in (await avm(house, "account")).out
     assert "No videos found." in (await avm(house, "list")).out
 
@@ -548,7 +552,7 @@ async def test_a_list_that_nobody_could_be_asked_for_is_not_an_empty_one(house):
 
 async def test_control_characters_from_elsewhere_never_reach_the_terminal(house):
     """A prompt may be somebody else's, and a terminal obeys escapes."""
-    await avm(house, "text-to-video", "a \x1b[2J\x07 film", "--wait", "0")
+    await avm(house, "text-to-video", "a \x1b[2J\x07 video", "--wait", "0")
     told = await avm(house, "list")
     assert "\x1b" not in told.out
     assert "\x07" not in told.out
@@ -602,7 +606,7 @@ def verdicts(checks):
 
 async def test_doctor_finds_all_well(house):
     """P5. The key is named by its fingerprint only."""
-    house.films.mkdir()
+    house.videos.mkdir()
     runtime = house.runtime()
     checks = await examine(runtime, silent)
     assert set(verdicts(checks).values()) == {"ok"}
@@ -665,10 +669,10 @@ async def test_doctor_tells_an_unreachable_service_from_a_bad_key(house):
     assert (with_key["API key"], with_key["service"]) == ("warn", "FAIL")
 
 
-# --- films by hand ---
+# --- videos by hand ---
 
 
-async def test_a_film_is_saved_somewhere_else_and_shown(house, tmp_path):
+async def test_a_video_is_saved_somewhere_else_and_shown(house, tmp_path):
     """P3. `avm save --to` and `avm open`."""
     made = (await avm(house, "text-to-video", "a", "--json")).fields
     async with house.runtime() as runtime:
@@ -695,7 +699,7 @@ async def test_open_does_not_send_to_open(house):
     assert "Next: For another version" in said.out.getvalue()
 
 
-async def test_a_film_that_cannot_be_saved_where_it_was_asked_for_goes_elsewhere(house, tmp_path):
+async def test_a_video_that_cannot_be_saved_where_it_was_asked_for_goes_elsewhere(house, tmp_path):
     """The service has nothing to do with a folder that cannot be written."""
     made = (await avm(house, "text-to-video", "a", "--json")).fields
     (tmp_path / "file").write_text("")
@@ -704,30 +708,31 @@ async def test_a_film_that_cannot_be_saved_where_it_was_asked_for_goes_elsewhere
             await runtime.service.save(made["task_id"], tmp_path / "file")
     assert ".." not in caught.value.message
     assert (
-        SHELL_FACE.say(caught.value.next_step, id="ck1") == "run avm save ck1 --to FOLDER with one that can be written."
+        SHELL_AUDIENCE.say(caught.value.next_step, id="ck1")
+        == "run avm save ck1 --to FOLDER with one that can be written."
     )
 
 
-async def test_a_film_on_its_way_has_a_next_step_that_gets_it(house):
+async def test_a_video_on_its_way_has_a_next_step_that_gets_it(house):
     """P3."""
     house.sandbox.faults.next("file", faults.http_error(503), count=99)
     done = await avm(house, "text-to-video", "five")
     assert f"Next: run avm get {house.sandbox.tasks()[0].id} to save it. For another version" in done.out
 
 
-async def test_where_no_film_can_be_saved_the_next_step_saves_it_elsewhere(house):
+async def test_where_no_video_can_be_saved_the_next_step_saves_it_elsewhere(house):
     """P3. Looking again does not help where the folder cannot be written."""
     house.sandbox.faults.next("file", faults.http_error(503), count=99)
     made = (await avm(house, "text-to-video", "a", "--json")).fields
     async with house.runtime() as runtime:
         found = await runtime.service.find(made["task_id"])
-        full = Place(house.films, trouble="it may not be written to")
-        shell, model = (Report(found, face, full).text() for face in (SHELL_FACE, MODEL_FACE))
+        full = Place(house.videos, trouble="it may not be written to")
+        shell, model = (Report(found, audience, full).text() for audience in (SHELL_AUDIENCE, MODEL_AUDIENCE))
     assert f"Next: run avm save {made['task_id']} --to FOLDER with one that can be written." in shell
     assert "Next: say why the file is not saved yet, and give the user the link exactly as written." in model
 
 
-async def test_a_film_that_is_not_saved_here_can_be(house):
+async def test_a_video_that_is_not_saved_here_can_be(house):
     """P3. It was made elsewhere, or AVM_SAVE is off: after a day its link is dead."""
     made = (await avm(house, "text-to-video", "a", "--json", AVM_SAVE="off")).fields
     assert "file" not in made
@@ -736,20 +741,20 @@ async def test_a_film_that_is_not_saved_here_can_be(house):
 
 
 @pytest.mark.parametrize(
-    ("face", "goes_on", "said"),
+    ("audience", "goes_on", "said"),
     [
-        (MODEL_FACE, False, "This server keeps looking and does not pay twice."),
-        (SHELL_FACE, True, "It is looked for by itself, in the background, and not paid twice."),
-        (SHELL_FACE, False, "looks for it; nothing is paid twice."),
+        (MODEL_AUDIENCE, False, "This server keeps looking and does not pay twice."),
+        (SHELL_AUDIENCE, True, "It is looked for by itself, in the background, and not paid twice."),
+        (SHELL_AUDIENCE, False, "looks for it; nothing is paid twice."),
     ],
 )
-async def test_who_looks_for_a_lost_answer_is_said_truly(house, face, goes_on, said):
+async def test_who_looks_for_a_lost_answer_is_said_truly(house, audience, goes_on, said):
     """P1. A command that has ended looks for nothing."""
     made = (await avm(house, "text-to-video", "a", "--wait", "0", "--json")).fields
     async with house.runtime() as runtime:
         found = await runtime.service.find(made["task_id"])
         lost = replace(found, job=replace(found.job, status=UNKNOWN))
-        assert said in Report(lost, face, Place(house.films, goes_on=goes_on)).text()
+        assert said in Report(lost, audience, Place(house.videos, goes_on=goes_on)).text()
 
 
 async def test_what_has_ended_is_not_waited_for(house):
@@ -799,7 +804,7 @@ async def test_a_take_is_said_to_be_which_and_not_how_many(house):
 # --- what is saved, pending, lost ---
 
 
-async def test_a_list_shows_what_is_saved_pending_and_lost_and_whether_a_keeper_is_at_work(house):
+async def test_a_list_shows_what_is_saved_pending_and_lost_and_whether_a_background_worker_is_at_work(house):
     """P3. For a person, and with --json for whoever reads that."""
     await house.grown_up()
     saved = (await avm(house, "text-to-video", "one", "--json")).fields
@@ -810,25 +815,25 @@ async def test_a_list_shows_what_is_saved_pending_and_lost_and_whether_a_keeper_
     house.sandbox.faults.next("file", faults.http_error(503), count=99)
     pending = (await avm(house, "text-to-video", "five", "--json")).fields
     told = (await avm(house, "list", "--json", AVM_SAVE="off")).fields
-    films = {task["task_id"]: task.get("film") for task in told["tasks"]}
-    assert (films[saved["task_id"]], films[gone["task_id"]]) == ("saved", "missing")
-    assert (films[off["task_id"]], films[pending["task_id"]]) == ("not saved", "pending")
-    assert told["keeper"] == "off"
+    videos = {task["task_id"]: task.get("download") for task in told["tasks"]}
+    assert (videos[saved["task_id"]], videos[gone["task_id"]]) == ("saved", "missing")
+    assert (videos[off["task_id"]], videos[pending["task_id"]]) == ("not saved", "pending")
+    assert told["worker"] == "off"
     said = (await avm(house, "list")).out
     assert f"File: {saved['file']}" in said
-    assert "Film missing (moved or deleted since it was saved). Link: http" in said
-    assert "Film pending (" in said
-    assert "\nKeeper: none here: a film is saved when it is waited for" in said
+    assert "Video missing (moved or deleted since it was saved). Link: http" in said
+    assert "Video pending (" in said
+    assert "\nBackground worker: none here: a video is saved when it is waited for" in said
     await anyio.sleep(25 * 3600)
     house.sandbox.faults.clear()
     lost = (await avm(house, "get", pending["task_id"])).out
     assert "could not be saved" in lost
     said = (await avm(house, "list")).out
-    assert "Film lost (" in said
+    assert "Video lost (" in said
     async with house.runtime() as runtime:
         service = runtime.service
-        assert await runtime.journal.lease(f"keep:{service.account}", "somebody", house.wall(), 30)
-    assert "Keeper: at work" in (await avm(house, "list")).out
+        assert await runtime.store.lease(f"worker:{service.account}", "somebody", house.wall(), 30)
+    assert "Background worker: at work" in (await avm(house, "list")).out
 
 
 async def test_what_is_ready_can_be_opened_unless_nobody_will_know_it(house):
@@ -837,7 +842,7 @@ async def test_what_is_ready_can_be_opened_unless_nobody_will_know_it(house):
     assert f"Next: avm open {house.sandbox.tasks()[0].id} shows it. For another version, repeat the command" in done.out
     async with house.runtime() as runtime:
         found = await runtime.service.find(house.sandbox.tasks()[0].id)
-        said = Report(found, SHELL_FACE, Place(house.films, fleeting=True)).text()
+        said = Report(found, SHELL_AUDIENCE, Place(house.videos, fleeting=True)).text()
         assert "avm open" not in said
         assert "Next: For another version" in said
         assert runtime.place.fleeting is False

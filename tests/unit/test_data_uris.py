@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avm_mcp.domain.errors import FileRefused
-from avm_mcp.images import MAX_PICTURE_BYTES, Machine, Picture, read_picture
+from avm_mcp.images import MAX_PICTURE_BYTES, PathRules, Picture, read_picture
 from tests.unit.test_whole_pictures import PICTURES
 
 PIXELS = PICTURES["png"]
@@ -18,7 +18,7 @@ CANONICAL = f"data:image/png;base64,{ENCODED}"
 
 
 def read(text: str) -> Picture:
-    return read_picture(text, folders=(), paths_allowed=False, machine=Machine())
+    return read_picture(text, folders=(), paths_allowed=False, machine=PathRules())
 
 
 def refusal(text: str) -> str:

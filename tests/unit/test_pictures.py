@@ -18,7 +18,7 @@ from PIL import Image
 from avm_mcp.domain.errors import FileRefused, InvalidInput
 from avm_mcp.images import (
     MAX_PICTURE_BYTES,
-    Machine,
+    PathRules,
     Picture,
     default_input_folders,
     folders,
@@ -27,7 +27,7 @@ from avm_mcp.images import (
     read_picture,
 )
 from avm_mcp.images.formats import Damaged, read_header
-from avm_mcp.presentation import MODEL_FACE
+from avm_mcp.presentation.audience import MODEL_AUDIENCE
 
 
 def image_bytes(
@@ -55,7 +55,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def read(text: str, *allowed: Path, **more: object) -> Picture:
-    more.setdefault("machine", Machine(home=None))
+    more.setdefault("machine", PathRules(home=None))
     return read_picture(text, folders=allowed, **more)  # pyright: ignore[reportArgumentType]
 
 
@@ -63,7 +63,7 @@ def refusal(text: str, *allowed: Path, **more: object) -> FileRefused:
     with pytest.raises(FileRefused) as caught:
         read(text, *allowed, **more)
     assert caught.value.field == "image"
-    caught.value.next_step = MODEL_FACE.say(caught.value.next_step)
+    caught.value.next_step = MODEL_AUDIENCE.say(caught.value.next_step)
     assert "{" not in caught.value.next_step
     return caught.value
 
@@ -245,7 +245,7 @@ def test_more_than_ten_megabytes_are_refused(pictures: Path) -> None:
 
 def test_paths_are_understood_as_people_write_them(pictures: Path) -> None:
     (pictures / "my cat (1).png").write_bytes(PIXELS)
-    home = Machine(home=pictures.parent)
+    home = PathRules(home=pictures.parent)
     spelled = str(pictures / "my cat (1).png")
     for text in (
         spelled, f'  "{spelled}" ', f"'{spelled}'", f"`{spelled}`", f"<{spelled}>", "my cat (1).png",
@@ -268,7 +268,7 @@ def test_windows_paths_are_translated_under_wsl(monkeypatch: pytest.MonkeyPatch,
         "avm_mcp.images.pictures.locate",
         lambda found, _: seen.extend(found) or (_ for _ in ()).throw(folders.Missing()),
     )
-    wsl = Machine(wsl=True)
+    wsl = PathRules(wsl=True)
     for text in (
         r"C:\Users\Me\My cat.png",
         "c:/Users/Me/My cat.png",
@@ -289,8 +289,8 @@ def test_on_windows_paths_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch, 
         "avm_mcp.images.pictures.locate",
         lambda found, _: seen.extend(found) or (_ for _ in ()).throw(folders.Missing()),
     )
-    refusal(r"C:\Users\Me\My\ cat.png", pictures, machine=Machine(windows=True))
-    refusal("/mnt/c/x.png", pictures, machine=Machine(windows=True))
+    refusal(r"C:\Users\Me\My\ cat.png", pictures, machine=PathRules(windows=True))
+    refusal("/mnt/c/x.png", pictures, machine=PathRules(windows=True))
     assert seen == [r"C:\Users\Me\My\ cat.png", "/mnt/c/x.png"]
 
 
@@ -303,11 +303,11 @@ def test_windows_paths_without_windows_are_explained(pictures: Path) -> None:
 def test_network_shares_are_not_even_looked_at(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> None:
     """P5: looking at a share sends the user's name to a stranger's host."""
 
-    def looked(*_: object, **__: object) -> Path:
+    def resolved(*_: object, **__: object) -> Path:
         raise AssertionError("looked")
 
     allowed = [(pictures, pictures)]
-    monkeypatch.setattr(Path, "resolve", looked)
+    monkeypatch.setattr(Path, "resolve", resolved)
     with pytest.raises(folders.Elsewhere):
         folders._locate(Path("//evil.example/share/x.png"), allowed)
 
@@ -753,11 +753,11 @@ def test_a_folder_that_a_host_happened_to_start_in_is_no_workplace(cwd: str, mon
     monkeypatch.setattr(input_folders, "_USER_FOLDERS", ())
     monkeypatch.setattr(input_folders, "_USUAL_NAMES", ())
     assert default_input_folders(Path("/home/me"), Path(cwd)) == []
-    assert default_input_folders(Path("/home/me"), Path("/home/me/film")) == [Path("/home/me/film")]
+    assert default_input_folders(Path("/home/me"), Path("/home/me/video")) == [Path("/home/me/video")]
 
 
 def test_the_machine_is_recognised(home: Path) -> None:
-    assert Machine.here().home == home
+    assert PathRules.here().home == home
 
 
 @pytest.mark.parametrize(

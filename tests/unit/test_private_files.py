@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
-from avm_mcp.store import FILE_NAME, open_journal
+from avm_mcp.store import FILE_NAME, open_store
 from avm_mcp.worker import LOG_NAME, _PrivateLog
-from tests.unit.test_journal import NOW, draft, reserve
+from tests.unit.test_store import NOW, draft, reserve
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
 
@@ -28,14 +28,14 @@ def others_may(path) -> int:
 async def test_nobody_else_reads_the_journal_nor_what_lies_beside_it(tmp_path, restored):
     """Prompts and prices stand in it; its write-ahead log holds the same."""
     if restored:
-        (await open_journal(tmp_path, now=NOW)).close()
+        (await open_store(tmp_path, now=NOW)).close()
         (tmp_path / FILE_NAME).chmod(0o644)
-    journal = await open_journal(tmp_path, now=NOW)
-    await reserve(journal, draft("i1"))
+    store = await open_store(tmp_path, now=NOW)
+    await reserve(store, draft("i1"))
     found = sorted(path.name for path in tmp_path.iterdir())
     assert f"{FILE_NAME}-wal" in found
     assert [name for name in found if others_may(tmp_path / name)] == []
-    journal.close()
+    store.close()
 
 
 def test_nobody_else_reads_the_log_of_the_background_worker(tmp_path):

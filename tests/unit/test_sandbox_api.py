@@ -99,7 +99,7 @@ async def test_the_account_names_balance_models_and_limits(box: Box) -> None:
         assert body["supportedModels"] == [*models, "lv"]
 
 
-async def test_a_task_goes_from_submitted_to_completed_and_its_film_is_an_mp4(box: Box, epoch: datetime) -> None:
+async def test_a_task_goes_from_submitted_to_completed_and_its_video_is_an_mp4(box: Box, epoch: datetime) -> None:
     async with box(durations={"minimax": 222.0}) as (client, _):
         fields = {"content": "x", "duration": 5, "resolution": "720p"}
         task_id = (await submit(client, "minimax", fields)).json()["taskId"]
@@ -127,10 +127,10 @@ async def test_a_task_goes_from_submitted_to_completed_and_its_film_is_an_mp4(bo
             "listValueCents": 15,
             "idempotencyKey": None,
         }
-        film = await client.get(url)
-        assert (film.status_code, film.headers["content-type"]) == (200, "video/mp4")
-        assert film.content[4:8] == b"ftyp"
-        assert int(film.headers["content-length"]) == len(film.content)
+        video = await client.get(url)
+        assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
+        assert video.content[4:8] == b"ftyp"
+        assert int(video.headers["content-length"]) == len(video.content)
 
 
 async def test_a_task_of_the_seed_page_has_seven_fields(box: Box) -> None:
@@ -402,7 +402,7 @@ async def test_generations_can_be_limited_by_key(box: Box) -> None:
 # Time, echo and the list
 
 
-async def test_a_film_dies_24_hours_after_its_task_was_completed(box: Box) -> None:
+async def test_a_video_dies_24_hours_after_its_task_was_completed(box: Box) -> None:
     async with box(durations={"t2v": 390}, speed=10) as (client, app):
         task_id = (await submit(client)).json()["taskId"]
         task = app.sandbox.task(task_id)
@@ -427,7 +427,7 @@ async def test_the_expiry_is_scaled_only_when_that_is_asked_for(box: Box) -> Non
         assert (await client.get(f"/files/{task.file}")).status_code == 404
 
 
-async def test_a_film_can_be_fetched_in_parts(box: Box) -> None:
+async def test_a_video_can_be_fetched_in_parts(box: Box) -> None:
     async with box(durations={"t2v": 1}) as (client, app):
         task = app.sandbox.task((await submit(client)).json()["taskId"])
         await anyio.sleep(1)

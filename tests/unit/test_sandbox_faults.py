@@ -36,7 +36,7 @@ def box(wall: VirtualWall) -> Box:
 
 
 async def finished(client: httpx2.AsyncClient, app: SandboxApp) -> str:
-    """The address of a film."""
+    """The address of a video."""
     task_id = (await client.post(GENERATE, json=T2V)).json()["taskId"]
     app.sandbox.finish(task_id)
     return (await client.get(f"/api/v1/tasks/{task_id}")).json()["output"]["url"]
@@ -201,7 +201,7 @@ async def test_a_task_can_be_doomed(box: Box) -> None:
         assert app.sandbox.balance("ak_1") == 1000
 
 
-async def test_a_film_can_break_off_stall_be_half_or_be_a_page(box: Box) -> None:
+async def test_a_video_can_break_off_stall_be_half_or_be_a_page(box: Box) -> None:
     async with box() as (client, app):
         url = await finished(client, app)
         whole = await client.get(url)
@@ -224,7 +224,7 @@ async def test_a_film_can_break_off_stall_be_half_or_be_a_page(box: Box) -> None
         assert (await client.get(url)).content == whole.content
 
 
-async def test_a_film_that_stalls_longer_than_the_caller_waits_is_a_time_out(box: Box) -> None:
+async def test_a_video_that_stalls_longer_than_the_caller_waits_is_a_time_out(box: Box) -> None:
     async with box() as (client, app):
         url = await finished(client, app)
         app.sandbox.faults.next("file", faults.stall(120))
@@ -274,9 +274,9 @@ async def test_one_answer_can_carry_a_wrong_date(box: Box, wall: VirtualWall) ->
 
 
 async def test_links_can_be_signed_for_a_time_and_are_signed_anew_at_each_question(box: Box) -> None:
-    async with box(link_seconds=60, file_base="http://films.test") as (client, app):
+    async with box(link_seconds=60, file_base="http://videos.test") as (client, app):
         first = await finished(client, app)
-        assert first.startswith("http://films.test/files/")
+        assert first.startswith("http://videos.test/files/")
         assert (await client.get(first)).status_code == 200
         assert (await client.get(first.replace("signature=", "signature=0"))).status_code == 403
         await anyio.sleep(61)

@@ -149,7 +149,7 @@ def test_seed_prices_are_those_of_the_page(model: str, credits_: int) -> None:
     assert price_of("seed", model, GOOD[model]) == credits_
 
 
-def test_films_have_the_measured_size_turned_for_tall_ones() -> None:
+def test_videos_have_the_measured_size_turned_for_tall_ones() -> None:
     assert size_of("t2v", {"aspectRatio": "16:9"}) == (1248, 704)
     assert size_of("t2v", {"aspectRatio": "9:16"}) == (704, 1248)
     assert size_of("t2v_v3", {}) == (1904, 1080)

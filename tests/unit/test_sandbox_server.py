@@ -26,9 +26,9 @@ async def test_it_serves_and_its_connections_die_where_they_should(
         made = (await client.post("/api/v1/generate/t2v", json=T2V)).json()
         assert made["responseUrl"].startswith(base_url)
         url = (await client.get(made["responseUrl"])).json()["output"]["url"]
-        film = await client.get(url)
-        assert int(film.headers["content-length"]) == len(film.content)
-        assert len(film.headers.get_list("date")) == 1
+        video = await client.get(url)
+        assert int(video.headers["content-length"]) == len(video.content)
+        assert len(video.headers.get_list("date")) == 1
 
         for fault, error in (
             (faults.drop(), httpx2.RemoteProtocolError),
@@ -43,7 +43,7 @@ async def test_it_serves_and_its_connections_die_where_they_should(
 
         app.sandbox.faults.next("file", faults.truncated())
         async with client.stream("GET", url) as answer:
-            assert answer.headers["content-length"] == str(len(film.content))
+            assert answer.headers["content-length"] == str(len(video.content))
             with pytest.raises(httpx2.RemoteProtocolError):
                 await answer.aread()
     with pytest.raises(httpx2.ConnectError):

@@ -25,7 +25,7 @@ from avm_mcp.domain.errors import FREE_BUG, Internal
 LONGEST = 180.0
 """Seconds after which something must be wrong."""
 
-HEADS = ("tool", "task", "status", "credits", "seconds", "film")
+HEADS = ("tool", "task", "status", "credits", "seconds", "download")
 
 
 def run(out: Path | None, *, keep: bool, terminal: Terminal) -> int:
@@ -65,7 +65,7 @@ async def _play(folder: Path, temporary: Path, terminal: Terminal) -> int:
                 listed = (await client.list_tools()).tools
                 _say(terminal, f"Sandbox at {url}, {SPEED:g} times as fast as the service; no key, no money.")
                 if not (find_spec("av") and find_spec("PIL")):
-                    _say(terminal, "Its films are bundled clips: pip install 'avm-mcp[sandbox]' lets it draw them.")
+                    _say(terminal, "Its videos are bundled clips: pip install 'avm-mcp[sandbox]' lets it draw them.")
                 _say(terminal, f"avm-mcp over stdio: {len(listed)} tools: {', '.join(tool.name for tool in listed)}.\n")
                 return await play(client, picture, terminal)
 
@@ -81,22 +81,22 @@ async def _play(folder: Path, temporary: Path, terminal: Terminal) -> int:
 
 
 def _told(takes: list[Take], seconds: float, terminal: Terminal) -> int:
-    films = [probed(take.file) for take in takes]
+    videos = [probed(take.file) for take in takes]
     rows = [
-        (t.tool, t.task_id, t.status, str(t.credits), str(t.seconds), film)
-        for t, film in zip(takes, films, strict=True)
+        (t.tool, t.task_id, t.status, str(t.credits), str(t.seconds), video)
+        for t, video in zip(takes, videos, strict=True)
     ]
     lines = _table([HEADS, *rows], [str(take.file or "no file") for take in takes])
-    lines += ["", f"{len(takes)} films in {seconds:.0f} seconds. {_next()}"]
+    lines += ["", f"{len(takes)} videos in {seconds:.0f} seconds. {_next()}"]
     terminal.result(
         lambda: "\n".join(lines),
         lambda: {
-            "tasks": [take.fields() | {"film": film} for take, film in zip(takes, films, strict=True)],
+            "tasks": [take.fields() | {"download": video} for take, video in zip(takes, videos, strict=True)],
             "seconds": round(seconds, 1),
         },
     )
     whole = len(takes) == len(SCENES) and all(take.file is not None and take.status == "COMPLETED" for take in takes)
-    return exits.OK if whole else exits.NO_FILM
+    return exits.OK if whole else exits.NO_VIDEO
 
 
 def _table(rows: list[tuple[str, ...]], paths: list[str]) -> list[str]:

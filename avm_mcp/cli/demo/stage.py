@@ -14,10 +14,10 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from avm_mcp.settings import Settings, child_environment
 
 SPEED = 50.0
-"""How much faster than the service: three films of 6 to 10 minutes each in about half a minute."""
+"""How much faster than the service: three videos of 6 to 10 minutes each in about half a minute."""
 
 SEED = 4
-"""The sandbox's chance: with this one its three films take about as long as usual."""
+"""The sandbox's chance: with this one its three videos take about as long as usual."""
 
 START = 30.0
 """Seconds for a process to come up on a slow machine."""
@@ -51,7 +51,7 @@ async def stage(out: Path, temporary: Path) -> AsyncGenerator[tuple[Client, Path
                         "AVM_STATE_DIR": str(temporary / "state"),
                         "AVM_OUTPUT_DIR": str(out),
                         "AVM_INPUT_DIRS": str(picture.parent),
-                        "AVM_CONFIRM_ABOVE": "1000",  # nobody sits at it, and no money is spent
+                        "AVM_APPROVE_ABOVE": "1000",  # nobody sits at it, and no money is spent
                     }
                 ),
             )

@@ -1,4 +1,4 @@
-"""An independent look at a saved film: not by what wrote it, but by a decoder, where one is installed."""
+"""An independent look at a saved video: not by what wrote it, but by a decoder, where one is installed."""
 
 # PyAV leaves parts of its types open; this is the one module of the terminal face that meets them.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def probed(path: Path | None) -> str:
-    """Return length and size of a film, as a decoder sees them; without one, how large the file is."""
+    """Return length and size of a video, as a decoder sees them; without one, how large the file is."""
     if path is None or not path.is_file():
         return "none"
     if find_spec("av") is None:

@@ -190,12 +190,12 @@ def _about_key(host: Host, place: Place, key: str | None) -> Sequence[str]:
     """Say whose key it is that stands in the file now, or where the host takes it from."""
     if key == SANDBOX_KEY:
         how = "with AVM_API_KEY set in this terminal" if host.key is None else "without --sandbox"
-        return [f"The key is sandbox: free, films are placeholders. For real ones: avm setup {host.name} {how}."]
+        return [f"The key is sandbox: free, videos are placeholders. For real ones: avm setup {host.name} {how}."]
     if host.key is None and key == place.key:
         return [f"{host.title} can neither ask for a key nor read {VARIABLE}, so yours stands in that file."]
     if host.key is None or key not in (None, host.key):
         free = f"for a free try: avm setup {host.name} --sandbox"
-        return [f"The key that stood in that file stays: films are real, and cost credits; {free}."]
+        return [f"The key that stood in that file stays: videos are real, and cost credits; {free}."]
     if INPUT_ID in host.key:
         return [f"No key is written: {host.title} asks for it and keeps it."]
     seen = (

@@ -42,7 +42,7 @@ def build_app(runtime: Runtime, *, host: str = "127.0.0.1") -> ASGIApp:
     async def readyz(_request: Request) -> Response:
         try:
             await runtime.service.prices.left_today()
-            durable = runtime.journal.durable
+            durable = runtime.store.durable
         except AvmError as error:
             return JSONResponse({"ok": False, "why": error.message}, status_code=503)
         return JSONResponse({"ok": True, "durable": durable, "configured": runtime.service.configured})

@@ -28,7 +28,7 @@ TOGETHER = 128_000_000
 PACE = 16_000_000
 """Bytes of large bodies that are let in each second: reading a picture takes the loop, which others need too."""
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds that a large body waits in line; then it is refused, and nothing was started."""
 
 WHOLE = 60.0
@@ -140,19 +140,19 @@ class _Room:
         """Hold room for a body of so many bytes.
 
         Raises:
-            _NoRoom: Others had all of it for `PATIENCE`.
+            _NoRoom: Others had all of it for `TIMEOUT`.
             _HungUp: Its client has gone, which `leaving` tells.
         """
-        with anyio.move_on_after(PATIENCE) as patience:
-            leaving.append(patience.cancel)
+        with anyio.move_on_after(TIMEOUT) as timeout:
+            leaving.append(timeout.cancel)
             async with self._line:
                 while self._taken + size > TOGETHER:
                     await self._departure()
                 await self._pace.turn(size)
                 self._taken += size
         leaving.clear()
-        if patience.cancelled_caught:
-            raise _NoRoom if anyio.current_time() >= patience.deadline else _HungUp
+        if timeout.cancelled_caught:
+            raise _NoRoom if anyio.current_time() >= timeout.deadline else _HungUp
         try:
             yield
         finally:

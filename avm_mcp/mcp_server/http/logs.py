@@ -6,7 +6,7 @@ import time
 LIBRARIES = frozenset({"asyncio", "mcp", "sse_starlette", "starlette", "uvicorn"})
 """Whoever connects decides how often these complain."""
 
-GAP = 1.0
+INTERVAL = 1.0
 """Seconds between two complaints from one place in the code."""
 
 
@@ -21,8 +21,8 @@ class OncePerSecond(logging.Filter):
         if record.levelno < logging.WARNING or record.name.partition(".")[0] not in LIBRARIES:
             return True
         place, now = (record.pathname, record.lineno), time.monotonic()
-        last, dropped = self._said.get(place, (-GAP, 0))
-        if now - last < GAP:
+        last, dropped = self._said.get(place, (-INTERVAL, 0))
+        if now - last < INTERVAL:
             self._said[place] = (last, dropped + 1)
             return False
         self._said[place] = (now, 0)

@@ -7,32 +7,32 @@ import sys
 import anyio
 import pytest
 
-from avm_mcp.jobs.start_worker import STARTING, Keeper, lease_name, starting_name
+from avm_mcp.jobs.start_worker import STARTING, WorkerStarter, lease_name, starting_name
 from avm_mcp.settings import Settings
-from avm_mcp.store import open_journal
+from avm_mcp.store import open_store
 from avm_mcp.store.machine import is_gone, this_machine
 from tests.clock import VirtualMachine
 
 PROCESSES = 40 if os.environ.get("AVM_FULL") == "1" else 6
 
 
-async def keepers(folder, wall, count, spawn):
+async def background_workers(folder, wall, count, spawn):
     machine = VirtualMachine(wall)
-    journals = [await open_journal(folder, now=wall(), machine=machine.process()) for _ in range(count)]
-    return journals, [Keeper(Settings(), journal, account="a1", spawn=spawn) for journal in journals]
+    stores = [await open_store(folder, now=wall(), machine=machine.process()) for _ in range(count)]
+    return stores, [WorkerStarter(Settings(), store, account="a1", spawn=spawn) for store in stores]
 
 
 async def test_forty_that_ask_at_once_start_one(tmp_path, wall):
     """In one process and in many; before, each started one: 40 to 80 of them, 2.1 GB."""
     started = []
-    journals, asking = await keepers(tmp_path, wall, 8, started.append)
+    stores, asking = await background_workers(tmp_path, wall, 8, started.append)
     async with anyio.create_task_group() as group:
         for _ in range(5):
-            for keeper in asking:
-                group.start_soon(keeper.ensure)
+            for worker_starter in asking:
+                group.start_soon(worker_starter.ensure)
     assert len(started) == 1
-    for journal in journals:
-        journal.close()
+    for store in stores:
+        store.close()
 
 
 async def test_one_whose_starter_died_is_started_by_another(tmp_path, wall):
@@ -46,7 +46,7 @@ async def test_one_whose_starter_died_is_started_by_another(tmp_path, wall):
         started.append(environment)
 
     died = []
-    journals, (dies, lives) = await keepers(tmp_path, wall, 2, spawn)
+    stores, (dies, lives) = await background_workers(tmp_path, wall, 2, spawn)
     with pytest.raises(SystemExit):
         await dies.ensure()
     async with anyio.create_task_group() as group:
@@ -56,8 +56,8 @@ async def test_one_whose_starter_died_is_started_by_another(tmp_path, wall):
         await anyio.sleep(STARTING + 2)
         group.cancel_scope.cancel()
     assert len(started) == 1
-    for journal in journals:
-        journal.close()
+    for store in stores:
+        store.close()
 
 
 async def test_one_that_could_not_be_started_is_tried_again_at_once(tmp_path, wall):
@@ -67,12 +67,12 @@ async def test_one_that_could_not_be_started_is_tried_again_at_once(tmp_path, wa
         tried.append(environment)
         raise OSError("no more processes")
 
-    (journal,), (keeper,) = await keepers(tmp_path, wall, 1, spawn)
-    await keeper.ensure()
-    await keeper.ensure()
+    (store,), (worker_starter,) = await background_workers(tmp_path, wall, 1, spawn)
+    await worker_starter.ensure()
+    await worker_starter.ensure()
     assert len(tried) == 2
-    assert await journal.holder(lease_name("a1"), journal.clock()) is None
-    journal.close()
+    assert await store.holder(lease_name("a1"), store.clock()) is None
+    store.close()
 
 
 @pytest.mark.process
@@ -89,26 +89,26 @@ async def test_one_that_is_killed_while_it_starts_is_replaced_by_the_next_call(t
         children.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
         return children[-1].pid
 
-    journal = await open_journal(tmp_path, now=wall(), machine=this_machine())
-    keeper = Keeper(Settings(), journal, account="a1", spawn=spawn)
+    store = await open_store(tmp_path, now=wall(), machine=this_machine())
+    worker_starter = WorkerStarter(Settings(), store, account="a1", spawn=spawn)
     try:
-        await keeper.ensure()
-        await keeper.ensure()
+        await worker_starter.ensure()
+        await worker_starter.ensure()
         assert len(children) == 1, "one that starts is waited for"
-        holder = await journal.holder(starting_name("a1"), journal.clock())
+        holder = await store.holder(starting_name("a1"), store.clock())
         assert holder is not None
         assert not is_gone(holder)
         if placed:
-            assert await journal.lease(lease_name("a1"), holder, journal.clock(), 30)
+            assert await store.lease(lease_name("a1"), holder, store.clock(), 30)
         children[0].kill()
         children[0].wait()
-        await keeper.ensure()
+        await worker_starter.ensure()
         assert len(children) == 2
     finally:
         for child in children:
             child.kill()
             child.wait()
-        journal.close()
+        store.close()
 
 
 @pytest.mark.process
@@ -120,10 +120,10 @@ async def test_one_whose_starter_was_killed_between_lease_and_start_is_started_b
     starter.communicate(b"\n", timeout=60)
     assert starter.returncode == 9
     started = []
-    journal = await open_journal(tmp_path, now=wall(), machine=this_machine())
-    await Keeper(Settings(), journal, account="a1", spawn=started.append).ensure()
+    store = await open_store(tmp_path, now=wall(), machine=this_machine())
+    await WorkerStarter(Settings(), store, account="a1", spawn=started.append).ensure()
     assert len(started) == 1
-    journal.close()
+    store.close()
 
 
 STARTER = """
@@ -131,14 +131,14 @@ import sys, time
 from pathlib import Path
 import anyio
 from avm_mcp.settings import Settings
-from avm_mcp.store import open_journal
-from avm_mcp.jobs.start_worker import Keeper
+from avm_mcp.store import open_store
+from avm_mcp.jobs.start_worker import WorkerStarter
 
 async def main(folder):
-    journal = await open_journal(folder, now=time.time())
+    journal = await open_store(folder, now=time.time())
     spawn = lambda environment: (folder / "started").open("a").write("one\\n")
     sys.stdin.readline()
-    await Keeper(Settings(), journal, account="a1", spawn=spawn).ensure()
+    await WorkerStarter(Settings(), journal, account="a1", spawn=spawn).ensure()
 
 anyio.run(main, Path(sys.argv[1]))
 """

@@ -1,15 +1,15 @@
-"""Keeper processes, looked at from outside through /proc."""
+"""Background worker processes, looked at from outside through /proc."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from tests.e2e.ground import Ground, alive
 
-ON = {"AVM_KEEPER": "on"}
-"""Written down: machines of CI are containers, where there is no keeper unless it is asked for."""
+ON = {"AVM_WORKER": "on"}
+"""Written down: machines of CI are containers, where there is no background worker unless it is asked for."""
 
 TAKEN_OVER = 60.0
-"""Seconds: the dead watcher's lease (15), a look of the keeper's, the film, and a busy machine."""
+"""Seconds: the dead watcher's lease (15), a look of the background worker's, the video, and a busy machine."""
 
 
 def environ_of(pid: int) -> dict[str, str]:
@@ -19,18 +19,18 @@ def environ_of(pid: int) -> dict[str, str]:
     return {}
 
 
-def keepers(spot: Ground) -> list[int]:
-    """Return the keeper processes of one state that are alive."""
+def background_workers(spot: Ground) -> list[int]:
+    """Return the background worker processes of one state that are alive."""
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
             pid = int(entry.name)
             argv = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            if argv[-1] == b"keep" and alive(pid) and environ_of(pid).get("AVM_STATE_DIR") == str(spot.state):
+            if argv[-1] == b"work" and alive(pid) and environ_of(pid).get("AVM_STATE_DIR") == str(spot.state):
                 found.append(pid)
     return found
 
 
 def log(spot: Ground) -> str:
-    path = spot.state / "keeper.log"
+    path = spot.state / "worker.log"
     return path.read_text() if path.exists() else ""

@@ -27,7 +27,7 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
         ("http://localhost:1", "http://localhost:1"),
         ("http://[::1]:1", "http://[::1]:1"),
     ],
-    "AVM_OUTPUT_DIR": [("/films", Path("/films"))],
+    "AVM_OUTPUT_DIR": [("/videos", Path("/videos"))],
     "AVM_STATE_DIR": [("/state", Path("/state"))],
     "AVM_INPUT_DIRS": [
         ("/a", (Path("/a"),)),
@@ -36,10 +36,10 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     ],
     "AVM_MAX_CREDITS_PER_CALL": [("0", 0), ("15", 15), ("1000000", 1_000_000)],
     "AVM_MAX_CREDITS_PER_DAY": [("0", 0), ("500", 500)],
-    "AVM_CONFIRM_ABOVE": [("0", 0), ("1000", 1000)],
+    "AVM_APPROVE_ABOVE": [("0", 0), ("1000", 1000)],
     "AVM_DEDUPE_MINUTES": [("0", 0.0), ("1.5", 1.5), ("1440", 1440.0)],
     "AVM_SAVE": [("mine", "mine"), ("all", "all"), ("off", "off"), ("Mine", "mine"), ("true", "mine"), ("No", "off")],
-    "AVM_KEEPER": [("on", "on"), ("off", "off"), ("ON", "on"), ("Off", "off"), ("1", "on"), ("false", "off")],
+    "AVM_WORKER": [("on", "on"), ("off", "off"), ("ON", "on"), ("Off", "off"), ("1", "on"), ("false", "off")],
     "AVM_ALLOW_MEMORY_STATE": [("on", "on"), ("off", "off")],
     "AVM_NOTIFY": [("on", "on"), ("off", "off"), ("TRUE", "on"), ("no", "off")],
     "AVM_FAST_START": [("on", "on"), ("off", "off"), ("yes", "on"), ("0", "off")],
@@ -76,7 +76,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "https://h:port", "https://ho st", "http://127.0.0.1.evil.example", "http://0.0.0.0:1", "file:///etc",
         )
     ],
-    "AVM_OUTPUT_DIR": [("films", "an absolute folder"), ("~nobody-here/x", "without ~"), (NO_TEXT, "text in UTF-8")],
+    "AVM_OUTPUT_DIR": [("videos", "an absolute folder"), ("~nobody-here/x", "without ~"), (NO_TEXT, "text in UTF-8")],
     "AVM_STATE_DIR": [("state", "an absolute folder"), ("~nobody-here/x", "without ~"), (NO_TEXT, "text in UTF-8")],
     "AVM_INPUT_DIRS": [
         ("pictures", "an absolute folder"),
@@ -85,10 +85,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "AVM_MAX_CREDITS_PER_CALL": CREDITS,
     "AVM_MAX_CREDITS_PER_DAY": CREDITS,
-    "AVM_CONFIRM_ABOVE": CREDITS,
+    "AVM_APPROVE_ABOVE": CREDITS,
     "AVM_DEDUPE_MINUTES": [("-1", "0"), ("1441", "1440"), ("an hour", "a number"), ("nan", "0")],
     "AVM_SAVE": [("some", "'mine', 'all' or 'off'"), ("mine,all", "'mine', 'all' or 'off'")],
-    "AVM_KEEPER": [("2", "'on' or 'off'")],
+    "AVM_WORKER": [("2", "'on' or 'off'")],
     "AVM_ALLOW_MEMORY_STATE": [("2", "'on' or 'off'")],
     "AVM_NOTIFY": [("truthy", "'on' or 'off'")],
     "AVM_FAST_START": [("fast", "'on' or 'off'")],
@@ -237,7 +237,7 @@ def test_all_that_is_wrong_is_named_at_once_and_the_rest_holds() -> None:
     """One restart of the host, not one for each mistake."""
     given = {
         "AVM_SAVE": "some",
-        "AVM_KEEPER": "Off",
+        "AVM_WORKER": "Off",
         "AVM_LOG_LEVEL": "LOUD",
         "AVM_API_KEY": "$KEY",
         "AVM_NOTIFY": "on",
@@ -245,7 +245,7 @@ def test_all_that_is_wrong_is_named_at_once_and_the_rest_holds() -> None:
     settings, refusal = Settings.read(given)
     assert refusal is not None
     assert [name for name in given if name in refusal.message] == ["AVM_SAVE", "AVM_LOG_LEVEL", "AVM_API_KEY"]
-    assert (settings.AVM_KEEPER, settings.AVM_NOTIFY, settings.AVM_SAVE) == ("off", "on", "mine")
+    assert (settings.AVM_WORKER, settings.AVM_NOTIFY, settings.AVM_SAVE) == ("off", "on", "mine")
     assert settings.api_key is None
 
 
@@ -301,9 +301,9 @@ def test_unknown_variables_are_nobodys_business() -> None:
 
 def test_tilde_is_the_home_folder(home: Path) -> None:
     settings = Settings.from_env(
-        {"AVM_OUTPUT_DIR": "~/films", "AVM_STATE_DIR": "~", "AVM_INPUT_DIRS": os.pathsep.join(["~/a", "/b", "~"])}
+        {"AVM_OUTPUT_DIR": "~/videos", "AVM_STATE_DIR": "~", "AVM_INPUT_DIRS": os.pathsep.join(["~/a", "/b", "~"])}
     )
-    assert home / "films" == settings.AVM_OUTPUT_DIR
+    assert home / "videos" == settings.AVM_OUTPUT_DIR
     assert home == settings.AVM_STATE_DIR
     assert (home / "a", Path("/b"), home) == settings.AVM_INPUT_DIRS
 
@@ -336,12 +336,12 @@ def test_without_a_home_the_settings_can_be_read_and_no_folder_is_relative() -> 
     assert settings.AVM_OUTPUT_DIR.is_absolute()
     assert "~" not in str(settings.AVM_STATE_DIR)
     with pytest.raises(BadSetting) as caught:
-        Settings.from_env({"AVM_OUTPUT_DIR": "~/films"})
+        Settings.from_env({"AVM_OUTPUT_DIR": "~/videos"})
     assert "no home folder" in str(caught.value)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
-def test_films_go_to_no_default_folder_that_no_answer_could_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_go_to_no_default_folder_that_no_answer_could_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """P4: bytes that are no text in an answer end the connection, and with it every call that waits."""
     monkeypatch.setenv("HOME", "/home/jos\udce9")
     assert Settings.from_env({}).AVM_OUTPUT_DIR == NO_HOME
@@ -361,9 +361,9 @@ def test_without_home_in_the_environment_the_systems_word_holds(monkeypatch: pyt
 def test_a_child_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIVIDEO_API_KEY", "another")
     monkeypatch.setenv("AVM_SAVE", "all")
-    environ = {name: cases[-1][0] for name, cases in GOOD.items() if name not in {"AVM_KEEPER", *HTTP_ONLY}}
+    environ = {name: cases[-1][0] for name, cases in GOOD.items() if name not in {"AVM_WORKER", *HTTP_ONLY}}
     settings = Settings.from_env({**environ, "AVM_API_KEY": KEY})
     child = child_environment(settings)
-    assert Settings.from_env(child) == settings.model_copy(update={"AVM_KEEPER": "off"})
+    assert Settings.from_env(child) == settings.model_copy(update={"AVM_WORKER": "off"})
     assert "AIVIDEO_API_KEY" not in child
     assert child["PATH"] == os.environ["PATH"]

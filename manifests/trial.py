@@ -9,7 +9,7 @@ import anyio
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-PATIENCE = 150.0
+TIMEOUT = 150.0
 """Seconds for a start, which may install libraries, and a video."""
 
 FAST = {"AVM_API_KEY": "sandbox", "AVM_SANDBOX_SPEED": "200", "NO_PROXY": "127.0.0.1"}
@@ -23,25 +23,25 @@ def clean(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     return kept | {"HOME": str(home)}
 
 
-def is_film(path: Path) -> bool:
+def is_video(path: Path) -> bool:
     """Tell whether an MP4 is there."""
     return path.is_file() and path.read_bytes()[4:8] == b"ftyp"
 
 
 async def makes_one(
-    server: StdioServerParameters, tools: Sequence[str], there: Callable[[Path], bool] = is_film
+    server: StdioServerParameters, tools: Sequence[str], there: Callable[[Path], bool] = is_video
 ) -> Path:
     """Start a server, read its tools, have a video made, and return its file.
 
     Args:
         server: How it is started.
         tools: What it has to list.
-        there: Tells whether the film is where the server says, while the server still runs.
+        there: Tells whether the video is where the server says, while the server still runs.
 
     Raises:
         AssertionError: Something else than that happened; it says what.
     """
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with stdio_client(server) as streams, ClientSession(*streams) as client:
             await client.initialize()
             listed = [tool.name for tool in (await client.list_tools()).tools]
@@ -50,9 +50,9 @@ async def makes_one(
             told = result.structured_content or {}
             assert told.get("status") == "COMPLETED", told
             assert "sandbox" in " ".join(told["notes"]), told
-            film = Path(told["file"])
-            assert there(film), film
-    return film
+            video = Path(told["file"])
+            assert there(video), video
+    return video
 
 
 FORM = {"api_key": "", "output_dir": "", "daily_credits": "1000", "notify": "false"}

@@ -1,4 +1,4 @@
-"""The sandbox's films are real: length, codec, size, sound, and the index in front."""
+"""The sandbox's videos are real: length, codec, size, sound, and the index in front."""
 
 import io
 import subprocess
@@ -9,11 +9,11 @@ import httpx2
 import pytest
 from PIL import Image
 
-from avm_mcp.sandbox import SandboxOptions, build_sandbox, filmhost
-from avm_mcp.sandbox.filmhost import clip
-from avm_mcp.sandbox.films import render
+from avm_mcp.sandbox import SandboxOptions, build_sandbox, video_host
 from avm_mcp.sandbox.ledger import Task
-from avm_mcp.sandbox.orders import FilmOrder, order_of
+from avm_mcp.sandbox.orders import VideoOrder, order_of
+from avm_mcp.sandbox.video_host import clip
+from avm_mcp.sandbox.videos import render
 
 
 def picture(width: int, height: int, kind: str = "PNG") -> bytes:
@@ -22,8 +22,8 @@ def picture(width: int, height: int, kind: str = "PNG") -> bytes:
     return held.getvalue()
 
 
-def probe(film: bytes) -> tuple[float, str, int, int, str]:
-    with av.open(io.BytesIO(film)) as container:
+def probe(video: bytes) -> tuple[float, str, int, int, str]:
+    with av.open(io.BytesIO(video)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
         assert container.duration is not None
         frames = sum(1 for _ in container.decode(video=0))
@@ -31,9 +31,9 @@ def probe(film: bytes) -> tuple[float, str, int, int, str]:
         return container.duration / 1e6, video.codec.name, video.width, video.height, audio.codec.name
 
 
-def order(**changes: object) -> FilmOrder:
+def order(**changes: object) -> VideoOrder:
     plain = {"texts": ("a quiet street",), "seconds": 5.17, "width": 320, "height": 180, "model": "t2v"}
-    return FilmOrder(**{**plain, **changes})  # type: ignore[arg-type]
+    return VideoOrder(**{**plain, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -49,17 +49,17 @@ def order(**changes: object) -> FilmOrder:
     ],
     ids=["title", "tall title", "picture", "thin picture", "picture by address", "broken picture", "long"],
 )
-def test_a_film_has_the_length_the_shape_and_the_sound_it_should(asked: FilmOrder, width: int, height: int) -> None:
-    film = render(asked, fps=6)
-    seconds, codec, wide, high, sound = probe(film)
+def test_a_video_has_the_length_the_shape_and_the_sound_it_should(asked: VideoOrder, width: int, height: int) -> None:
+    video = render(asked, fps=6)
+    seconds, codec, wide, high, sound = probe(video)
     assert abs(seconds - asked.seconds) <= 0.2
     assert (codec, sound) == ("h264", "aac")
     assert (wide, high) == pytest.approx((width, height), abs=4)
-    assert film[4:8] == b"ftyp"
-    assert film.index(b"moov") < film.index(b"mdat")
+    assert video[4:8] == b"ftyp"
+    assert video.index(b"moov") < video.index(b"mdat")
 
 
-def test_a_film_moves_and_shows_its_prompt() -> None:
+def test_a_video_moves_and_shows_its_prompt() -> None:
     with av.open(io.BytesIO(render(order()))) as container:
         frames = [frame.to_image().convert("L") for frame in container.decode(video=0)]
     with av.open(io.BytesIO(render(order(texts=("",))))) as container:
@@ -72,10 +72,10 @@ def test_a_film_moves_and_shows_its_prompt() -> None:
 
 
 @pytest.mark.parametrize("shape", ["wide", "vertical", "square"])
-def test_the_bundled_clips_are_small_real_films(shape: str) -> None:
-    film = clip(shape)
-    seconds, codec, width, height, sound = probe(film)
-    assert len(film) < 25_000
+def test_the_bundled_clips_are_small_real_videos(shape: str) -> None:
+    video = clip(shape)
+    seconds, codec, width, height, sound = probe(video)
+    assert len(video) < 25_000
     assert abs(seconds - 5.17) <= 0.2
     assert (codec, sound) == ("h264", "aac")
     assert {"wide": width > height, "vertical": width < height, "square": width == height}[shape]
@@ -98,44 +98,44 @@ def test_an_order_follows_the_request() -> None:
 
 
 @pytest.mark.asyncio_backend
-async def test_the_host_draws_a_film_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[FilmOrder] = []
+async def test_the_host_draws_a_video_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[VideoOrder] = []
 
-    def draw(asked: FilmOrder) -> bytes:
+    def draw(asked: VideoOrder) -> bytes:
         drawn.append(asked)
         return render(asked, fps=4)
 
-    monkeypatch.setattr(filmhost, "_render", draw)
-    app = build_sandbox(SandboxOptions(film_scale=0.2, durations={"t2v": 60.0}))
+    monkeypatch.setattr(video_host, "_render", draw)
+    app = build_sandbox(SandboxOptions(video_scale=0.2, durations={"t2v": 60.0}))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://box") as client:
         body = {"prompt": "x", "aspectRatio": "1:1", "duration": "5"}
-        films = []
+        videos = []
         for _ in range(2):
             made = (await client.post("/api/v1/generate/t2v", json=body, headers={"key": "k"})).json()["taskId"]
             app.sandbox.finish(made)
-            films.append((await client.get(f"/files/{app.sandbox.task(made).file}")).content)
-    assert films[0] == films[1]
+            videos.append((await client.get(f"/files/{app.sandbox.task(made).file}")).content)
+    assert videos[0] == videos[1]
     assert len(drawn) == 1
-    assert probe(films[0])[2:4] == (188, 188)
+    assert probe(videos[0])[2:4] == (188, 188)
 
 
 @pytest.mark.parametrize("lacking", [1, 8, 5000])
-async def test_a_film_that_is_too_short_is_filled_up_and_still_one(lacking: int) -> None:
+async def test_a_video_that_is_too_short_is_filled_up_and_still_one(lacking: int) -> None:
     size = len(clip("wide")) + lacking
-    app = build_sandbox(SandboxOptions(render=False, film_bytes=size))
+    app = build_sandbox(SandboxOptions(render=False, video_bytes=size))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://box") as client:
         body = {"prompt": "x", "aspectRatio": "16:9", "duration": "5"}
         made = (await client.post("/api/v1/generate/t2v", json=body, headers={"key": "k"})).json()["taskId"]
         app.sandbox.finish(made)
-        film = (await client.get(f"/files/{app.sandbox.task(made).file}")).content
-    assert len(film) == max(size, len(clip("wide")) + 8)
-    assert probe(film) == probe(clip("wide"))
+        video = (await client.get(f"/files/{app.sandbox.task(made).file}")).content
+    assert len(video) == max(size, len(clip("wide")) + 8)
+    assert probe(video) == probe(clip("wide"))
 
 
-def test_neither_pyav_nor_pillow_is_imported_before_a_film_is_drawn() -> None:
+def test_neither_pyav_nor_pillow_is_imported_before_a_video_is_drawn() -> None:
     code = (
         "import sys, avm_mcp.sandbox as s; a = s.build_sandbox(); import avm_mcp.sandbox.server;"
-        "from avm_mcp.sandbox.filmhost import can_render; assert can_render();"
+        "from avm_mcp.sandbox.video_host import can_render; assert can_render();"
         "sys.exit(any(name.split('.')[0] in ('av', 'PIL') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

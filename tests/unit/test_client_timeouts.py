@@ -30,7 +30,7 @@ def test_two_cuts_at_the_same_age_teach_a_limit_and_one_does_not(limit: float) -
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_wait_that_keeps_to_a_limit_ends_before_it_with_the_film_s_saving(limit: float) -> None:
+def test_a_wait_that_keeps_to_a_limit_ends_before_it_with_the_video_s_saving(limit: float) -> None:
     cuts, at = cut(Cuts(), limit, limit)
     longest = host("any", cuts, at).longest
     assert longest is not None
@@ -109,5 +109,5 @@ def test_a_jump_of_the_wall_clock_breaks_nothing(jump: float) -> None:
     assert cut(once, 60.0, 60.0, at=at + jump)[0].limit(at + jump) == 60.0
 
 
-def test_the_film_s_saving_is_as_long_as_it_is_waited_for() -> None:
-    assert SAVING == service.SAVE_PATIENCE
+def test_the_video_s_saving_is_as_long_as_it_is_waited_for() -> None:
+    assert SAVING == service.SAVE_TIMEOUT

@@ -1,4 +1,4 @@
-"""P3: whether a film is all there, by its boxes; valid films of every build, and cuts at every byte."""
+"""P3: whether a video is all there, by its boxes; valid videos of every build, and cuts at every byte."""
 
 import struct
 from importlib import resources
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp.downloads.mp4 import film_whole, what_is_missing
+from avm_mcp.downloads.mp4 import video_is_whole, what_is_missing
 from tests.unit.test_whole_pictures import steps
 
 FTYP = struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 512)
@@ -19,8 +19,8 @@ def box(kind: bytes, content: bytes = b"", *, large: bool = False, to_end: bool 
     return struct.pack(">I4s", 0 if to_end else 8 + len(content), kind) + content
 
 
-def missing(film: bytes) -> str | None:
-    return what_is_missing(len(film), lambda place, count: film[place : place + count])
+def missing(video: bytes) -> str | None:
+    return what_is_missing(len(video), lambda place, count: video[place : place + count])
 
 
 MOOV, MDAT, FREE = box(b"moov", b"m" * 40), box(b"mdat", b"d" * 90), box(b"free", b"\0" * 5)
@@ -46,37 +46,37 @@ LITTER = {
 
 
 @pytest.mark.parametrize("build", WHOLE)
-def test_a_whole_film_of_any_build_is_whole(build):
+def test_a_whole_video_of_any_build_is_whole(build):
     assert missing(WHOLE[build]) is None
 
 
 @pytest.mark.parametrize("litter", LITTER)
 @pytest.mark.parametrize("build", ["the index first", "the index last", "64 bit lengths", "an encoder's"])
-def test_litter_after_a_whole_film_does_not_make_it_cut(build, litter):
+def test_litter_after_a_whole_video_does_not_make_it_cut(build, litter):
     assert missing(WHOLE[build] + LITTER[litter]) is None
 
 
 @pytest.mark.parametrize("build", ["the index first", "the index last", "64 bit lengths"])
-def test_a_film_that_is_cut_at_any_byte_is_found(build):
-    film = WHOLE[build]
-    assert [cut for cut in range(len(film)) if missing(film[:cut]) is None] == []
+def test_a_video_that_is_cut_at_any_byte_is_found(build):
+    video = WHOLE[build]
+    assert [cut for cut in range(len(video)) if missing(video[:cut]) is None] == []
 
 
-def test_a_film_of_fragments_is_found_cut_unless_it_ends_between_two():
-    film = WHOLE["fragments"]
-    unseen = [cut for cut in range(len(film)) if missing(film[:cut]) is None]
+def test_a_video_of_fragments_is_found_cut_unless_it_ends_between_two():
+    video = WHOLE["fragments"]
+    unseen = [cut for cut in range(len(video)) if missing(video[:cut]) is None]
     assert unseen == [len(FTYP + MOOV + FRAGMENT * count) for count in (1, 2, 3)]
 
 
 @given(cut=st.integers(0, len(CLIP) - 1))
-def test_an_encoders_film_that_is_cut_anywhere_is_found(cut):
+def test_an_encoders_video_that_is_cut_anywhere_is_found(cut):
     assert missing(CLIP[:cut]) is not None
 
 
 @given(boxes=st.lists(st.tuples(st.sampled_from([b"free", b"moov", b"mdat", b"abcd"]), st.binary(max_size=40))))
 def test_boxes_that_end_where_the_file_does_lack_nothing_but_what_is_not_among_them(boxes):
-    film = FTYP + b"".join(box(kind, content) for kind, content in boxes)
-    assert (missing(film) is None) == ({b"moov", b"mdat"} <= {kind for kind, _ in boxes})
+    video = FTYP + b"".join(box(kind, content) for kind, content in boxes)
+    assert (missing(video) is None) == ({b"moov", b"mdat"} <= {kind for kind, _ in boxes})
 
 
 @given(noise=st.binary(max_size=300))
@@ -89,16 +89,16 @@ def test_no_bytes_at_all_are_more_than_it_can_read(noise):
 def test_a_length_beyond_all_files_is_a_cut(tmp_path):
     endless = FTYP + MOOV + struct.pack(">I4sQ", 1, b"mdat", 2**64 - 1) + b"d" * 50
     assert "too early" in missing(endless)
-    film = tmp_path / "a.mp4"
-    film.write_bytes(endless)
-    assert not film_whole(film)
-    film.write_bytes(CLIP)
-    assert film_whole(film)
-    assert film_whole(tmp_path / "none.mp4"), "what cannot be looked at is not called cut"
+    video = tmp_path / "a.mp4"
+    video.write_bytes(endless)
+    assert not video_is_whole(video)
+    video.write_bytes(CLIP)
+    assert video_is_whole(video)
+    assert video_is_whole(tmp_path / "none.mp4"), "what cannot be looked at is not called cut"
 
 
 def test_a_file_of_nothing_but_tiny_boxes_takes_bounded_work(tmp_path):
     """P4: each task in a list that was saved is looked at so, on the event loop."""
     path = tmp_path / "x.mp4"
     path.write_bytes(FTYP + MOOV + MDAT + box(b"free") * 300_000)
-    assert steps(lambda: film_whole(path)) < 800_000
+    assert steps(lambda: video_is_whole(path)) < 800_000

@@ -1,4 +1,4 @@
-"""P8: a dear film needs a person's yes; the question is a nudge, the caps are the lock."""
+"""P8: a dear video needs a person's yes; the question is a nudge, the caps are the lock."""
 
 import anyio
 import pytest
@@ -18,20 +18,20 @@ async def test_a_host_that_cannot_ask_must_name_the_price_after_a_refusal(house)
     """A habitual max_credits does not pass by itself; the same request with the price does, within 15 minutes."""
     async with house.client() as client:
         habitual = error(await client.call_tool("long_video", DEAR | {"max_credits": 1000}))
-        assert habitual["code"] == "CONFIRMATION_REQUIRED"
+        assert habitual["code"] == "APPROVAL_REQUIRED"
         assert "max_credits=225" in habitual["next_step"]
         other = error(await client.call_tool("long_video", DEAR | {"max_credits": 225, "prompts": ["a", "b", "c"]}))
-        assert other["code"] == "CONFIRMATION_REQUIRED"
+        assert other["code"] == "APPROVAL_REQUIRED"
         assert house.sandbox.posts == 0
         early = error(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
-        assert early["code"] == "CONFIRMATION_REQUIRED", "nobody was asked within no time at all"
+        assert early["code"] == "APPROVAL_REQUIRED", "nobody was asked within no time at all"
         assert "nobody answers that fast" in early["message"]
         assert "that fast" not in habitual["message"] + other["message"]
         await anyio.sleep(1)
         told = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
         assert told["status"] == "SUBMITTED"
         again = fields(await client.call_tool("long_video", DEAR))
-        assert again["deduplicated"], "a film that runs needs no second yes"
+        assert again["deduplicated"], "a video that runs needs no second yes"
     assert house.sandbox.posts == 1
 
 
@@ -42,7 +42,7 @@ async def test_the_default_limit_is_no_approval_of_a_higher_price(house, cap):
     async with house.client() as client:
         for _ in range(3):
             told = error(await client.call_tool("long_video", given))
-            assert told["code"] == "CONFIRMATION_REQUIRED"
+            assert told["code"] == "APPROVAL_REQUIRED"
             assert "this costs 225 credits ($2.25); above 50 it needs approval" in told["message"]
             assert "ask the user. If they agree, repeat the same call with max_credits=225." in told["next_step"]
             await anyio.sleep(2)
@@ -53,14 +53,14 @@ async def test_the_default_limit_is_no_approval_of_a_higher_price(house, cap):
 async def test_up_to_the_threshold_nobody_is_asked_and_above_it_somebody_is(house, above):
     """P8, DESIGN 6: i2v_v3 makes 20 s for 80 credits, 5 s for 20."""
     picture = {"image": "https://example.com/a.png", "model": "i2v_v3"}
-    async with house.client(AVM_CONFIRM_ABOVE=above) as client:
+    async with house.client(AVM_APPROVE_ABOVE=above) as client:
         dear = await client.call_tool("image_to_video", picture | {"duration": 20})
         cheap = await client.call_tool("image_to_video", picture | {"duration": 5})
     assert fields(cheap)["status"] == "SUBMITTED"
     if above == "100":
         assert fields(dear)["status"] == "SUBMITTED"
     else:
-        assert error(dear)["code"] == "CONFIRMATION_REQUIRED"
+        assert error(dear)["code"] == "APPROVAL_REQUIRED"
 
 
 QUOTED = {"model": "lv", "segments": 3}
@@ -74,7 +74,7 @@ async def test_a_quote_then_the_agreed_price_starts_the_video_at_the_first_try(h
         assert text(quoted).endswith("start the video if they agree, with max_credits=225.")
         assert "max_credits" not in text(await client.call_tool("quote_video", {"model": "t2v"}))
         at_once = error(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
-        assert at_once["code"] == "CONFIRMATION_REQUIRED", "nobody was asked within no time at all"
+        assert at_once["code"] == "APPROVAL_REQUIRED", "nobody was asked within no time at all"
         await anyio.sleep(20)
         made = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225, "prompts": ["a", "b", "c"]}))
         assert made["status"] == "SUBMITTED"
@@ -97,7 +97,7 @@ async def test_a_quote_is_no_approval_of_what_was_not_quoted(house, quoted, wait
         await client.call_tool("quote_video", quoted)
         await anyio.sleep(wait)
         told = error(await client.call_tool("long_video", DEAR | {"max_credits": cap}))
-    assert told["code"] == "CONFIRMATION_REQUIRED"
+    assert told["code"] == "APPROVAL_REQUIRED"
     assert house.sandbox.posts == 0
 
 
@@ -108,7 +108,7 @@ async def test_a_quote_that_was_lower_is_no_approval_of_the_price(house):
         await anyio.sleep(700)  # longer than a quote is used again
         house.sandbox.faults.next("quote", faults.http_error(200, body='{"credits": 900}'))
         told = error(await client.call_tool("long_video", DEAR | {"max_credits": 1000}))
-        assert told["code"] == "CONFIRMATION_REQUIRED"
+        assert told["code"] == "APPROVAL_REQUIRED"
         assert "max_credits=900" in told["next_step"]
     assert house.sandbox.posts == 0
 
@@ -210,10 +210,10 @@ async def test_whatever_limit_was_filled_in_a_host_that_can_ask_is_asked(house, 
 
 async def test_the_yes_of_a_refusal_runs_out_after_fifteen_minutes(house):
     async with house.client() as client:
-        assert error(await client.call_tool("long_video", DEAR))["code"] == "CONFIRMATION_REQUIRED"
+        assert error(await client.call_tool("long_video", DEAR))["code"] == "APPROVAL_REQUIRED"
         house.wall.skew += 901
         late = error(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
-        assert late["code"] == "CONFIRMATION_REQUIRED"
+        assert late["code"] == "APPROVAL_REQUIRED"
     assert house.sandbox.posts == 0
 
 
@@ -238,7 +238,7 @@ async def test_a_host_that_can_ask_is_asked_once_at_both_eras(house, mode, actio
             assert fields(result)["status"] == "SUBMITTED"
         else:
             refused = error(result)
-            assert refused["code"] == "CONFIRMATION_REQUIRED"
+            assert refused["code"] == "APPROVAL_REQUIRED"
             assert "did not agree" in refused["message"]
             await anyio.sleep(1)
             told = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
@@ -282,19 +282,19 @@ async def test_a_no_that_a_host_writes_as_a_word_is_a_no(house, mode, word):
 
     async with Client(piped(build_server(house.runtime())), mode=mode, elicitation_callback=answer) as client:
         refused = error(await client.call_tool("long_video", DEAR))
-    assert refused["code"] == "CONFIRMATION_REQUIRED"
+    assert refused["code"] == "APPROVAL_REQUIRED"
     assert house.sandbox.posts == 0
 
 
 async def test_where_the_question_cannot_be_put_after_all_naming_the_price_is_the_way(house):
-    """P8: a host that answers the question with an error is one that cannot ask; the film must not be out of reach."""
+    """P8: a host that answers the question with an error is one that cannot ask; the video must not be out of reach."""
 
     async def answer(_context, _params):
         return ErrorData(code=-32601, message="no window is open")
 
     async with Client(piped(build_server(house.runtime())), mode=LEGACY, elicitation_callback=answer) as client:
         refused = error(await client.call_tool("long_video", DEAR))
-        assert refused["code"] == "CONFIRMATION_REQUIRED"
+        assert refused["code"] == "APPROVAL_REQUIRED"
         assert "did not agree" not in refused["message"]
         assert house.sandbox.posts == 0
         await anyio.sleep(1)
@@ -311,14 +311,14 @@ async def test_an_accepted_form_without_the_word_is_no_yes_and_no_bug(house, mod
 
     async with Client(piped(build_server(house.runtime())), mode=mode, elicitation_callback=answer) as client:
         refused = error(await client.call_tool("long_video", DEAR))
-    assert refused["code"] == "CONFIRMATION_REQUIRED"
+    assert refused["code"] == "APPROVAL_REQUIRED"
     assert "did not agree" in refused["message"]
     assert house.sandbox.posts == 0
 
 
 @pytest.mark.parametrize("house", [{"environ": {"AVM_MAX_CREDITS_PER_DAY": "224"}}], indirect=True)
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
-async def test_nobody_is_asked_about_a_film_that_the_cap_of_the_day_refuses(house, mode):
+async def test_nobody_is_asked_about_a_video_that_the_cap_of_the_day_refuses(house, mode):
     """P8: neither a person, nor a model that would have to ask one."""
     asked = []
 
@@ -336,11 +336,11 @@ async def test_nobody_is_asked_about_a_film_that_the_cap_of_the_day_refuses(hous
     assert house.sandbox.posts == 0
 
 
-async def test_nobody_is_asked_about_a_film_that_has_failed_three_times(house):
+async def test_nobody_is_asked_about_a_video_that_has_failed_three_times(house):
     house.sandbox.faults.next("generate", faults.fail_task(), count=3)
     async with house.client() as client:
         for _ in range(3):
-            assert error(await client.call_tool("long_video", DEAR))["code"] == "CONFIRMATION_REQUIRED"
+            assert error(await client.call_tool("long_video", DEAR))["code"] == "APPROVAL_REQUIRED"
             await anyio.sleep(1)
             made = fields(await client.call_tool("long_video", DEAR | {"max_credits": 225}))
             for _ in range(9):
@@ -352,7 +352,7 @@ async def test_nobody_is_asked_about_a_film_that_has_failed_three_times(house):
     assert house.sandbox.posts == 3
 
 
-async def test_a_cheap_film_asks_nobody(house):
+async def test_a_cheap_video_asks_nobody(house):
     async def answer(_context, _params):
         raise AssertionError("asked")
 

@@ -141,8 +141,8 @@ def _assert_bound(granted: list[float], oldest: float) -> None:
 
 
 @given(st.lists(st.floats(0, 2), max_size=300), st.floats(0, BUCKET_CAPACITY))
-def test_at_most_55_in_any_minute_for_greedy_processes(gaps: list[float], full: float) -> None:
-    granted = _grants([(gap, 0.0, 0.0) for gap in gaps], full)
+def test_at_most_55_in_any_minute_for_greedy_processes(intervals: list[float], full: float) -> None:
+    granted = _grants([(interval, 0.0, 0.0) for interval in intervals], full)
     for start in granted:
         assert sum(start <= at < start + 60 for at in granted) <= 55
 

@@ -1,7 +1,7 @@
-"""Real films: H.264 with a silent AAC track, the index at the front, drawn with Pillow and encoded with PyAV.
+"""Real videos: H.264 with a silent AAC track, the index at the front, drawn with Pillow and encoded with PyAV.
 
-Text films show their prompt as a title over a moving gradient. Picture films move slowly over the given picture,
-prompt below; a picture given by address is never fetched, a card names it instead. Long films join their
+Text videos show their prompt as a title over a moving gradient. Picture videos move slowly over the given picture,
+prompt below; a picture given by address is never fetched, a card names it instead. Long videos join their
 segments, each with its own prompt. Every frame says SANDBOX. Imported only where the extra `sandbox` is installed.
 """
 
@@ -16,7 +16,7 @@ from fractions import Fraction
 import av
 from PIL import Image, ImageOps
 
-from avm_mcp.sandbox.orders import FilmOrder, even
+from avm_mcp.sandbox.orders import VideoOrder, even
 from avm_mcp.sandbox.titles import mark, subtitle, title
 
 FPS = 12
@@ -33,8 +33,8 @@ _PALETTES = (
 )
 
 
-def render(order: FilmOrder, *, fps: int = FPS, quality: int = 28) -> bytes:
-    """The film as an MP4 file.
+def render(order: VideoOrder, *, fps: int = FPS, quality: int = 28) -> bytes:
+    """The video as an MP4 file.
 
     Args:
         order: What to draw.
@@ -106,9 +106,9 @@ def _silence(number: int) -> av.AudioFrame:
 
 
 class _Scene:
-    """The frames of one film."""
+    """The frames of one video."""
 
-    def __init__(self, order: FilmOrder) -> None:
+    def __init__(self, order: VideoOrder) -> None:
         self._order = order
         self._picture = _opened(order.picture)
         self.width, self.height = _size(order, self._picture)
@@ -200,8 +200,8 @@ def _opened(data: bytes) -> Image.Image | None:
     return upright
 
 
-def _size(order: FilmOrder, picture: Image.Image | None) -> tuple[int, int]:
-    """The film's size: the picture's shape, where there is one, with the area that was ordered."""
+def _size(order: VideoOrder, picture: Image.Image | None) -> tuple[int, int]:
+    """The video's size: the picture's shape, where there is one, with the area that was ordered."""
     if picture is None:
         return order.width, order.height
     ratio = min(3.0, max(1 / 3, picture.width / picture.height))

@@ -1,4 +1,4 @@
-"""Films out: whole, once, in place, and nothing of ours at the host they come from."""
+"""Videos out: whole, once, in place, and nothing of ours at the host they come from."""
 
 import asyncio
 import contextlib
@@ -22,11 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avm_mcp.downloads import partials, safe_http
-from avm_mcp.downloads.failures import FilmCut, FilmError, FilmGone, FilmRefused, FilmUnavailable, FilmUnwritable
-from avm_mcp.downloads.mp4 import film_whole
-from avm_mcp.downloads.names import film_name
-from avm_mcp.downloads.partials import Partial, film_present
-from avm_mcp.downloads.saving import SavedFilm, save_film
+from avm_mcp.downloads.failures import VideoCut, VideoError, VideoGone, VideoRefused, VideoUnavailable, VideoUnwritable
+from avm_mcp.downloads.mp4 import video_is_whole
+from avm_mcp.downloads.names import video_name
+from avm_mcp.downloads.partials import Partial, video_present
+from avm_mcp.downloads.saving import SavedVideo, save_video
 from avm_mcp.provider.exchange import phases
 
 API = "http://127.0.0.1:8800"
@@ -37,12 +37,12 @@ CONTENT = bytes(range(256)) * 4000
 
 
 def mp4(content: bytes) -> bytes:
-    """The least that is a whole film."""
+    """The least that is a whole video."""
     return struct.pack(">I4s4sII4sI4s", 16, b"ftyp", b"isom", 512, 8, b"moov", 8 + len(content), b"mdat") + content
 
 
-FILM = mp4(CONTENT)
-HALF = FILM[: len(FILM) // 2]
+VIDEO = mp4(CONTENT)
+HALF = VIDEO[: len(VIDEO) // 2]
 ETAG = {"etag": '"v1"'}
 SECRET = "avm-secret-key"
 
@@ -65,10 +65,10 @@ class Cuts(httpx2.AsyncByteStream):
 
 
 class Host:
-    """A film's server that continues, and remembers what it was asked."""
+    """A video's server that continues, and remembers what it was asked."""
 
-    def __init__(self, film: bytes = FILM, headers: dict[str, str] | None = None, pause: float = 0) -> None:
-        self.film, self.headers, self.pause = film, ETAG if headers is None else headers, pause
+    def __init__(self, video: bytes = VIDEO, headers: dict[str, str] | None = None, pause: float = 0) -> None:
+        self.download, self.headers, self.pause = video, ETAG if headers is None else headers, pause
         self.cuts: list[int] = []  # after how many bytes each answer breaks off
         self.asked: list[httpx2.Request] = []
 
@@ -77,8 +77,8 @@ class Host:
         start, status, headers = 0, 200, dict(self.headers)
         if "range" in request.headers and request.headers.get("if-range") in self.headers.values():
             start, status = int(request.headers["range"][6:-1]), 206
-            headers["content-range"] = f"bytes {start}-{len(self.film) - 1}/{len(self.film)}"
-        rest = self.film[start:]
+            headers["content-range"] = f"bytes {start}-{len(self.download) - 1}/{len(self.download)}"
+        rest = self.download[start:]
         headers["content-length"] = str(len(rest))
         cut = self.cuts.pop(0) if self.cuts else None
         error = None if cut is None else httpx2.ReadError("cut")
@@ -92,7 +92,7 @@ async def resolve(host: str, port: int) -> list[str]:
     return PUBLIC
 
 
-async def save(handler: Handler, folder: Path, url: str = URL, *, name: str = NAME, **more: object) -> SavedFilm:
+async def save(handler: Handler, folder: Path, url: str = URL, *, name: str = NAME, **more: object) -> SavedVideo:
     more.setdefault("resolver", resolve)
     headers = {"key": SECRET, "Authorization": f"Bearer {SECRET}"}
     async with httpx2.AsyncClient(
@@ -102,7 +102,7 @@ async def save(handler: Handler, folder: Path, url: str = URL, *, name: str = NA
         auth=("u", SECRET),
         params={"key": SECRET},
     ) as http:
-        return await save_film(url, folder=folder, name=name, http=http, base_url=API, **more)  # pyright: ignore[reportArgumentType]
+        return await save_video(url, folder=folder, name=name, http=http, base_url=API, **more)  # pyright: ignore[reportArgumentType]
 
 
 def always(status: int, content: bytes = b"", **headers: str) -> Handler:
@@ -118,23 +118,23 @@ def left(folder: Path) -> list[str]:
 # Saving
 
 
-async def test_a_film_is_saved_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+async def test_a_video_is_saved_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
     """P3."""
     seen: list[tuple[int, int | None]] = []
     saved = await save(Host(), tmp_path / "a" / "b", on_bytes=lambda done, total: seen.append((done, total)))
-    assert saved == SavedFilm(tmp_path / "a" / "b" / NAME, len(FILM))
-    assert saved.path.read_bytes() == FILM
+    assert saved == SavedVideo(tmp_path / "a" / "b" / NAME, len(VIDEO))
+    assert saved.path.read_bytes() == VIDEO
     assert left(saved.path.parent) == [NAME]
-    assert seen[-1] == (len(FILM), len(FILM))
+    assert seen[-1] == (len(VIDEO), len(VIDEO))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    assert film_present(saved.path)
-    assert film_present(saved.path, len(FILM))
-    assert not film_present(saved.path, 1)
-    assert not film_present(tmp_path)
-    assert not film_present(tmp_path / "none")
+    assert video_present(saved.path)
+    assert video_present(saved.path, len(VIDEO))
+    assert not video_present(saved.path, 1)
+    assert not video_present(tmp_path)
+    assert not video_present(tmp_path / "none")
 
 
-async def test_nothing_of_ours_goes_to_the_host_of_a_film(tmp_path: Path) -> None:
+async def test_nothing_of_ours_goes_to_the_host_of_a_video(tmp_path: Path) -> None:
     """P5: not the key, not as header, cookie, parameter or password, on no hop, whatever the client carries."""
     asked: list[httpx2.Request] = []
 
@@ -197,7 +197,7 @@ async def test_where_a_proxy_looks_names_up_they_are_judged_as_written(tmp_path:
     await save(host, tmp_path)
     assert host.asked[0].url.host == "static.example.com"
     for private in ("https://10.0.0.1/a.mp4", "https://localhost/a.mp4", "https://metadata.internal/a.mp4"):
-        with pytest.raises(FilmRefused):
+        with pytest.raises(VideoRefused):
             await save(host, tmp_path, private)
 
 
@@ -209,12 +209,12 @@ async def test_what_no_proxy_stands_before_is_judged_by_its_address(tmp_path: Pa
     async def private(_host: str, _port: int) -> list[str]:
         return ["10.0.0.1"]
 
-    with pytest.raises(FilmRefused):
+    with pytest.raises(VideoRefused):
         await save(Host(), tmp_path, url, resolver=private)
 
 
 @pytest.mark.process
-async def test_behind_a_proxy_a_film_of_a_name_that_only_the_proxy_knows_is_saved(tmp_path, monkeypatch) -> None:
+async def test_behind_a_proxy_a_video_of_a_name_that_only_the_proxy_knows_is_saved(tmp_path, monkeypatch) -> None:
     """P3: as in many offices and clouds; by the real pool, and a real proxy that reads the name."""
     asked: list[bytes] = []
 
@@ -222,8 +222,10 @@ async def test_behind_a_proxy_a_film_of_a_name_that_only_the_proxy_knows_is_save
         asked.append(await reader.readline())
         while await reader.readline() != b"\r\n":
             pass
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(FILM)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + FILM)
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(VIDEO)}\r\nConnection: close\r\n\r\n"
+        )
+        writer.write(head.encode() + VIDEO)
         await writer.drain()
         writer.close()
 
@@ -231,10 +233,10 @@ async def test_behind_a_proxy_a_film_of_a_name_that_only_the_proxy_knows_is_save
     async with server:
         port = server.sockets[0].getsockname()[1]
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-        url = "http://films.no-such-name.example.com/a.mp4"
+        url = "http://videos.no-such-name.example.com/a.mp4"
         async with httpx2.AsyncClient() as http:
-            saved = await save_film(url, folder=tmp_path, name=NAME, http=http, base_url=API)
-    assert saved.path.read_bytes() == FILM
+            saved = await save_video(url, folder=tmp_path, name=NAME, http=http, base_url=API)
+    assert saved.path.read_bytes() == VIDEO
     assert asked == [f"GET {url} HTTP/1.1\r\n".encode()]
 
 
@@ -296,12 +298,12 @@ async def test_a_link_or_redirect_into_a_private_network_is_refused(tmp_path: Pa
         asked.append(request.headers["host"])
         return httpx2.Response(302, headers={"location": location})
 
-    with pytest.raises(FilmRefused) as caught:
+    with pytest.raises(VideoRefused) as caught:
         await save(handler, tmp_path, resolver=names)
     assert caught.value.retryable, "a login page redirects so until somebody signs in"
     assert asked == ["static.example.com"]
     if not location.startswith("//"):
-        with pytest.raises(FilmRefused) as caught:
+        with pytest.raises(VideoRefused) as caught:
             await save(handler, tmp_path, location, resolver=names)
         assert len(asked) == 1
         assert caught.value.retryable is ("example.com/x" in location and "@" not in location and "https" in location)
@@ -310,7 +312,7 @@ async def test_a_link_or_redirect_into_a_private_network_is_refused(tmp_path: Pa
 
 async def test_the_origin_of_the_api_alone_may_be_private(tmp_path: Path) -> None:
     saved = await save(Host(), tmp_path, f"{API}/files/a.mp4")
-    assert saved.size == len(FILM)
+    assert saved.size == len(VIDEO)
 
 
 async def test_redirects_end(tmp_path: Path) -> None:
@@ -320,10 +322,10 @@ async def test_redirects_end(tmp_path: Path) -> None:
         asked.append(str(request.url))
         return httpx2.Response(302, headers={"location": f"/hop{len(asked)}"})
 
-    with pytest.raises(FilmRefused, match="more than 5 times"):
+    with pytest.raises(VideoRefused, match="more than 5 times"):
         await save(handler, tmp_path)
     assert len(asked) == 6
-    with pytest.raises(FilmUnavailable, match="to nowhere"):
+    with pytest.raises(VideoUnavailable, match="to nowhere"):
         await save(always(302), tmp_path)
 
 
@@ -331,7 +333,7 @@ async def test_a_name_that_is_not_found_may_be_found_later(tmp_path: Path) -> No
     async def fails(*_: object) -> list[str]:
         raise OSError(-2, "Name or service not known")
 
-    with pytest.raises(FilmUnavailable, match="not found"):
+    with pytest.raises(VideoUnavailable, match="not found"):
         await save(Host(), tmp_path, resolver=fails)
 
 
@@ -343,7 +345,7 @@ async def test_a_cut_is_continued_where_it_was(tmp_path: Path) -> None:
     host = Host()
     host.cuts = [300_000, 65_536]
     saved = await save(host, tmp_path)
-    assert saved.path.read_bytes() == FILM
+    assert saved.path.read_bytes() == VIDEO
     assert [request.headers.get("range") for request in host.asked] == [None, "bytes=300000-", "bytes=365536-"]
     assert host.asked[1].headers["if-range"] == '"v1"'
 
@@ -352,23 +354,23 @@ async def test_a_cut_is_continued_by_the_next_call(tmp_path: Path) -> None:
     """P3: and by the next process."""
     host = Host()
     host.cuts = [100_000, 1000, 1000, 1000, 1000]
-    with pytest.raises(FilmUnavailable, match="broke off") as caught:
+    with pytest.raises(VideoUnavailable, match="broke off") as caught:
         await save(host, tmp_path)
     assert caught.value.retryable
     assert left(tmp_path) == [f".{NAME}.part", f".{NAME}.part.info"]
     saved = await save(host, tmp_path)
     assert host.asked[-1].headers["range"] == "bytes=104000-"
-    assert saved.path.read_bytes() == FILM
+    assert saved.path.read_bytes() == VIDEO
     assert left(tmp_path) == [NAME]
 
 
 async def test_a_silent_cut_is_seen_by_the_length(tmp_path: Path) -> None:
-    """P3: a short film is never put in place."""
+    """P3: a short video is never put in place."""
 
     def short(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={**ETAG, "content-length": "999999999"}, stream=Cuts(FILM))
+        return httpx2.Response(200, headers={**ETAG, "content-length": "999999999"}, stream=Cuts(VIDEO))
 
-    with pytest.raises(FilmUnavailable, match="of 999,999,999 bytes"):
+    with pytest.raises(VideoUnavailable, match="of 999,999,999 bytes"):
         await save(short, tmp_path)
     assert NAME not in left(tmp_path)
 
@@ -378,16 +380,16 @@ async def test_what_cannot_be_tied_to_one_version_starts_over(tmp_path: Path, he
     host = Host(headers=headers)
     host.cuts = [100_000]
     saved = await save(host, tmp_path)
-    assert saved.path.read_bytes() == FILM
+    assert saved.path.read_bytes() == VIDEO
     assert [request.headers.get("range") for request in host.asked] == [None, "bytes=0-65535"]
     assert "if-range" not in host.asked[1].headers
 
 
 class Plain:
-    """A film's server that sends no validator, and continues wherever it is asked to."""
+    """A video's server that sends no validator, and continues wherever it is asked to."""
 
-    def __init__(self, film: bytes) -> None:
-        self.film = film
+    def __init__(self, video: bytes) -> None:
+        self.download = video
         self.cut: int | None = None  # after how many bytes answers break off
         self.asked: list[str | None] = []
 
@@ -395,12 +397,12 @@ class Plain:
         asked = request.headers.get("range")
         self.asked.append(asked)
         if asked is None:
-            body, status, headers = self.film, 200, {}
+            body, status, headers = self.download, 200, {}
         else:
             first, last = asked.removeprefix("bytes=").split("-")
-            end = int(last) + 1 if last else len(self.film)
-            body, status = self.film[int(first) : end], 206
-            headers = {"content-range": f"bytes {first}-{end - 1}/{len(self.film)}"}
+            end = int(last) + 1 if last else len(self.download)
+            body, status = self.download[int(first) : end], 206
+            headers = {"content-range": f"bytes {first}-{end - 1}/{len(self.download)}"}
         headers |= {"content-length": str(len(body))}
         if self.cut is None or len(body) <= 65536:
             return httpx2.Response(status, headers=headers, content=body)
@@ -409,34 +411,34 @@ class Plain:
 
 async def test_without_a_validator_a_cut_is_continued_where_length_and_both_ends_are_the_same(tmp_path: Path) -> None:
     """P3: within a call, and by the next one, which may be another process."""
-    host = Plain(FILM)
+    host = Plain(VIDEO)
     host.cut = 150_000
-    with pytest.raises(FilmUnavailable, match="broke off"):
+    with pytest.raises(VideoUnavailable, match="broke off"):
         await save(host, tmp_path)
     assert host.asked[:3] == [None, "bytes=0-65535", f"bytes={150_000 - 65536}-"]
     held = (tmp_path / f".{NAME}.part").stat().st_size
     assert held == 150_000 + 4 * (150_000 - 65536)
     host.cut, host.asked = None, []
-    assert (await save(host, tmp_path)).path.read_bytes() == FILM
+    assert (await save(host, tmp_path)).path.read_bytes() == VIDEO
     assert host.asked == ["bytes=0-65535", f"bytes={held - 65536}-"]
     assert left(tmp_path) == [NAME]
 
 
 def changed(place: int) -> bytes:
-    return FILM[:place] + bytes([FILM[place] ^ 1]) + FILM[place + 1 :]
+    return VIDEO[:place] + bytes([VIDEO[place] ^ 1]) + VIDEO[place + 1 :]
 
 
-@pytest.mark.parametrize("other", [changed(100), changed(100_000), FILM + bytes(8), FILM[:-8]])
-async def test_without_a_validator_another_film_of_that_name_is_never_mixed_in(tmp_path: Path, other: bytes) -> None:
+@pytest.mark.parametrize("other", [changed(100), changed(100_000), VIDEO + bytes(8), VIDEO[:-8]])
+async def test_without_a_validator_another_video_of_that_name_is_never_mixed_in(tmp_path: Path, other: bytes) -> None:
     """P3: it starts over, by its length, its first bytes, or the last ones that are held."""
-    host = Plain(FILM)
+    host = Plain(VIDEO)
     host.cut = 120_000
-    with anyio.move_on_after(0.5), contextlib.suppress(FilmError):
+    with anyio.move_on_after(0.5), contextlib.suppress(VideoError):
         await save(host, tmp_path)
     assert (tmp_path / f".{NAME}.part").stat().st_size == 120_000
-    host.film, host.cut = other, None
-    if len(other) < len(FILM):
-        with pytest.raises(FilmCut):
+    host.download, host.cut = other, None
+    if len(other) < len(VIDEO):
+        with pytest.raises(VideoCut):
             await save(host, tmp_path)
         return
     assert (await save(host, tmp_path)).path.read_bytes() == other
@@ -460,33 +462,33 @@ async def test_nothing_that_is_answered_in_the_hosts_place_takes_away_what_is_he
     tmp_path: Path, page: Handler, headers: dict[str, str]
 ) -> None:
     """P3: a login page must not cost the gigabyte that is here."""
-    host = Host(headers=headers) if headers else Plain(FILM)
+    host = Host(headers=headers) if headers else Plain(VIDEO)
     if isinstance(host, Host):
         host.cuts = [120_000]
     else:
         host.cut = 120_000
-    with anyio.move_on_after(0.5), contextlib.suppress(FilmError):
+    with anyio.move_on_after(0.5), contextlib.suppress(VideoError):
         await save(host, tmp_path)
-    with pytest.raises(FilmError) as caught:
+    with pytest.raises(VideoError) as caught:
         await save(page, tmp_path)
     assert caught.value.retryable
     assert (tmp_path / f".{NAME}.part").stat().st_size == 120_000
     if isinstance(host, Plain):
         host.cut = None
     host.asked = []
-    assert (await save(host, tmp_path)).path.read_bytes() == FILM
+    assert (await save(host, tmp_path)).path.read_bytes() == VIDEO
     asked = [one if isinstance(one, str) else one.headers.get("range") for one in host.asked]
     assert asked[-1] == (f"bytes={120_000 - 65536}-" if isinstance(host, Plain) else "bytes=120000-")
 
 
 async def test_a_download_that_all_but_stands_still_is_broken_off_and_one_that_is_slow_is_not(tmp_path: Path) -> None:
     """P3: a byte each four seconds is never silent for long."""
-    still = Cuts(FILM[:100], *[b"x"] * 1000, pause=4)
+    still = Cuts(VIDEO[:100], *[b"x"] * 1000, pause=4)
     began = anyio.current_time()
-    with pytest.raises(FilmUnavailable, match="bytes came in"):
+    with pytest.raises(VideoUnavailable, match="bytes came in"):
         await save(lambda _: httpx2.Response(200, headers=ETAG, stream=still), tmp_path)
     assert anyio.current_time() - began < 5 * 70 + 15
-    slow = Cuts(*[FILM[place : place + 500] for place in range(0, len(FILM), 500)], pause=4)
+    slow = Cuts(*[VIDEO[place : place + 500] for place in range(0, len(VIDEO), 500)], pause=4)
     began = anyio.current_time()
     await save(lambda _: httpx2.Response(200, headers=ETAG, stream=slow), tmp_path / "slow")
     assert anyio.current_time() - began > 8000
@@ -507,8 +509,8 @@ async def test_a_head_that_trickles_is_not_waited_for(tmp_path: Path) -> None:
     for resolver, words in ((never, "not found"), (resolve, "does not answer")):
         began = anyio.current_time()
         async with httpx2.AsyncClient(transport=Deaf(), timeout=phases(30, 10)) as http:
-            with pytest.raises(FilmUnavailable, match=words):
-                await save_film(URL, folder=tmp_path, name=NAME, http=http, base_url=API, resolver=resolver)
+            with pytest.raises(VideoUnavailable, match=words):
+                await save_video(URL, folder=tmp_path, name=NAME, http=http, base_url=API, resolver=resolver)
         assert anyio.current_time() - began <= 50
 
 
@@ -535,7 +537,7 @@ async def test_a_local_proxys_stand_in_address_is_taken_for_names_over_https_onl
 
     host = Host()
     if connected is None:
-        with pytest.raises(FilmRefused):
+        with pytest.raises(VideoRefused):
             await save(host, tmp_path, url, resolver=stand_in)
         assert host.asked == []
         return
@@ -550,7 +552,7 @@ async def test_a_certificate_that_is_not_valid_is_named(tmp_path: Path) -> None:
     def handler(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed")
 
-    with pytest.raises(FilmUnavailable, match="its certificate is not valid"):
+    with pytest.raises(VideoUnavailable, match="its certificate is not valid"):
         await save(handler, tmp_path)
 
 
@@ -558,63 +560,63 @@ async def test_a_date_ties_a_continuation_too(tmp_path: Path) -> None:
     host = Host(headers={"last-modified": "Wed, 21 Oct 2026 07:28:00 GMT"})
     host.cuts = [100_000]
     saved = await save(host, tmp_path)
-    assert saved.path.read_bytes() == FILM
+    assert saved.path.read_bytes() == VIDEO
     assert host.asked[1].headers["if-range"] == "Wed, 21 Oct 2026 07:28:00 GMT"
 
 
-# Half a film in a flawless answer
+# Half a video in a flawless answer
 
 
 @pytest.mark.parametrize("headers", [ETAG, {}])
-async def test_half_a_film_is_no_film_until_it_is_whole_or_has_to_do(tmp_path: Path, headers: dict[str, str]) -> None:
+async def test_half_a_video_is_no_video_until_it_is_whole_or_has_to_do(tmp_path: Path, headers: dict[str, str]) -> None:
     """P3: asked for from its first byte again, past whatever keeps half of it on the way; what was there stays."""
     host = Host(HALF, headers)
     for _ in range(2):
-        with pytest.raises(FilmCut, match="looks cut at the service: it ends 512,0"):
+        with pytest.raises(VideoCut, match="looks cut at the service: it ends 512,0"):
             await save(host, tmp_path)
     assert NAME not in left(tmp_path)
     assert [request.headers.get("range") for request in host.asked] == [None, None]
     if headers:
         assert host.asked[1].headers["cache-control"] == "no-cache"
-    host.film = FILM
-    assert (await save(host, tmp_path)).path.read_bytes() == FILM
+    host.download = VIDEO
+    assert (await save(host, tmp_path)).path.read_bytes() == VIDEO
     assert left(tmp_path) == [NAME]
 
 
-async def test_half_a_film_is_taken_where_it_has_to_do_if_it_comes_twice_the_same(tmp_path: Path) -> None:
-    """P3: a film that still grows is waited for."""
+async def test_half_a_video_is_taken_where_it_has_to_do_if_it_comes_twice_the_same(tmp_path: Path) -> None:
+    """P3: a video that still grows is waited for."""
     sizes = [1_000, 50_000, 100_000, 100_000]
 
     def growing(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers=ETAG, content=FILM[: sizes.pop(0)])
+        return httpx2.Response(200, headers=ETAG, content=VIDEO[: sizes.pop(0)])
 
     assert (await save(growing, tmp_path, take_cut=True)).size == 100_000
     assert sizes == []
-    assert not film_whole(tmp_path / NAME)
+    assert not video_is_whole(tmp_path / NAME)
 
 
-async def test_half_a_film_whose_link_dies_is_kept(tmp_path: Path) -> None:
+async def test_half_a_video_whose_link_dies_is_kept(tmp_path: Path) -> None:
     """P3: more than none."""
-    with pytest.raises(FilmCut):
+    with pytest.raises(VideoCut):
         await save(Host(HALF), tmp_path)
-    with pytest.raises(FilmGone):
+    with pytest.raises(VideoGone):
         await save(always(404), tmp_path)
     assert left(tmp_path) == [f".{NAME}.part", f".{NAME}.part.info"], "the host may have it again in a minute"
-    with pytest.raises(FilmGone):
+    with pytest.raises(VideoGone):
         await save(always(404), tmp_path, take_cut=True)
     saved = await save(always(404), tmp_path, take_rest=True)
     assert saved.path.read_bytes() == HALF
     assert left(tmp_path) == [NAME]
 
 
-async def test_a_film_that_changed_meanwhile_starts_over(tmp_path: Path) -> None:
+async def test_a_video_that_changed_meanwhile_starts_over(tmp_path: Path) -> None:
     host = Host()
     host.cuts = [100_000] * 5
-    with pytest.raises(FilmUnavailable):
+    with pytest.raises(VideoUnavailable):
         await save(host, tmp_path)
     other = Host(mp4(CONTENT[:5000:-1]), {"etag": '"v2"'})
     saved = await save(other, tmp_path)
-    assert saved.path.read_bytes() == other.film
+    assert saved.path.read_bytes() == other.download
 
 
 @pytest.mark.parametrize("content_range", ["bytes 0-9/10", "bytes 100000-9/5", "", "bytes */99", "nonsense"])
@@ -629,24 +631,24 @@ async def test_an_answer_that_does_not_continue_starts_over(tmp_path: Path, stat
         return host(request)
 
     saved = await save(handler, tmp_path)
-    assert saved.path.read_bytes() == FILM
+    assert saved.path.read_bytes() == VIDEO
 
 
-async def test_a_film_of_unknown_length_is_saved(tmp_path: Path) -> None:
+async def test_a_video_of_unknown_length_is_saved(tmp_path: Path) -> None:
     calls: list[str | None] = []
 
     def handler(request: httpx2.Request) -> httpx2.Response:
         calls.append(request.headers.get("range"))
         if len(calls) == 1:
             return httpx2.Response(
-                200, headers=ETAG, stream=Cuts(FILM[:3], FILM[3:50], error=httpx2.ReadTimeout("slow"))
+                200, headers=ETAG, stream=Cuts(VIDEO[:3], VIDEO[3:50], error=httpx2.ReadTimeout("slow"))
             )
         return httpx2.Response(
-            206, headers={**ETAG, "content-range": f"bytes 50-{len(FILM) - 1}/{len(FILM)}"}, stream=Cuts(FILM[50:])
+            206, headers={**ETAG, "content-range": f"bytes 50-{len(VIDEO) - 1}/{len(VIDEO)}"}, stream=Cuts(VIDEO[50:])
         )
 
     saved = await save(handler, tmp_path)
-    assert saved.path.read_bytes() == FILM
+    assert saved.path.read_bytes() == VIDEO
     assert calls == [None, "bytes=50-"]
 
 
@@ -658,7 +660,7 @@ async def test_a_cancelled_download_is_continued(tmp_path: Path) -> None:
     assert NAME not in left(tmp_path)
     await save(host, tmp_path)
     assert host.asked[-1].headers["range"] == f"bytes={5 * 65536}-"
-    assert (tmp_path / NAME).read_bytes() == FILM
+    assert (tmp_path / NAME).read_bytes() == VIDEO
 
 
 async def test_bytes_that_were_not_synced_are_not_trusted(tmp_path: Path) -> None:
@@ -672,22 +674,22 @@ async def test_bytes_that_were_not_synced_are_not_trusted(tmp_path: Path) -> Non
         json.dumps({"held": 9e9, "validator": '"v1"', "total": None}),
         json.dumps({"held": 99, "validator": None, "total": 5}),
     ):
-        part.write_bytes(FILM[:5000])
+        part.write_bytes(VIDEO[:5000])
         info.write_text(record)
         host = Host()
         saved = await save(host, tmp_path)
         assert "range" not in host.asked[0].headers
-        assert saved.path.read_bytes() == FILM
+        assert saved.path.read_bytes() == VIDEO
         saved.path.unlink()
-    part.write_bytes(FILM[:5000] + bytes(5000))
-    info.write_text(json.dumps({"held": 5000, "validator": '"v1"', "total": len(FILM)}))
+    part.write_bytes(VIDEO[:5000] + bytes(5000))
+    info.write_text(json.dumps({"held": 5000, "validator": '"v1"', "total": len(VIDEO)}))
     host = Host()
     saved = await save(host, tmp_path)
     assert host.asked[0].headers["range"] == "bytes=5000-"
-    assert saved.path.read_bytes() == FILM
+    assert saved.path.read_bytes() == VIDEO
 
 
-async def test_long_films_are_synced_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_videos_are_synced_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partials, "CHECKPOINT_BYTES", 100_000)
     records: list[int] = []
 
@@ -699,13 +701,13 @@ async def test_long_films_are_synced_on_the_way(tmp_path: Path, monkeypatch: pyt
     assert len(set(records)) > 5
 
 
-async def test_a_film_whose_last_step_was_missed_is_put_in_place_without_asking(tmp_path: Path) -> None:
-    (tmp_path / f".{NAME}.part").write_bytes(FILM)
+async def test_a_video_whose_last_step_was_missed_is_put_in_place_without_asking(tmp_path: Path) -> None:
+    (tmp_path / f".{NAME}.part").write_bytes(VIDEO)
     (tmp_path / f".{NAME}.part.info").write_text(
-        json.dumps({"held": len(FILM), "validator": '"v1"', "total": len(FILM)})
+        json.dumps({"held": len(VIDEO), "validator": '"v1"', "total": len(VIDEO)})
     )
     saved = await save(always(500), tmp_path)
-    assert saved.path.read_bytes() == FILM
+    assert saved.path.read_bytes() == VIDEO
     assert left(tmp_path) == [NAME]
 
 
@@ -715,13 +717,13 @@ async def test_a_film_whose_last_step_was_missed_is_put_in_place_without_asking(
 @pytest.mark.parametrize("status", [403, 404, 410])
 async def test_a_link_that_is_refused_may_be_good_later_or_in_a_fresh_form(tmp_path: Path, status: int) -> None:
     """P3: a firewall's word, or a signature's that has run out; only the end of the link's day is final."""
-    with pytest.raises(FilmGone) as caught:
+    with pytest.raises(VideoGone) as caught:
         await save(always(status), tmp_path)
     assert caught.value.retryable
     assert caught.value.link_at_fault
     assert left(tmp_path) == []
-    (tmp_path / NAME).write_bytes(FILM)
-    assert await save(always(status), tmp_path) == SavedFilm(tmp_path / NAME, len(FILM))
+    (tmp_path / NAME).write_bytes(VIDEO)
+    assert await save(always(status), tmp_path) == SavedVideo(tmp_path / NAME, len(VIDEO))
 
 
 @pytest.mark.parametrize(
@@ -736,7 +738,7 @@ async def test_a_link_that_is_refused_may_be_good_later_or_in_a_fresh_form(tmp_p
 async def test_a_server_in_trouble_is_asked_later(
     tmp_path: Path, status: int, headers: dict[str, str], seconds: float | None
 ) -> None:
-    with pytest.raises(FilmUnavailable) as caught:
+    with pytest.raises(VideoUnavailable) as caught:
         await save(always(status, **headers), tmp_path)
     assert caught.value.retryable
     assert caught.value.retry_after == seconds
@@ -748,39 +750,39 @@ async def test_a_network_in_trouble_is_tried_later(tmp_path: Path, error: Except
     def handler(_: httpx2.Request) -> httpx2.Response:
         raise error
 
-    with pytest.raises(FilmUnavailable, match="does not answer"):
+    with pytest.raises(VideoUnavailable, match="does not answer"):
         await save(handler, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"<html>Sign in to the Wi-Fi</html>", b"", b"1234567", bytes(1000)])
-async def test_what_is_not_a_film_is_not_saved(tmp_path: Path, content: bytes) -> None:
-    """P3: nothing is called a film that is none."""
-    with pytest.raises(FilmRefused, match="not an MP4") as caught:
+async def test_what_is_not_a_video_is_not_saved(tmp_path: Path, content: bytes) -> None:
+    """P3: nothing is called a video that is none."""
+    with pytest.raises(VideoRefused, match="not an MP4") as caught:
         await save(always(200, content), tmp_path)
     assert caught.value.retryable
     assert left(tmp_path) == []
 
 
-async def test_a_film_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FilmRefused, match="more than"):
+async def test_a_video_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VideoRefused, match="more than"):
         await save(Host(), tmp_path, max_bytes=1000)
 
     def endless(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, stream=Cuts(*[FILM] * 10))
+        return httpx2.Response(200, stream=Cuts(*[VIDEO] * 10))
 
-    with pytest.raises(FilmRefused, match="more than"):
-        await save(endless, tmp_path, max_bytes=len(FILM) + 1)
+    with pytest.raises(VideoRefused, match="more than"):
+        await save(endless, tmp_path, max_bytes=len(VIDEO) + 1)
     assert left(tmp_path) == []
 
 
 async def test_more_than_was_announced_and_compressed_answers_are_refused(tmp_path: Path) -> None:
 
     def longer(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"content-length": "100"}, stream=Cuts(FILM))
+        return httpx2.Response(200, headers={"content-length": "100"}, stream=Cuts(VIDEO))
 
-    with pytest.raises(FilmRefused, match="announced"):
+    with pytest.raises(VideoRefused, match="announced"):
         await save(longer, tmp_path)
-    with pytest.raises(FilmRefused, match="compressed"):
+    with pytest.raises(VideoRefused, match="compressed"):
         await save(lambda _: httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=Cuts(b"x")), tmp_path)
     assert left(tmp_path) == []
 
@@ -789,14 +791,14 @@ async def test_more_than_was_announced_and_compressed_answers_are_refused(tmp_pa
     "url", ["", "a.mp4", "https://", "http://[", "https://exa mple/", "data:video/mp4;base64,AAAA"]
 )
 async def test_a_link_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(FilmRefused):
+    with pytest.raises(VideoRefused):
         await save(Host(), tmp_path, url)
 
 
 # The folder
 
 
-async def test_a_film_that_is_there_is_not_downloaded_again(tmp_path: Path) -> None:
+async def test_a_video_that_is_there_is_not_downloaded_again(tmp_path: Path) -> None:
     taken: list[int] = []
     for _ in range(2):
         saved = await save(Host(), tmp_path, on_bytes=lambda done, _: taken.append(done))
@@ -813,7 +815,7 @@ async def test_another_file_of_that_name_is_never_replaced(tmp_path: Path) -> No
         saved = await save(Host(), tmp_path)
         assert saved.path.name == NAME.replace(".mp4", "-3.mp4")
     assert (tmp_path / NAME).read_bytes() == b"mine"
-    unknown = await save(lambda _: httpx2.Response(200, stream=Cuts(FILM)), tmp_path)
+    unknown = await save(lambda _: httpx2.Response(200, stream=Cuts(VIDEO)), tmp_path)
     assert unknown.path == saved.path
     assert len(left(tmp_path)) == 3
 
@@ -839,11 +841,11 @@ async def test_a_file_system_without_hard_links_does_too(tmp_path: Path, monkeyp
         raise OSError(errno.EPERM, "no links here")
 
     monkeypatch.setattr(os, "link", none)
-    assert (await save(Host(), tmp_path)).path.read_bytes() == FILM
+    assert (await save(Host(), tmp_path)).path.read_bytes() == VIDEO
     assert left(tmp_path) == [NAME]
     part = Partial.hold(tmp_path, "other.mp4")
     assert part is not None
-    part.append(FILM[:100])
+    part.append(VIDEO[:100])
     real = os.path.lexists
     monkeypatch.setattr(os.path, "lexists", lambda path: Path(path).name == "other.mp4" or real(path))
     assert part.place().name == "other-2.mp4"
@@ -868,7 +870,7 @@ async def test_a_disk_in_trouble_is_named(
 
     with monkeypatch.context() as patch:
         patch.setattr(Partial, "append", fails)
-        with pytest.raises(FilmUnwritable) as caught:
+        with pytest.raises(VideoUnwritable) as caught:
             await save(Host(), tmp_path)
     assert caught.value.retryable
     assert words in caught.value.message
@@ -876,14 +878,14 @@ async def test_a_disk_in_trouble_is_named(
     assert left(tmp_path) == []
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", fails)
-        with pytest.raises(FilmUnwritable, match=words):
+        with pytest.raises(VideoUnwritable, match=words):
             await save(Host(), tmp_path)
 
 
 async def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     for folder in (tmp_path / "x", tmp_path / "x" / "y"):
-        with pytest.raises(FilmUnwritable, match="not a folder"):
+        with pytest.raises(VideoUnwritable, match="not a folder"):
             await save(Host(), folder)
 
 
@@ -895,11 +897,11 @@ async def test_a_trap_in_place_of_the_temporary_file_is_not_written_through(tmp_
         folder = tmp_path / name
         folder.mkdir()
         (folder / name).symlink_to(victim)
-        with pytest.raises(FilmUnwritable):
+        with pytest.raises(VideoUnwritable):
             await save(Host(), folder)
     (tmp_path / "pipe").mkdir()
     os.mkfifo(tmp_path / "pipe" / f".{NAME}.part")
-    with pytest.raises(FilmUnwritable):
+    with pytest.raises(VideoUnwritable):
         await save(Host(), tmp_path / "pipe")
     assert victim.read_text() == "mine"
 
@@ -913,10 +915,10 @@ async def test_a_name_that_is_a_path_is_a_bug(tmp_path: Path, name: str) -> None
 # Two at once
 
 
-async def test_two_savers_of_one_film_make_one_file(tmp_path: Path) -> None:
+async def test_two_savers_of_one_video_make_one_file(tmp_path: Path) -> None:
     """P3: the second waits for the first and returns what it saved."""
     hosts = [Host(pause=1) for _ in range(3)]
-    saved: list[SavedFilm] = []
+    saved: list[SavedVideo] = []
 
     async def one(host: Host) -> None:
         saved.append(await save(host, tmp_path))
@@ -924,8 +926,8 @@ async def test_two_savers_of_one_film_make_one_file(tmp_path: Path) -> None:
     async with anyio.create_task_group() as group:
         for host in hosts:
             group.start_soon(one, host)
-    assert saved == [SavedFilm(tmp_path / NAME, len(FILM))] * 3
-    assert (tmp_path / NAME).read_bytes() == FILM
+    assert saved == [SavedVideo(tmp_path / NAME, len(VIDEO))] * 3
+    assert (tmp_path / NAME).read_bytes() == VIDEO
     assert sum(len(host.asked) for host in hosts) == 1
     assert left(tmp_path) == [NAME]
 
@@ -933,7 +935,7 @@ async def test_two_savers_of_one_film_make_one_file(tmp_path: Path) -> None:
 async def test_when_the_first_saver_fails_the_second_continues(tmp_path: Path) -> None:
     """P3."""
     first, second = Host(pause=1), Host()
-    saved: list[SavedFilm] = []
+    saved: list[SavedVideo] = []
 
     async def one() -> None:
         with anyio.move_on_after(4.5):
@@ -947,25 +949,25 @@ async def test_when_the_first_saver_fails_the_second_continues(tmp_path: Path) -
         group.start_soon(one)
         group.start_soon(other)
     assert second.asked[0].headers["range"] == f"bytes={4 * 65536}-"
-    assert saved[0].path.read_bytes() == FILM
+    assert saved[0].path.read_bytes() == VIDEO
 
 
 async def test_waiting_for_another_saver_ends(tmp_path: Path) -> None:
     part = Partial.hold(tmp_path, NAME)
     assert part is not None
-    with pytest.raises(FilmUnavailable, match="too long"):
+    with pytest.raises(VideoUnavailable, match="too long"):
         await save(Host(), tmp_path)
     assert Partial.hold(tmp_path, NAME) is None
     part.discard()
     assert left(tmp_path) == []
 
 
-async def test_without_locks_a_film_is_saved_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_locks_a_video_is_saved_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(_: int) -> None:
         raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(partials, "_lock", none)
-    assert (await save(Host(), tmp_path)).size == len(FILM)
+    assert (await save(Host(), tmp_path)).size == len(VIDEO)
 
 
 def test_the_lock_holds_between_processes_and_ends_with_them(tmp_path: Path) -> None:
@@ -1013,8 +1015,8 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(
 
 
 @given(st.data())
-def test_whatever_is_cut_the_film_is_whole_in_the_end(data: st.DataObject) -> None:
-    """P3: cuts anywhere, calls given up anywhere; what has the film's name is the film."""
+def test_whatever_is_cut_the_video_is_whole_in_the_end(data: st.DataObject) -> None:
+    """P3: cuts anywhere, calls given up anywhere; what has the video's name is the video."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
@@ -1022,12 +1024,12 @@ def test_whatever_is_cut_the_film_is_whole_in_the_end(data: st.DataObject) -> No
             headers = data.draw(st.sampled_from([{}, ETAG]))
             for _ in range(data.draw(st.integers(0, 3))):
                 host = Host(headers=headers, pause=data.draw(st.sampled_from([0, 1])))
-                host.cuts = data.draw(st.lists(st.integers(1, len(FILM)), max_size=7))
-                with anyio.move_on_after(data.draw(st.integers(1, 40))), contextlib.suppress(FilmError):
+                host.cuts = data.draw(st.lists(st.integers(1, len(VIDEO)), max_size=7))
+                with anyio.move_on_after(data.draw(st.integers(1, 40))), contextlib.suppress(VideoError):
                     await save(host, folder)
-                assert not (folder / NAME).exists() or (folder / NAME).read_bytes() == FILM
+                assert not (folder / NAME).exists() or (folder / NAME).read_bytes() == VIDEO
             saved = await save(Host(headers=headers), folder)
-            assert saved.path.read_bytes() == FILM
+            assert saved.path.read_bytes() == VIDEO
             assert left(folder) == [NAME]
 
         trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -1043,22 +1045,22 @@ DAY = datetime(2026, 9, 1, 12, tzinfo=UTC)
     [
         ("A cat, jumping over the Moon!", "ck9x1", "2026-09-01-a-cat-jumping-over-the-moon-ck9x1.mp4"),
         ("Café am Strand — Größe", "x", "2026-09-01-cafe-am-strand-grosse-x.mp4"),
-        ("", "x", "2026-09-01-film-x.mp4"),
+        ("", "x", "2026-09-01-video-x.mp4"),
         ("../../etc/passwd", "x", "2026-09-01-etc-passwd-x.mp4"),
-        ("🎬🎬", "x", "2026-09-01-film-x.mp4"),
+        ("🎬🎬", "x", "2026-09-01-video-x.mp4"),
         ("月の上を猫が飛ぶ", "x", "2026-09-01-月の上を猫が飛ぶ-x.mp4"),
         ("word " * 30, "x", "2026-09-01-word-word-word-word-word-word-word-word-x.mp4"),
         ("con", "x", "2026-09-01-con-x.mp4"),
         ("x" * 99, "x", f"2026-09-01-{'x' * 40}-x.mp4"),
     ],
 )
-def test_a_film_is_named_by_its_day_its_words_and_its_id(prompt: str, task_id: str, name: str) -> None:
-    assert film_name(DAY, prompt, task_id) == name
+def test_a_video_is_named_by_its_day_its_words_and_its_id(prompt: str, task_id: str, name: str) -> None:
+    assert video_name(DAY, prompt, task_id) == name
 
 
 @given(st.text(max_size=200), st.text(max_size=80))
 def test_every_name_is_safe_everywhere(prompt: str, task_id: str) -> None:
-    name = film_name(DAY, prompt, task_id)
+    name = video_name(DAY, prompt, task_id)
     assert name.startswith("2026-09-01-")
     assert name.endswith(".mp4")
     assert len(f".{name}.part.info".encode()) <= 143
@@ -1071,4 +1073,4 @@ def test_every_name_is_safe_everywhere(prompt: str, task_id: str) -> None:
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_two_ids_never_share_a_name(one: str, other: str) -> None:
-    assert (film_name(DAY, "p", one) == film_name(DAY, "p", other)) == (one == other)
+    assert (video_name(DAY, "p", one) == video_name(DAY, "p", other)) == (one == other)

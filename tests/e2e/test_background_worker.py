@@ -1,4 +1,4 @@
-"""P2, P3, P5: the keeper as a real process, with the time spans that it has in production.
+"""P2, P3, P5: the background worker as a real process, with the time spans that it has in production.
 
 Most of that time is waiting for a dead process's lease, so the stories run side by side, each with a key, a state and
 folders of its own; every test waits for its own story.
@@ -17,8 +17,8 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import SandboxOptions, faults
+from tests.e2e.background_workers import ON, TAKEN_OVER, background_workers, environ_of, log
 from tests.e2e.ground import Ground, alive, avm, ground, host, names, output, side_by_side, until
-from tests.e2e.keepers import ON, TAKEN_OVER, environ_of, keepers, log
 from tests.e2e.stories import Told, telling
 
 pytestmark = [
@@ -29,14 +29,14 @@ pytestmark = [
 OPTIONS = SandboxOptions(
     speed=60, render=False, query_limit=None, balance=100_000, durations={"t2v": 300.0, "t2v_v3": 900.0}
 )
-"""A film of t2v takes 5 seconds, one of t2v_v3 15."""
+"""A video of t2v takes 5 seconds, one of t2v_v3 15."""
 
 
 async def all_saved(spot: Ground, count: int) -> None:
-    """Wait for the films, then for the end of the keeper, and look at what there is."""
-    await until(lambda: len(spot.saved()) == count, f"{count} films; {log(spot)}", TAKEN_OVER)
-    await until(lambda: not keepers(spot), f"no keeper left; {log(spot)}", 20)
-    spot.only_whole_films(count)
+    """Wait for the videos, then for the end of the background worker, and look at what there is."""
+    await until(lambda: len(spot.saved()) == count, f"{count} videos; {log(spot)}", TAKEN_OVER)
+    await until(lambda: not background_workers(spot), f"no background worker left; {log(spot)}", 20)
+    spot.only_whole_videos(count)
     assert spot.posts == len(spot.tasks) == len(spot.charges) == count
 
 
@@ -46,7 +46,7 @@ async def all_saved(spot: Ground, count: int) -> None:
 async def a_call_that_lets_go(spot: Ground) -> dict[str, Any]:
     """One process for each call, which ends at once."""
     told = await avm(spot, "text-to-video", "a red kite", "--wait", "0", **ON)
-    (pid,) = await until(partial(keepers, spot), "a keeper")
+    (pid,) = await until(partial(background_workers, spot), "a background worker")
     seen = {
         "told": told,
         "argv": Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"),
@@ -93,7 +93,7 @@ async def five_at_once(spot: Ground) -> dict[str, Any]:
         nonlocal most
         with scope:
             while True:
-                most = max(most, log(spot).count("keeping account") - log(spot).count(" done\n"))
+                most = max(most, log(spot).count("working for account") - log(spot).count(" done\n"))
                 await anyio.sleep(0.1)
 
     async with anyio.create_task_group() as group:
@@ -101,8 +101,10 @@ async def five_at_once(spot: Ground) -> dict[str, Any]:
         group.start_soon(count, scope)
         asks = [partial(avm, spot, "text-to-video", f"kite {n}", "--wait", "0", **ON) for n in range(5)]
         await side_by_side(asks, 5)
-        await until(lambda: len(keepers(spot)) == 1, f"one keeper and no more; {keepers(spot)}")
-        settled = keepers(spot)
+        await until(
+            lambda: len(background_workers(spot)) == 1, f"one background worker and no more; {background_workers(spot)}"
+        )
+        settled = background_workers(spot)
         await all_saved(spot, 5)
         scope.cancel()
     return {"most": most, "settled": settled, "log": log(spot)}
@@ -111,32 +113,32 @@ async def five_at_once(spot: Ground) -> dict[str, Any]:
 async def a_firewall_on_the_way(spot: Ground) -> dict[str, Any]:
     spot.sandbox.faults.next("status", faults.http_error(403, body="error code: 1010"))
     await avm(spot, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
-    await until(partial(keepers, spot), "a keeper")
-    await until(lambda: not keepers(spot), f"the keeper's end; {log(spot)}", TAKEN_OVER)
-    return {"films": names(spot.films), "log": log(spot)}
+    await until(partial(background_workers, spot), "a background worker")
+    await until(lambda: not background_workers(spot), f"the background worker's end; {log(spot)}", TAKEN_OVER)
+    return {"videos": names(spot.videos), "log": log(spot)}
 
 
-async def a_keeper_that_is_killed(spot: Ground, then: str) -> dict[str, Any]:
+async def a_worker_that_is_killed(spot: Ground, then: str) -> dict[str, Any]:
     told = await avm(spot, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
-    (first,) = await until(partial(keepers, spot), "a keeper")
-    await until(lambda: "keeping account" in log(spot), "a keeper at work")
+    (first,) = await until(partial(background_workers, spot), "a background worker")
+    await until(lambda: "working for account" in log(spot), "a background worker at work")
     os.kill(first, signal.SIGKILL)
-    await until(lambda: not keepers(spot), "its end")
+    await until(lambda: not background_workers(spot), "its end")
     if then == "submit":
         await avm(spot, "text-to-video", "a second one", "--wait", "0", **ON)
     else:
         await avm(spot, "get", told["task_id"], "--wait", "0", **ON)
     # One that finds the place taken while it starts ends at once: for a moment there may be two processes.
-    await until(lambda: log(spot).count("keeping account") == 2, f"another keeper; {log(spot)}")
-    (second,) = await until(lambda: len(found := keepers(spot)) == 1 and found, "one of them")
+    await until(lambda: log(spot).count("working for account") == 2, f"another background worker; {log(spot)}")
+    (second,) = await until(lambda: len(found := background_workers(spot)) == 1 and found, "one of them")
     await all_saved(spot, 2 if then == "submit" else 1)
     return {"pids": [first, second]}
 
 
 async def one_that_may_not(spot: Ground) -> dict[str, Any]:
-    await avm(spot, "text-to-video", "a red kite", "--wait", "0", AVM_KEEPER="off")
+    await avm(spot, "text-to-video", "a red kite", "--wait", "0", AVM_WORKER="off")
     await anyio.sleep(3)
-    return {"keepers": keepers(spot), "log": log(spot)}
+    return {"background workers": background_workers(spot), "log": log(spot)}
 
 
 STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
@@ -146,8 +148,8 @@ STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
     "SIGINT, then SIGTERM after 100 ms": partial(an_asker_that_is_killed, how=end_impatiently),
     "five": five_at_once,
     "firewall": a_firewall_on_the_way,
-    "killed, then submit": partial(a_keeper_that_is_killed, then="submit"),
-    "killed, then restart": partial(a_keeper_that_is_killed, then="restart"),
+    "killed, then submit": partial(a_worker_that_is_killed, then="submit"),
+    "killed, then restart": partial(a_worker_that_is_killed, then="restart"),
     "off": one_that_may_not,
 }
 
@@ -160,7 +162,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 async def told(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Told]:
     """All stories, begun at once; `await told(name)` is the end of one."""
-    async with ground(tmp_path_factory.mktemp("keeper"), OPTIONS) as service:
+    async with ground(tmp_path_factory.mktemp("worker"), OPTIONS) as service:
         numbers = {name: number for number, name in enumerate(STORIES)}
         async with telling(STORIES, lambda name: service.mine(f"story{numbers[name]}"), seconds=150) as told:
             yield told
@@ -169,47 +171,47 @@ async def told(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> 
 # --- the tests ---
 
 
-async def test_a_host_that_starts_one_process_for_each_call_and_lets_go_gets_its_film(told):
-    """P3. The keeper has a session of its own, stands in the root, is quiet, and doctor shows it."""
+async def test_a_host_that_starts_one_process_for_each_call_and_lets_go_gets_its_video(told):
+    """P3. The background worker has a session of its own, stands in the root, is quiet, and doctor shows it."""
     seen = await told("lets go")
     assert not seen["told"]["done"]
     assert seen["leads its session"]
     assert seen["cwd"] == "/"
     assert seen["streams"] == {os.devnull}
-    keeper = next(check for check in seen["doctor"]["checks"] if check["name"] == "keeper")
-    assert "at work" in keeper["found"]
+    worker_starter = next(check for check in seen["doctor"]["checks"] if check["name"] == "worker")
+    assert "at work" in worker_starter["found"]
 
 
-async def test_the_key_is_not_on_the_keepers_command_line(told):
+async def test_the_key_is_not_on_the_background_workers_command_line(told):
     """P5. It is in its environment, which only the user can read."""
     seen = await told("lets go")
     assert [seen["environ"]["AVM_API_KEY"] in word for word in seen["argv"]] == [False] * len(seen["argv"])
-    assert seen["argv"][1:] == ["-m", "avm_mcp", "keep", ""]
-    assert seen["environ"]["AVM_KEEPER"] == "off", "a keeper needs none"
+    assert seen["argv"][1:] == ["-m", "avm_mcp", "work", ""]
+    assert seen["environ"]["AVM_WORKER"] == "off", "a background worker needs none"
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGKILL to its group", "SIGINT, then SIGTERM after 100 ms"])
-async def test_the_film_is_saved_although_the_host_ends_the_asking_process_at_once(told, how):
+async def test_the_video_is_saved_although_the_host_ends_the_asking_process_at_once(told, how):
     """P2, P3."""
     assert (await told(how))["told"]["status"] in ("SUBMITTED", "PROGRESS")
 
 
-async def test_five_submitters_at_once_leave_one_keeper(told):
+async def test_five_submitters_at_once_leave_one_background_worker(told):
     """P3. Those that were started beside it find the place taken and end."""
     seen = await told("five")
     assert len(seen["settled"]) == 1
     assert seen["most"] == 1, seen["log"]
 
 
-async def test_one_403_of_a_firewall_ends_no_keeper(told):
+async def test_one_403_of_a_firewall_ends_no_background_worker(told):
     """P3: with nothing of the API's in it."""
     seen = await told("firewall")
-    assert len(seen["films"]) == 1
+    assert len(seen["videos"]) == 1
     assert "done" in seen["log"]
 
 
 @pytest.mark.parametrize("then", ["submit", "restart"])
-async def test_after_a_kill_of_the_keeper_the_next_submit_or_start_starts_another_at_once(told, then):
+async def test_after_a_kill_of_the_background_worker_the_next_submit_or_start_starts_another_at_once(told, then):
     """P3."""
     first, second = (await told(f"killed, then {then}"))["pids"]
     assert first != second
@@ -217,16 +219,16 @@ async def test_after_a_kill_of_the_keeper_the_next_submit_or_start_starts_anothe
 
 async def test_switched_off_there_is_none(told):
     """P3."""
-    assert await told("off") == {"keepers": [], "log": ""}
+    assert await told("off") == {"background workers": [], "log": ""}
 
 
-async def test_neither_keeper_nor_runtime_imports_the_sdk(tmp_path):
-    """P3. It stays for a day, so it is small; and a keeper without a job ends at once."""
+async def test_neither_background_worker_nor_runtime_imports_the_sdk(tmp_path):
+    """P3. It stays for a day, so it is small; and a background worker without a job ends at once."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AVM_")}
     check = "import sys, avm_mcp.worker, avm_mcp.app; print([m for m in sys.modules if m.split('.')[0] == 'mcp'])"
     assert (await output([sys.executable, "-c", check], env))[1].strip() == "[]"
     env |= {"AVM_STATE_DIR": str(tmp_path), "AVM_API_KEY": "k", "AVM_BASE_URL": "http://127.0.0.1:9"}
-    code, _, err = await output([sys.executable, "-X", "importtime", "-m", "avm_mcp", "keep"], env)
+    code, _, err = await output([sys.executable, "-X", "importtime", "-m", "avm_mcp", "work"], env)
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in err.splitlines()}
     assert code == 0
     assert {"avm_mcp", "httpx2"} <= imported

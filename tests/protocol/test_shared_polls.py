@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("house", [made_in(400)], indirect=True)
 
 @asynccontextmanager
 async def two(house):
-    """Two processes that both know of one film being made; the first is the one that watches."""
+    """Two processes that both know of one video being made; the first is the one that watches."""
     async with house.client() as first:
         task_id = (await call(first, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
         await anyio.sleep(2)
@@ -111,8 +111,8 @@ async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(
         await anyio.sleep(100)
         before = await quiet(house)
         egress = f"{runtime.settings.AVM_EGRESS_ID} {BASE.removeprefix('http://')}"
-        looks = Want("another account", urgent=False)
-        while not await runtime.journal.take_token(egress, house.wall(), looks):
+        polls = Want("another account", urgent=False)
+        while not await runtime.store.take_token(egress, house.wall(), polls):
             pass
         await call(client, "get_task", {"task_id": task_id, "wait_seconds": 1})
         assert queries(house, before) == ["status"]
@@ -139,14 +139,14 @@ async def test_a_crowd_that_waits_for_the_allowance_leaves_the_process_free(hous
     asked = 0
     async with house.client(runtime=(runtime := house.runtime())) as client:
         await call(client, "get_account", {})
-        take = runtime.journal.take_token
+        take = runtime.store.take_token
 
         async def counted(*given):
             nonlocal asked
             asked += 1
             return await take(*given)
 
-        runtime.journal.take_token = counted
+        runtime.store.take_token = counted
 
         async def ask_again_and_again():
             while True:
@@ -172,11 +172,11 @@ async def test_a_pause_that_one_service_asks_for_holds_up_no_other(house):
 
 async def test_one_service_has_one_allowance_however_its_address_is_spelled(house):
     """P6: the limit is the service's for one address, and a capital or a port that goes without saying is no other."""
-    async with house.client(AVM_BASE_URL="https://films.example.com") as one:
+    async with house.client(AVM_BASE_URL="https://videos.example.com") as one:
         house.sandbox.faults.next("account", faults.rate_limited(120))
         assert (await one.call_tool("get_account", {})).is_error
         before = len(house.sandbox.requests)
-        for same in ("https://Films.example.com:443", "https://films.example.com/"):
+        for same in ("https://Videos.example.com:443", "https://videos.example.com/"):
             async with house.client(AVM_BASE_URL=same) as other:
                 assert (await other.call_tool("get_account", {})).is_error
         assert len(house.sandbox.requests) == before

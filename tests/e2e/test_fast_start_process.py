@@ -32,7 +32,7 @@ INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 def environ(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AVM_", "AIVIDEO_"))}
-    return kept | {"AVM_STATE_DIR": str(home / "state"), "AVM_OUTPUT_DIR": str(home), "AVM_KEEPER": "off"} | dict(more)
+    return kept | {"AVM_STATE_DIR": str(home / "state"), "AVM_OUTPUT_DIR": str(home), "AVM_WORKER": "off"} | dict(more)
 
 
 class Host:
@@ -123,7 +123,7 @@ def test_a_conversation_is_the_same_with_and_without(tmp_path, messages):
         assert talk(tmp_path, ON, messages, cuts) == plain
 
 
-def test_without_films_on_this_disk_the_words_are_others(tmp_path):
+def test_without_videos_on_this_disk_the_words_are_others(tmp_path):
     said = [talk(tmp_path, fast | {"AVM_SAVE": "off"}, (initialize("2025-11-25"),), None) for fast in (ON, OFF)]
     assert said[0] == said[1]
     assert "link lives 24 hours" in said[0][0]

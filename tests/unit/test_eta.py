@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from avm_mcp.domain.catalog import MODELS
 from avm_mcp.jobs import eta
-from avm_mcp.jobs.eta import LONGEST_GAP, MEMORY, SHORTEST_GAP, Durations, isotonic, learned, next_look, price
+from avm_mcp.jobs.eta import LONGEST_INTERVAL, MEMORY, SHORTEST_INTERVAL, Durations, isotonic, learned, next_poll, price
 from tests.bench import schedules
 from tests.bench.b3 import FOUR, WARM
 from tests.bench.schedules import Distribution, parsed
@@ -39,7 +39,7 @@ def test_the_share_that_is_done_only_grows(belief: Durations, a: float, b: float
 
 @settings(deadline=None)
 @given(beliefs())
-def test_all_films_end(belief: Durations) -> None:
+def test_all_videos_end(belief: Durations) -> None:
     assert belief.share_done(belief.typical * 1e6) > 0.999
     assert belief.share_done(belief.typical * 1e-6) < 0.05
 
@@ -64,14 +64,14 @@ def test_the_table_is_the_mixture(seconds: list[float]) -> None:
 @settings(deadline=None)
 @given(beliefs(), TIMES)
 def test_the_next_look_is_between_two_and_thirty_seconds_away(belief: Durations, elapsed: float) -> None:
-    assert SHORTEST_GAP <= belief.gap_after(elapsed) <= LONGEST_GAP
+    assert SHORTEST_INTERVAL <= belief.interval_after(elapsed) <= LONGEST_INTERVAL
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(beliefs(), st.floats(-1e4, 1e5), st.integers(1, 300)), max_size=6), st.floats(0, 100))
-def test_the_next_look_at_any_crowd_is_too(films: list[tuple[Durations, float, int]], price: float) -> None:
-    look = next_look(films, price)
-    assert SHORTEST_GAP <= look.gap <= LONGEST_GAP
+def test_the_next_look_at_any_crowd_is_too(videos: list[tuple[Durations, float, int]], price: float) -> None:
+    look = next_poll(videos, price)
+    assert SHORTEST_INTERVAL <= look.interval <= LONGEST_INTERVAL
     assert look.cost >= 0
 
 
@@ -79,48 +79,49 @@ def test_the_next_look_at_any_crowd_is_too(films: list[tuple[Durations, float, i
 @given(beliefs(), st.floats(0, 3000), st.floats(0.01, 5), st.floats(0.01, 5))
 def test_a_dearer_question_is_asked_later(belief: Durations, elapsed: float, a: float, b: float) -> None:
     low, high = sorted((a, b))
-    assert next_look([(belief, elapsed, 1)], low).gap <= next_look([(belief, elapsed, 1)], high).gap + 1e-9
+    assert next_poll([(belief, elapsed, 1)], low).interval <= next_poll([(belief, elapsed, 1)], high).interval + 1e-9
 
 
 @settings(deadline=None)
 @given(beliefs(), st.floats(0, 3000), st.integers(1, 50))
-def test_more_films_are_looked_at_sooner(belief: Durations, elapsed: float, films: int) -> None:
-    one, more = (next_look([(belief, elapsed, count)], 0.5).gap for count in (films, films + 1))
+def test_more_videos_are_looked_at_sooner(belief: Durations, elapsed: float, videos: int) -> None:
+    one, more = (next_poll([(belief, elapsed, count)], 0.5).interval for count in (videos, videos + 1))
     assert more <= one + 1e-9
-    alike = next_look([(belief, elapsed, 1)] * films, 0.5)
-    assert next_look([(belief, elapsed, films)], 0.5) == pytest.approx(alike)
+    alike = next_poll([(belief, elapsed, 1)] * videos, 0.5)
+    assert next_poll([(belief, elapsed, videos)], 0.5) == pytest.approx(alike)
 
 
-@pytest.mark.parametrize("films", [1, 3])
+@pytest.mark.parametrize("videos", [1, 3])
 @pytest.mark.parametrize("elapsed", [200, 300, 400, 700])
-def test_the_look_costs_least_by_the_second_where_the_bounds_allow(elapsed: int, films: int) -> None:
+def test_the_look_costs_least_by_the_second_where_the_bounds_allow(elapsed: int, videos: int) -> None:
     """The rule stops where the cost per second is least; here all gaps are tried."""
     belief = learned("t2v", [330.0, 360.0, 390.0, 420.0, 450.0])
-    asked = price(films)
+    asked = price(videos)
     done = belief.share_done(elapsed)
 
-    def cost(gap: float) -> float:
+    def cost(interval: float) -> float:
         steps = 200
         chances = [
-            films * (belief.share_done(elapsed + gap * (n + 0.5) / steps) - done) / (1 - done) for n in range(steps)
+            videos * (belief.share_done(elapsed + interval * (n + 0.5) / steps) - done) / (1 - done)
+            for n in range(steps)
         ]
-        return (asked + mean(chances) * gap) / gap
+        return (asked + mean(chances) * interval) / interval
 
-    look = next_look([(belief, float(elapsed), films)], asked)
-    least = min(cost(gap / 4) for gap in range(4 * int(SHORTEST_GAP), 4 * int(LONGEST_GAP) + 1))
-    assert cost(look.gap) <= least * 1.005
+    look = next_poll([(belief, float(elapsed), videos)], asked)
+    least = min(cost(interval / 4) for interval in range(4 * int(SHORTEST_INTERVAL), 4 * int(LONGEST_INTERVAL) + 1))
+    assert cost(look.interval) <= least * 1.005
     assert look.cost == pytest.approx(least, rel=0.1)
 
 
 def test_who_overruns_is_asked_about_ever_more_rarely_but_always_again() -> None:
     belief = learned("i2v_v3", [360.0] * 30)
-    gaps = [belief.gap_after(360 * factor) for factor in (2, 4, 8, 20, 100)]
-    assert gaps == sorted(gaps)
-    assert gaps[-1] == LONGEST_GAP
+    intervals = [belief.interval_after(360 * factor) for factor in (2, 4, 8, 20, 100)]
+    assert intervals == sorted(intervals)
+    assert intervals[-1] == LONGEST_INTERVAL
 
 
-def test_one_question_is_worth_more_waiting_the_more_films_are_in_flight() -> None:
-    prices = [price(films) for films in range(200)]
+def test_one_question_is_worth_more_waiting_the_more_videos_are_in_flight() -> None:
+    prices = [price(videos) for videos in range(200)]
     assert prices == sorted(prices)
     assert 0 < prices[0] == prices[1] < prices[-1] < eta.PRICE
 
@@ -131,23 +132,23 @@ def test_its_schedule_comes_near_the_best_that_knows_the_distribution(
 ) -> None:
     """DESIGN 11, B3, without the stack: `tests/bench/b3.py` measures the same with it."""
     *_, known = phases = parsed(FOUR[name])
-    looks, late = [], []
+    polls, late = [], []
     for seed in range(3):
         rng = random.Random(seed)
         past = [seconds for phase in phases for seconds in phase.sample(WARM, rng)][::-1]
-        for film in known.sample(100, rng):
+        for video in known.sample(100, rng):
             belief = learned("t2v", past)
             at, asked = 0.0, 0
-            while at < film:
-                at, asked = at + belief.gap_after(at), asked + 1
-            looks.append(asked)
-            late.append(at - film)
-            past.insert(0, film)
-    ratio = mean(late) / schedules.best(known, mean(looks))
+            while at < video:
+                at, asked = at + belief.interval_after(at), asked + 1
+            polls.append(asked)
+            late.append(at - video)
+            past.insert(0, video)
+    ratio = mean(late) / schedules.best(known, mean(polls))
     record_property("ratio", ratio)
     assert ratio <= 1.3
     if name == "a":
-        assert mean(looks) + 1 <= 25
+        assert mean(polls) + 1 <= 25
         assert mean(late) <= 5.5
 
 
@@ -194,14 +195,14 @@ def test_isotonic_pools_what_falls() -> None:
 
 SAID = range(10, 100, 10)
 FEW = 0.1
-"""Share of the films that has to see a figure for it to be held to the stated error."""
+"""Share of the videos that has to see a figure for it to be held to the stated error."""
 
 
-def calibration(known: list[Distribution], films: int = 1500) -> dict[int, tuple[float, float, float]]:
-    """Return, for each share that is said, the true share on average, how far a film is off in the middle, and how
-    many of the films come so far.
+def calibration(known: list[Distribution], videos: int = 1500) -> dict[int, tuple[float, float, float]]:
+    """Return, for each share that is said, the true share on average, how far a video is off in the middle, and how
+    many of the videos come so far.
 
-    Films are watched every second; what is compared is all moments at which the rounded share is said.
+    Videos are watched every second; what is compared is all moments at which the rounded share is said.
     """
     true: dict[int, list[float]] = {said: [] for said in SAID}
     came = dict.fromkeys(SAID, 0)
@@ -210,15 +211,15 @@ def calibration(known: list[Distribution], films: int = 1500) -> dict[int, tuple
         past = [seconds for phase in known for seconds in phase.sample(WARM, rng)][::-1]
         belief = learned("t2v", past)
         said = [belief.percent(second) for second in range(8000)]
-        for film in known[-1].sample(films // 5, rng):
+        for video in known[-1].sample(videos // 5, rng):
             for nearest in SAID:
-                came[nearest] += said[int(film)] >= nearest
-            for second in range(1, int(film)):
+                came[nearest] += said[int(video)] >= nearest
+            for second in range(1, int(video)):
                 nearest = round(said[second] / 10) * 10
                 if nearest in true and abs(said[second] - nearest) < 1:
-                    true[nearest].append(100 * second / film)
+                    true[nearest].append(100 * second / video)
     return {
-        said: (mean(shares), median(abs(share - said) for share in shares), came[said] / films)
+        said: (mean(shares), median(abs(share - said) for share in shares), came[said] / videos)
         for said, shares in true.items()
         if shares
     }
@@ -241,22 +242,22 @@ def test_when_it_says_half_half_of_the_time_has_passed(
 
 @pytest.mark.parametrize("name", ["a", "b", "d"])
 def test_progress_does_not_stand_still_for_those_that_take_longer(name: str) -> None:
-    """Nine of ten films never see the last two points before their end take more than a minute."""
+    """Nine of ten videos never see the last two points before their end take more than a minute."""
     *_, known = phases = parsed(FOUR[name])
     rng = random.Random(3)
     stood: list[float] = []
     for _ in range(3):
         belief = learned("t2v", [seconds for phase in phases for seconds in phase.sample(WARM, rng)][::-1])
-        for film in known.sample(100, rng):
-            least = belief.percent(film) - 2
-            stood.append(film - next(second for second in range(int(film) + 1) if belief.percent(second) > least))
+        for video in known.sample(100, rng):
+            least = belief.percent(video) - 2
+            stood.append(video - next(second for second in range(int(video) + 1) if belief.percent(second) > least))
     assert sorted(stood)[len(stood) * 9 // 10] < 60
 
 
 # Learning
 
 
-def test_without_films_the_prior_holds() -> None:
+def test_without_videos_the_prior_holds() -> None:
     for name, model in MODELS.items():
         assert learned(name, []).typical == pytest.approx(model.typical_seconds, rel=1e-3)
         assert learned(name, [], speed=20).typical == pytest.approx(model.typical_seconds / 20, rel=1e-3)
@@ -287,7 +288,7 @@ def test_it_moves_to_what_is_seen_the_more_the_more(seconds: float, count: int) 
         assert belief.typical == pytest.approx(seconds, rel=0.05)
 
 
-def test_only_the_newest_films_count() -> None:
+def test_only_the_newest_videos_count() -> None:
     assert learned("t2v", [200.0] * MEMORY + [9000.0] * 500) is learned("t2v", [200.0] * MEMORY)
 
 
@@ -298,13 +299,13 @@ def test_after_a_shift_of_the_service_the_belief_follows() -> None:
     assert learned("t2v", old).typical == pytest.approx(390, rel=0.15)
     assert learned("t2v", new[:20] + old).typical == pytest.approx(200, rel=0.4)
     assert learned("t2v", new + old).typical == pytest.approx(200, rel=0.15)
-    assert learned("t2v", new[:5] + old).gap_after(200) < learned("t2v", old).gap_after(200)
+    assert learned("t2v", new[:5] + old).interval_after(200) < learned("t2v", old).interval_after(200)
 
 
-def test_two_kinds_of_films_stay_two() -> None:
+def test_two_kinds_of_videos_stay_two() -> None:
     rng = random.Random(5)
     belief = learned("t2v", [rng.lognormvariate(math.log(rng.choice([180, 390])), 0.1) for _ in range(50)])
-    assert belief.gap_after(180) < belief.gap_after(265) > belief.gap_after(390)
+    assert belief.interval_after(180) < belief.interval_after(265) > belief.interval_after(390)
 
 
 @pytest.mark.parametrize("odd", [[0.0], [-5.0], [0.0, 300.0, -1.0]])
@@ -317,8 +318,8 @@ def test_impossible_times_are_not_learned_from(odd: list[float]) -> None:
 
 def test_the_best_schedule_is_as_good_in_a_simulation_as_it_is_said_to_be() -> None:
     (known,) = parsed(FOUR["a"])
-    looks, late = schedules.solved(known, 0.3)
-    assert late == pytest.approx(schedules.best(known, looks), rel=0.01)
+    polls, late = schedules.solved(known, 0.3)
+    assert late == pytest.approx(schedules.best(known, polls), rel=0.01)
     for others in schedules.OTHERS.values():
         queries, behind = schedules.simulated(others, known.sample(2000, random.Random(1)))
         if queries < 60:

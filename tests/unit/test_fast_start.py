@@ -428,7 +428,7 @@ def test_the_answer_that_the_client_has_had_is_dropped_even_if_it_differs(caplog
 
 
 def test_an_sdk_that_never_answers_the_opening_is_shown_the_rest(monkeypatch):
-    monkeypatch.setattr(wire, "PATIENCE", 0.05)
+    monkeypatch.setattr(wire, "TIMEOUT", 0.05)
     ends = Ends()
     ends.send(line(initialize("2025-11-25")) + line(INITIALIZED))
     os.close(ends.theirs_out)
@@ -520,9 +520,9 @@ def test_the_environment_is_read_as_the_settings_read_it(monkeypatch, name, valu
     ],
 )
 def test_a_threshold_is_published_as_the_settings_read_it_or_by_the_sdk(monkeypatch, value):
-    monkeypatch.setenv("AVM_CONFIRM_ABOVE", value)
+    monkeypatch.setenv("AVM_APPROVE_ABOVE", value)
     if not fast_start.off():
-        read = Settings.from_env({"AVM_CONFIRM_ABOVE": value}).AVM_CONFIRM_ABOVE
+        read = Settings.from_env({"AVM_APPROVE_ABOVE": value}).AVM_APPROVE_ABOVE
         assert fresh("saved", fast_start._threshold())._snapshot._threshold == (snapshot.ABOVE, str(read))
     assert bool(fast_start.off()) is (value.strip() not in ("", "0", "75", "1000000", "${user_config.x}"))
 

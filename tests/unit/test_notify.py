@@ -11,8 +11,8 @@ import pytest
 
 from avm_mcp import notify
 
-TITLE, MESSAGE = "Your video is ready", "C:\\Films; calc $(calc) 'of' \"mine\"\\é.mp4"
-NASTY = "/films/$(touch x) `id`; it's \u2019quoted\u2019 --flag.mp4"
+TITLE, MESSAGE = "Your video is ready", "C:\\Videos; calc $(calc) 'of' \"mine\"\\é.mp4"
+NASTY = "/videos/$(touch x) `id`; it's \u2019quoted\u2019 --flag.mp4"
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_notice_reaches_the_systems_program_word_for_word(elsewhere: Path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="notify-send")
 @pytest.mark.parametrize("there", [False, True], ids=["no program", "one that does not run"])
-def test_where_no_notice_can_be_shown_the_film_is_none_the_worse(elsewhere: Path, caplog, there):
+def test_where_no_notice_can_be_shown_the_video_is_none_the_worse(elsewhere: Path, caplog, there):
     if there:
         (elsewhere / "notify-send").write_text("not a program")
         (elsewhere / "notify-send").chmod(0o755)

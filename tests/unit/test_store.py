@@ -36,9 +36,9 @@ from avm_mcp.domain.job import (
     rank,
 )
 from avm_mcp.provider.wire import Accepted, TaskSnapshot
-from avm_mcp.store import FILE_NAME, Journal, Limits, migrations, open_journal
+from avm_mcp.store import FILE_NAME, Limits, Store, migrations, open_store
 from avm_mcp.store.jobs import FAILURE_WINDOW, FILE_LIFE, MAX_FAILURES
-from avm_mcp.store.sqlite import PATIENCE, SqliteDriver
+from avm_mcp.store.sqlite import TIMEOUT, SqliteDriver
 from tests.clock import VirtualMachine, VirtualWall
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
@@ -56,8 +56,8 @@ def draft(identity: str = "i1", *, at: float = NOW, credits_: int | None = 15, *
     return Job(**{**given, **more})
 
 
-async def reserve(journal: Journal, job: Job, limits: Limits = FREE, body: bytes = b'{"prompt":"a cat"}') -> Any:
-    return await journal.reserve(job, body=body, input_json='{"prompt":"a cat"}', limits=limits)
+async def reserve(store: Store, job: Job, limits: Limits = FREE, body: bytes = b'{"prompt":"a cat"}') -> Any:
+    return await store.reserve(job, body=body, input_json='{"prompt":"a cat"}', limits=limits)
 
 
 def answer(task_id: str, **more: Any) -> Accepted:
@@ -77,16 +77,16 @@ def iso(at: float) -> str:
 
 
 @pytest.fixture
-async def journal(tmp_path: Path) -> Any:
-    opened = await open_journal(tmp_path, now=NOW)
+async def store(tmp_path: Path) -> Any:
+    opened = await open_store(tmp_path, now=NOW)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-async def second(tmp_path: Path, journal: Journal) -> Any:
+async def second(tmp_path: Path, store: Store) -> Any:
     """Another process's journal on the same file."""
-    opened = await open_journal(tmp_path, now=NOW)
+    opened = await open_store(tmp_path, now=NOW)
     yield opened
     opened.close()
 
@@ -94,40 +94,40 @@ async def second(tmp_path: Path, journal: Journal) -> Any:
 # The life of a row
 
 
-async def test_a_row_from_intent_to_film(journal: Journal, second: Journal) -> None:
+async def test_a_row_from_intent_to_video(store: Store, second: Store) -> None:
     job = draft()
-    made = await reserve(journal, job)
+    made = await reserve(store, job)
     assert (made.duplicate, made.job) == (False, job)
     assert await second.find("a1", job.id) == job
-    assert await journal.spent_today("a1", NOW) == 15
-    accepted = await journal.accepted(job.id, answer("ck1", creditsCharged=14))
+    assert await store.spent_today("a1", NOW) == 15
+    accepted = await store.accepted(job.id, answer("ck1", creditsCharged=14))
     assert (accepted.task_id, accepted.status, accepted.credits_charged) == ("ck1", SUBMITTED, 14)
     assert await second.find("a1", "ck1") == accepted
     assert [j.id for j in await second.in_flight("a1")] == [job.id]
-    done = await journal.observed(
+    done = await store.observed(
         "a1",
         seen("ck1", COMPLETED, output={"url": "https://x/1.mp4"}, createdAt=iso(NOW), completedAt=iso(NOW + 300)),
         NOW + 310,
     )
     assert done is not None
-    assert (done.status, done.video_url, done.film) == (COMPLETED, "https://x/1.mp4", "wanted")
+    assert (done.status, done.video_url, done.download) == (COMPLETED, "https://x/1.mp4", "wanted")
     assert (done.completed_at, done.expires_at) == (NOW + 300, NOW + 300 + FILE_LIFE)
     assert await second.durations("a1", "t2v", 5, 10) == [300.0]
-    assert [j.id for j in await second.films_wanted("a1")] == [job.id]
-    saved = await second.film(done, "saved", path="/films/1.mp4", size=123, error=None)
-    assert (saved.film, saved.film_path, saved.film_size) == ("saved", "/films/1.mp4", 123)
-    assert await journal.films_wanted("a1") == []
-    assert await journal.in_flight("a1") == []
-    assert (await journal.film(done, "lost", path=None, size=None, error="late")).film == "saved"
-    assert [j.id for j in await journal.newest("a1", 5)] == [job.id]
-    assert await journal.newest("a2", 5) == []
+    assert [j.id for j in await second.wanted_downloads("a1")] == [job.id]
+    saved = await second.record_download(done, "saved", path="/videos/1.mp4", size=123, error=None)
+    assert (saved.download, saved.file_path, saved.file_size) == ("saved", "/videos/1.mp4", 123)
+    assert await store.wanted_downloads("a1") == []
+    assert await store.in_flight("a1") == []
+    assert (await store.record_download(done, "lost", path=None, size=None, error="late")).download == "saved"
+    assert [j.id for j in await store.newest("a1", 5)] == [job.id]
+    assert await store.newest("a2", 5) == []
 
 
-async def test_a_final_state_is_settled_once(journal: Journal, second: Journal) -> None:
+async def test_a_final_state_is_settled_once(store: Store, second: Store) -> None:
     job = draft()
-    await reserve(journal, job)
-    await journal.accepted(job.id, answer("ck1"))
-    first = await journal.observed("a1", seen("ck1", COMPLETED, completedAt=iso(NOW + 5)), NOW + 9)
+    await reserve(store, job)
+    await store.accepted(job.id, answer("ck1"))
+    first = await store.observed("a1", seen("ck1", COMPLETED, completedAt=iso(NOW + 5)), NOW + 9)
     for status in (FAILED, CANCEL, PROGRESS, SUBMITTED, COMPLETED, "NEW_WORD"):
         later = await second.observed("a1", seen("ck1", status, completedAt=iso(NOW + 50)), NOW + 60)
         assert later == first
@@ -142,80 +142,82 @@ async def test_a_final_state_is_settled_once(journal: Journal, second: Journal) 
 
 
 @pytest.mark.parametrize("final", [COMPLETED, FAILED, CANCEL])
-async def test_an_older_look_that_arrives_late_changes_nothing(journal: Journal, final: str) -> None:
+async def test_an_older_look_that_arrives_late_changes_nothing(store: Store, final: str) -> None:
     job = draft()
-    await reserve(journal, job)
-    await journal.accepted(job.id, answer("ck1"))
+    await reserve(store, job)
+    await store.accepted(job.id, answer("ck1"))
     for status in (PROGRESS, SUBMITTED, final, PROGRESS, SUBMITTED):
-        await journal.observed("a1", seen("ck1", status), NOW + 1)
-    found = await journal.find("a1", "ck1")
+        await store.observed("a1", seen("ck1", status), NOW + 1)
+    found = await store.find("a1", "ck1")
     assert found is not None
     assert found.status == final
 
 
-async def test_a_row_that_never_came_to_be_is_not_called_unknown_again(journal: Journal, second: Journal) -> None:
+async def test_a_row_that_never_came_to_be_is_not_called_unknown_again(store: Store, second: Store) -> None:
     job = draft()
-    await reserve(journal, job)
-    await journal.unknown(job.id, "the answer was lost", NOW + 1)
-    await journal.refused(job.id, "NOT_CREATED", "three lists", NOW + 700)
+    await reserve(store, job)
+    await store.unknown(job.id, "the answer was lost", NOW + 1)
+    await store.refused(job.id, "NOT_CREATED", "three lists", NOW + 700)
     late = await second.unknown(job.id, "the process ended", NOW + 701)
     assert (late.status, late.error_text) == (NOT_CREATED, "three lists")
     assert await second.unanswered("a1", NOW + 900) == []
 
 
-async def test_a_late_answer_is_still_learned(journal: Journal) -> None:
+async def test_a_late_answer_is_still_learned(store: Store) -> None:
     job = draft()
-    await reserve(journal, job)
-    await journal.refused(job.id, "NOT_CREATED", "x", NOW + 700)
-    assert await journal.spent_today("a1", NOW) == 0
-    found = await journal.accepted(job.id, answer("ck1"))
+    await reserve(store, job)
+    await store.refused(job.id, "NOT_CREATED", "x", NOW + 700)
+    assert await store.spent_today("a1", NOW) == 0
+    found = await store.accepted(job.id, answer("ck1"))
     assert (found.status, found.task_id, found.error_code) == (SUBMITTED, "ck1", None)
-    assert await journal.spent_today("a1", NOW) == 15
+    assert await store.spent_today("a1", NOW) == 15
 
 
-async def test_one_task_belongs_to_one_row(journal: Journal, second: Journal) -> None:
+async def test_one_task_belongs_to_one_row(store: Store, second: Store) -> None:
     one, two = draft("i1"), draft("i2")
     for job in (one, two):
-        await reserve(journal, job)
-    await journal.accepted(one.id, answer("ck1"))
+        await reserve(store, job)
+    await store.accepted(one.id, answer("ck1"))
     other = await second.accepted(two.id, answer("ck1"))
     assert (other.task_id, other.status) == (None, SUBMITTING)
     again = await second.accepted(one.id, answer("ck2"))
     assert again.task_id == "ck1"
     assert await second.claimed("a1") == {"ck1"}
     elsewhere = draft("i1", account="a2")
-    await reserve(journal, elsewhere)
-    assert (await journal.accepted(elsewhere.id, answer("ck1"))).task_id == "ck1"  # another account's namespace
+    await reserve(store, elsewhere)
+    assert (await store.accepted(elsewhere.id, answer("ck1"))).task_id == "ck1"  # another account's namespace
 
 
-async def test_a_film_belongs_to_its_task_whichever_row_stands_for_it(journal: Journal, second: Journal) -> None:
-    """P3: the row of a task seen here gives way to the request that made it, perhaps while its film is being saved."""
+async def test_a_video_belongs_to_its_task_whichever_row_stands_for_it(store: Store, second: Store) -> None:
+    """P3: the row of a task seen here gives way to the request that made it, perhaps while its video is being saved."""
     lost = draft()
-    await reserve(journal, lost)
-    await journal.unknown(lost.id, "lost", NOW)
-    adopted = await second.adopt(draft("x", idempotency_key="x", task_id="ck1", status=SUBMITTED, mine=False), NOW)
-    await journal.accepted(lost.id, answer("ck1"))
-    saved = await second.film(adopted, "saved", path="/films/1.mp4", size=1, error=None)
-    assert (saved.id, saved.film) == (lost.id, "saved")
+    await reserve(store, lost)
+    await store.unknown(lost.id, "lost", NOW)
+    discovered_job = await second.add_discovered(
+        draft("x", idempotency_key="x", task_id="ck1", status=SUBMITTED, mine=False), NOW
+    )
+    await store.accepted(lost.id, answer("ck1"))
+    saved = await second.record_download(discovered_job, "saved", path="/videos/1.mp4", size=1, error=None)
+    assert (saved.id, saved.download) == (lost.id, "saved")
 
 
-async def test_adopting_a_task_made_elsewhere(journal: Journal, second: Journal) -> None:
+async def test_adopting_a_task_made_elsewhere(store: Store, second: Store) -> None:
     job = draft("adopted", task_id="ck9", status=PROGRESS, mine=False, credits_quoted=None)
-    assert await journal.adopt(job, NOW) == job
+    assert await store.add_discovered(job, NOW) == job
     other = draft("adopted", task_id="ck9", status=SUBMITTED, mine=False)
-    assert (await second.adopt(other, NOW)).id == job.id
-    assert await journal.spent_today("a1", NOW) == 0
-    assert not (await reserve(journal, draft("adopted"))).duplicate
-    done = await journal.observed("a1", seen("ck9", COMPLETED), NOW + 1)
+    assert (await second.add_discovered(other, NOW)).id == job.id
+    assert await store.spent_today("a1", NOW) == 0
+    assert not (await reserve(store, draft("adopted"))).duplicate
+    done = await store.observed("a1", seen("ck9", COMPLETED), NOW + 1)
     assert done is not None
-    assert done.film == "off"
+    assert done.download == "off"
 
 
 # The duplicate guard
 
 
-async def test_one_live_row_for_each_request(journal: Journal, second: Journal) -> None:
-    first = await reserve(journal, draft())
+async def test_one_live_row_for_each_request(store: Store, second: Store) -> None:
+    first = await reserve(store, draft())
     again = await reserve(second, draft())
     assert (again.duplicate, again.job) == (True, first.job)
     for other in (draft("i2"), draft(account="a2"), draft(caller="bob")):
@@ -223,106 +225,106 @@ async def test_one_live_row_for_each_request(journal: Journal, second: Journal) 
 
 
 @pytest.mark.parametrize(("ending", "live"), [(COMPLETED, True), (FAILED, False), (CANCEL, False)])
-async def test_how_long_a_row_guards(journal: Journal, ending: str, live: bool) -> None:
+async def test_how_long_a_row_guards(store: Store, ending: str, live: bool) -> None:
     job = draft()
-    await reserve(journal, job)
-    await journal.accepted(job.id, answer("ck1"))
-    await journal.observed("a1", seen("ck1", ending), NOW + 100)
-    soon = await reserve(journal, draft(at=NOW + 3600))
+    await reserve(store, job)
+    await store.accepted(job.id, answer("ck1"))
+    await store.observed("a1", seen("ck1", ending), NOW + 100)
+    soon = await reserve(store, draft(at=NOW + 3600))
     assert soon.duplicate is live
-    assert (await journal.live("a1", "local", "i1", NOW) is not None) or not live
+    assert (await store.live("a1", "local", "i1", NOW) is not None) or not live
     if live:
-        assert not (await reserve(journal, draft(at=NOW + 3701))).duplicate
+        assert not (await reserve(store, draft(at=NOW + 3701))).duplicate
 
 
-async def test_a_refused_request_guards_nothing_and_a_lost_one_for_ever(journal: Journal) -> None:
+async def test_a_refused_request_guards_nothing_and_a_lost_one_for_ever(store: Store) -> None:
     refused, lost = draft("i1"), draft("i2")
-    await reserve(journal, refused)
-    await journal.refused(refused.id, "INSUFFICIENT_CREDITS", "x", NOW)
-    assert not (await reserve(journal, draft("i1"))).duplicate
-    await reserve(journal, lost)
-    await journal.unknown(lost.id, "x", NOW)
-    assert (await reserve(journal, draft("i2", at=NOW + 1e7))).duplicate
+    await reserve(store, refused)
+    await store.refused(refused.id, "INSUFFICIENT_CREDITS", "x", NOW)
+    assert not (await reserve(store, draft("i1"))).duplicate
+    await reserve(store, lost)
+    await store.unknown(lost.id, "x", NOW)
+    assert (await reserve(store, draft("i2", at=NOW + 1e7))).duplicate
 
 
-async def test_what_fails_again_and_again_is_not_started_again(journal: Journal) -> None:
+async def test_what_fails_again_and_again_is_not_started_again(store: Store) -> None:
     for number in range(MAX_FAILURES):
         job = draft(at=NOW + number)
-        assert not (await reserve(journal, job)).duplicate
-        await journal.accepted(job.id, answer(f"ck{number}"))
-        await journal.observed("a1", seen(f"ck{number}", FAILED), NOW + number)
+        assert not (await reserve(store, job)).duplicate
+        await store.accepted(job.id, answer(f"ck{number}"))
+        await store.observed("a1", seen(f"ck{number}", FAILED), NOW + number)
     with pytest.raises(ContentRejected):
-        await reserve(journal, draft(at=NOW + 10))
-    assert not (await reserve(journal, draft("other", at=NOW + 10))).duplicate
-    assert not (await reserve(journal, draft(at=NOW + FAILURE_WINDOW + 10))).duplicate
+        await reserve(store, draft(at=NOW + 10))
+    assert not (await reserve(store, draft("other", at=NOW + 10))).duplicate
+    assert not (await reserve(store, draft(at=NOW + FAILURE_WINDOW + 10))).duplicate
 
 
 # Caps
 
 
-async def test_the_days_cap_is_kept_to_the_credit(journal: Journal, second: Journal) -> None:
+async def test_the_days_cap_is_kept_to_the_credit(store: Store, second: Store) -> None:
     cap = Limits(per_day=40, dedupe_seconds=3600)
-    await reserve(journal, draft("i1"), cap)
+    await reserve(store, draft("i1"), cap)
     await reserve(second, draft("i2"), cap)
     with pytest.raises(BudgetExceeded) as caught:
-        await reserve(journal, draft("i3"), cap)
+        await reserve(store, draft("i3"), cap)
     assert "30 are spent today" in caught.value.message
-    assert (await reserve(journal, draft("i4", credits_=10), cap)).duplicate is False
-    assert await journal.spent_today("a1", NOW) == 40
+    assert (await reserve(store, draft("i4", credits_=10), cap)).duplicate is False
+    assert await store.spent_today("a1", NOW) == 40
     with pytest.raises(BudgetExceeded):
-        await reserve(journal, draft("i5", credits_=1), cap)
-    assert (await reserve(journal, draft("i1"), cap)).duplicate  # what exists costs nothing more
-    assert not (await reserve(journal, draft("i5", credits_=0), cap)).duplicate
-    assert not (await reserve(journal, draft("i6", account="a2"), cap)).duplicate
-    assert not (await reserve(journal, draft("i7", at=NOW + 86_400), cap)).duplicate
+        await reserve(store, draft("i5", credits_=1), cap)
+    assert (await reserve(store, draft("i1"), cap)).duplicate  # what exists costs nothing more
+    assert not (await reserve(store, draft("i5", credits_=0), cap)).duplicate
+    assert not (await reserve(store, draft("i6", account="a2"), cap)).duplicate
+    assert not (await reserve(store, draft("i7", at=NOW + 86_400), cap)).duplicate
 
 
-async def test_a_price_that_is_not_known_passes_no_cap(journal: Journal) -> None:
+async def test_a_price_that_is_not_known_passes_no_cap(store: Store) -> None:
     with pytest.raises(BudgetExceeded):
-        await reserve(journal, draft(credits_=None), Limits(per_day=1000, dedupe_seconds=0))
-    assert await journal.newest("a1", 5) == []
+        await reserve(store, draft(credits_=None), Limits(per_day=1000, dedupe_seconds=0))
+    assert await store.newest("a1", 5) == []
 
 
-async def test_what_counts_as_spent(journal: Journal) -> None:
+async def test_what_counts_as_spent(store: Store) -> None:
     async def spend(identity: str, **more: Any) -> Job:
         job = draft(identity, **more)
-        await reserve(journal, job)
+        await reserve(store, job)
         return job
 
     refused, lost, charged, refunded, seed_failed = [await spend(f"i{n}") for n in range(5)]
-    await journal.refused(refused.id, "X", "x", NOW)
-    await journal.unknown(lost.id, "x", NOW)
-    await journal.accepted(charged.id, answer("ck1", creditsCharged=12))
-    await journal.accepted(refunded.id, answer("ck2", creditsCharged=15))
-    await journal.observed("a1", seen("ck2", CANCEL, creditsCharged=15, creditsRefunded=15), NOW)
-    await journal.accepted(seed_failed.id, answer("ck3"))
-    await journal.observed("a1", seen("ck3", FAILED), NOW)  # the seed API refunds without a word
-    assert await journal.spent_today("a1", NOW) == 15 + 12
+    await store.refused(refused.id, "X", "x", NOW)
+    await store.unknown(lost.id, "x", NOW)
+    await store.accepted(charged.id, answer("ck1", creditsCharged=12))
+    await store.accepted(refunded.id, answer("ck2", creditsCharged=15))
+    await store.observed("a1", seen("ck2", CANCEL, creditsCharged=15, creditsRefunded=15), NOW)
+    await store.accepted(seed_failed.id, answer("ck3"))
+    await store.observed("a1", seen("ck3", FAILED), NOW)  # the seed API refunds without a word
+    assert await store.spent_today("a1", NOW) == 15 + 12
 
 
-@pytest.mark.parametrize("journals", [2, 8])
-async def test_many_processes_at_once_make_one_row_and_keep_the_cap(tmp_path: Path, journals: int) -> None:
-    opened = [await open_journal(tmp_path, now=NOW) for _ in range(journals)]
+@pytest.mark.parametrize("stores", [2, 8])
+async def test_many_processes_at_once_make_one_row_and_keep_the_cap(tmp_path: Path, stores: int) -> None:
+    opened = [await open_store(tmp_path, now=NOW) for _ in range(stores)]
     made: list[Any] = []
     refused: list[str] = []
 
-    async def one(journal: Journal, identity: str) -> None:
+    async def one(store: Store, identity: str) -> None:
         try:
-            made.append(await reserve(journal, draft(identity), Limits(per_day=75, dedupe_seconds=3600)))
+            made.append(await reserve(store, draft(identity), Limits(per_day=75, dedupe_seconds=3600)))
         except BudgetExceeded:
             refused.append(identity)
 
     async with anyio.create_task_group() as group:
-        for journal, number in itertools.product(opened, range(10)):
-            group.start_soon(one, journal, f"i{number}")
+        for store, number in itertools.product(opened, range(10)):
+            group.start_soon(one, store, f"i{number}")
     rows = await opened[0].newest("a1", 1000)
     assert len(rows) == 5  # 75 / 15
     assert len({row.identity for row in rows}) == 5
     assert sum(not r.duplicate for r in made) == 5
-    assert len(made) + len(refused) == journals * 10
+    assert len(made) + len(refused) == stores * 10
     assert await opened[-1].spent_today("a1", NOW) == 75
-    for journal in opened:
-        journal.close()
+    for store in opened:
+        store.close()
 
 
 # Anything, in any order, by two processes
@@ -341,7 +343,7 @@ TASKS = st.sampled_from(["ck1", "ck2", "ck3"])
 CAP = 60
 
 
-class JournalMachine(RuleBasedStateMachine):
+class StoreMachine(RuleBasedStateMachine):
     """Two processes write whatever they like; the promises are checked on the raw table after each step."""
 
     jobs = Bundle("jobs")
@@ -349,23 +351,23 @@ class JournalMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="avm-journal-"))
-        self.journals = [run(self._open) for _ in range(2)]
+        self.stores = [run(self._open) for _ in range(2)]
         self.raw = sqlite3.connect(self.folder / FILE_NAME)
         self.raw.row_factory = sqlite3.Row
         self.now = NOW
         self.before: dict[str, sqlite3.Row] = {}
 
-    async def _open(self) -> Journal:
-        return await open_journal(self.folder, now=NOW)
+    async def _open(self) -> Store:
+        return await open_store(self.folder, now=NOW)
 
     def teardown(self) -> None:
-        for journal in self.journals:
-            journal.close()
+        for store in self.stores:
+            store.close()
         self.raw.close()
         shutil.rmtree(self.folder)
 
-    def _journal(self, which: int) -> Journal:
-        return self.journals[which]
+    def _store(self, which: int) -> Store:
+        return self.stores[which]
 
     @rule(seconds=st.sampled_from([1, 60, 1800, 3600, 40_000]))
     def time_passes(self, seconds: int) -> None:
@@ -379,12 +381,12 @@ class JournalMachine(RuleBasedStateMachine):
         capped=st.booleans(),
     )
     def reserve(self, which: int, identity: str, credits_: int | None, capped: bool) -> Any:
-        journal = self._journal(which)
+        store = self._store(which)
         job = draft(identity, at=self.now, credits_=credits_)
         limits = Limits(per_day=CAP if capped else None, dedupe_seconds=3600)
-        before = run(journal.spent_today, "a1", self.now)
+        before = run(store.spent_today, "a1", self.now)
         try:
-            made = run(lambda: reserve(journal, job, limits))
+            made = run(lambda: reserve(store, job, limits))
         except (BudgetExceeded, ContentRejected):
             assert self._row(job.id) is None, "refused, and yet a row"
             return multiple()
@@ -404,27 +406,27 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), job=jobs, task=TASKS, status=STATUSES, charged=st.none() | st.just(5))
     def accepted(self, which: int, job: str, task: str, status: str, charged: int | None) -> None:
         given = answer(task, status=status, creditsCharged=charged)
-        found = run(self._journal(which).accepted, job, given)
+        found = run(self._store(which).accepted, job, given)
         assert found.id == job
 
     @rule(which=st.integers(0, 1), job=jobs)
     def refused(self, which: int, job: str) -> None:
-        run(self._journal(which).refused, job, "X", "refused", self.now)
+        run(self._store(which).refused, job, "X", "refused", self.now)
 
     @rule(which=st.integers(0, 1), job=jobs)
     def unknown(self, which: int, job: str) -> None:
-        run(self._journal(which).unknown, job, "lost", self.now)
+        run(self._store(which).unknown, job, "lost", self.now)
 
     @rule(which=st.integers(0, 1), job=jobs)
     def not_found(self, which: int, job: str) -> None:
-        found = run(self._journal(which).find, "a1", job)
-        run(self._journal(which).not_found, found, self.now)
+        found = run(self._store(which).find, "a1", job)
+        run(self._store(which).not_found, found, self.now)
 
     @rule(which=st.integers(0, 1), job=jobs)
     def resending(self, which: int, job: str) -> None:
         row = self._row(job)
         assert row is not None
-        body = run(self._journal(which).resending, run(self._journal(which).find, "a1", job), 3, self.now + 100)
+        body = run(self._store(which).resending, run(self._store(which).find, "a1", job), 3, self.now + 100)
         allowed = row["status"] == UNKNOWN and row["resends"] < 3 and row["task_id"] is None
         assert body == (b'{"prompt":"a cat"}' if allowed else None)
 
@@ -432,27 +434,27 @@ class JournalMachine(RuleBasedStateMachine):
     def observed(self, which: int, task: str, status: str, refunded: int | None, url: bool) -> None:
         output = {"url": f"https://x/{task}.mp4"} if url else None
         more = {"createdAt": iso(self.now - 300), "completedAt": iso(self.now), "creditsRefunded": refunded}
-        run(self._journal(which).observed, "a1", seen(task, status, output=output, **more), self.now)
+        run(self._store(which).observed, "a1", seen(task, status, output=output, **more), self.now)
 
-    @rule(which=st.integers(0, 1), job=jobs, film=st.sampled_from(["wanted", "saved", "lost", "off"]))
-    def film(self, which: int, job: str, film: Any) -> None:
+    @rule(which=st.integers(0, 1), job=jobs, download=st.sampled_from(["wanted", "saved", "lost", "off"]))
+    def download(self, which: int, job: str, download: Any) -> None:
         row = self._row(job)
         assert row is not None
         if row["status"] != COMPLETED:
-            return  # there is no film before
-        path = "/films/x.mp4" if film == "saved" else None
-        known = run(self._journal(which).find, "a1", job)
-        run(lambda: self._journal(which).film(known, film, path=path, size=None, error=None))
+            return  # there is no video before
+        path = "/videos/x.mp4" if download == "saved" else None
+        known = run(self._store(which).find, "a1", job)
+        run(lambda: self._store(which).record_download(known, download, path=path, size=None, error=None))
 
     @rule(which=st.integers(0, 1), task=TASKS, status=STATUSES)
-    def adopt(self, which: int, task: str, status: str) -> None:
+    def add_discovered(self, which: int, task: str, status: str) -> None:
         job = draft(f"adopted-{next(NUMBERS)}", task_id=task, status=status, mine=False, at=self.now)
-        assert run(self._journal(which).adopt, job, self.now).task_id == task
+        assert run(self._store(which).add_discovered, job, self.now).task_id == task
 
     @rule()
     def restart(self) -> None:
-        self.journals[0].close()
-        self.journals[0] = run(self._open)
+        self.stores[0].close()
+        self.stores[0] = run(self._open)
 
     def _row(self, job: str) -> sqlite3.Row | None:
         return self.raw.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
@@ -488,21 +490,21 @@ class JournalMachine(RuleBasedStateMachine):
                 assert row[name] == was[name], f"{name} of a final row changed"
         if was["task_id"] is not None:
             assert row["task_id"] == was["task_id"]
-        if was["film"] == "saved":
-            assert (row["film"], row["film_path"]) == ("saved", was["film_path"])
+        if was["download"] == "saved":
+            assert (row["download"], row["file_path"]) == ("saved", was["file_path"])
         assert row["live"] <= was["live"] or learned_late, "a row that gave up its guard took it back"
         for name in ("id", "identity", "idempotency_key", "created_at", "credits_quoted", "day", "mine"):
             assert row[name] == was[name]
 
 
-JournalMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
-TestTwoProcesses = JournalMachine.TestCase
+StoreMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestTwoProcesses = StoreMachine.TestCase
 
 
 # A lock that others hold
 
 
-async def test_a_lock_is_waited_for(tmp_path: Path, journal: Journal) -> None:
+async def test_a_lock_is_waited_for(tmp_path: Path, store: Store) -> None:
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -512,37 +514,37 @@ async def test_a_lock_is_waited_for(tmp_path: Path, journal: Journal) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(let_go)
-        assert not (await reserve(journal, draft())).duplicate
+        assert not (await reserve(store, draft())).duplicate
         assert anyio.current_time() >= 2
     other.close()
 
 
-async def test_but_not_for_ever_and_then_nothing_is_written(tmp_path: Path, journal: Journal) -> None:
+async def test_but_not_for_ever_and_then_nothing_is_written(tmp_path: Path, store: Store) -> None:
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     start = anyio.current_time()
     with pytest.raises(StateUnavailable):
-        await reserve(journal, draft())
-    assert PATIENCE <= anyio.current_time() - start < PATIENCE + 1
-    assert await journal.newest("a1", 5) == []  # reading needs no lock
+        await reserve(store, draft())
+    assert TIMEOUT <= anyio.current_time() - start < TIMEOUT + 1
+    assert await store.newest("a1", 5) == []  # reading needs no lock
     other.execute("ROLLBACK")
-    assert not (await reserve(journal, draft())).duplicate
+    assert not (await reserve(store, draft())).duplicate
     other.close()
 
 
-async def test_a_cancelled_wait_leaves_nothing_behind(tmp_path: Path, journal: Journal) -> None:
+async def test_a_cancelled_wait_leaves_nothing_behind(tmp_path: Path, store: Store) -> None:
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with anyio.move_on_after(1) as waiting:
-        await reserve(journal, draft())
+        await reserve(store, draft())
     assert waiting.cancelled_caught
     other.execute("ROLLBACK")
     other.close()
-    assert await journal.newest("a1", 5) == []
-    assert not (await reserve(journal, draft())).duplicate
+    assert await store.newest("a1", 5) == []
+    assert not (await reserve(store, draft())).duplicate
 
 
-async def test_a_crowd_behind_a_lock_that_stays_is_told_together(tmp_path: Path, journal: Journal) -> None:
+async def test_a_crowd_behind_a_lock_that_stays_is_told_together(tmp_path: Path, store: Store) -> None:
     """P4: not one after the other, each after a patience of its own."""
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -551,54 +553,54 @@ async def test_a_crowd_behind_a_lock_that_stays_is_told_together(tmp_path: Path,
 
     async def one(number: int) -> None:
         with pytest.raises(StateUnavailable, match="too long"):
-            await reserve(journal, draft(f"i{number}"))
+            await reserve(store, draft(f"i{number}"))
         told.append(anyio.current_time() - start)
 
     async with anyio.create_task_group() as group:
         for number in range(5):
             group.start_soon(one, number)
-    assert PATIENCE <= min(told) <= max(told) < PATIENCE + 1
+    assert TIMEOUT <= min(told) <= max(told) < TIMEOUT + 1
     other.execute("ROLLBACK")
     other.close()
-    assert not (await reserve(journal, draft())).duplicate
+    assert not (await reserve(store, draft())).duplicate
 
 
-async def test_an_exception_inside_a_transaction_takes_everything_back(journal: Journal) -> None:
+async def test_an_exception_inside_a_transaction_takes_everything_back(store: Store) -> None:
     async def breaks() -> None:
-        async with journal._driver.writing() as tx:
+        async with store._driver.writing() as tx:
             await tx.run("INSERT INTO leases (name, holder, until) VALUES ('x', 'y', 1)")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await breaks()
-    assert await journal.holder("x", 0) is None
-    assert await journal.lease("x", "me", NOW, 10)
+    assert await store.holder("x", 0) is None
+    assert await store.lease("x", "me", NOW, 10)
 
 
 # Disks
 
 
-async def test_a_full_disk_refuses_and_leaves_nothing_half_written(journal: Journal, second: Journal) -> None:
+async def test_a_full_disk_refuses_and_leaves_nothing_half_written(store: Store, second: Store) -> None:
     first = draft("i1")
-    await reserve(journal, first)
-    connection = journal._driver._connection  # type: ignore[attr-defined]
+    await reserve(store, first)
+    connection = store._driver._connection  # type: ignore[attr-defined]
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StateUnavailable) as caught:
-        await reserve(journal, draft("i2"), body=b"x" * 200_000)
+        await reserve(store, draft("i2"), body=b"x" * 200_000)
     assert caught.value.charged == "no"
     assert "full" in caught.value.message
     assert not connection.in_transaction
     assert [job.id for job in await second.newest("a1", 5)] == [first.id]
     assert await second.spent_today("a1", NOW) == 15
     connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
-    assert not (await reserve(journal, draft("i2"), body=b"x" * 200_000)).duplicate
+    assert not (await reserve(store, draft("i2"), body=b"x" * 200_000)).duplicate
 
 
-async def test_a_damage_found_while_running_is_an_error_of_ours(tmp_path: Path, journal: Journal) -> None:
+async def test_a_damage_found_while_running_is_an_error_of_ours(tmp_path: Path, store: Store) -> None:
     for number in range(300):
-        await reserve(journal, draft(f"i{number}"))
-    connection = journal._driver._connection  # type: ignore[attr-defined]
+        await reserve(store, draft(f"i{number}"))
+    connection = store._driver._connection  # type: ignore[attr-defined]
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     path = tmp_path / FILE_NAME
     size = path.stat().st_size
@@ -607,8 +609,8 @@ async def test_a_damage_found_while_running_is_an_error_of_ours(tmp_path: Path, 
         file.write(b"\xff" * (size - 4096))
     connection.execute("PRAGMA cache_size = 0")
     for work in (
-        lambda: journal.newest("a1", 500), lambda: reserve(journal, draft("new")),
-        lambda: journal.spent_today("a1", NOW), lambda: journal.lease("watch", "p1", NOW, 10),
+        lambda: store.newest("a1", 500), lambda: reserve(store, draft("new")),
+        lambda: store.spent_today("a1", NOW), lambda: store.lease("watch", "p1", NOW, 10),
     ):  # fmt: skip
         with pytest.raises(StateUnavailable):
             await work()
@@ -616,16 +618,16 @@ async def test_a_damage_found_while_running_is_an_error_of_ours(tmp_path: Path, 
 
 
 async def test_damage_deep_in_the_file_is_found_at_the_next_start(tmp_path: Path) -> None:
-    journal = await open_journal(tmp_path, now=NOW)
+    store = await open_store(tmp_path, now=NOW)
     for number in range(300):
-        await reserve(journal, draft(f"i{number}"))
-    found = await journal._driver.rows("SELECT rootpage FROM sqlite_master WHERE name = 'jobs'")
+        await reserve(store, draft(f"i{number}"))
+    found = await store._driver.rows("SELECT rootpage FROM sqlite_master WHERE name = 'jobs'")
     page = found[0]["rootpage"]
-    journal.close()
+    store.close()
     with (tmp_path / FILE_NAME).open("r+b") as file:
         file.seek(4096 * (page - 1))
         file.write(b"\xff" * 4096)
-    opened = await open_journal(tmp_path, now=NOW + 60)
+    opened = await open_store(tmp_path, now=NOW + 60)
     assert await opened.rebuilding("a1", NOW + 60)
     assert opened.durable
     opened.close()
@@ -633,10 +635,10 @@ async def test_damage_deep_in_the_file_is_found_at_the_next_start(tmp_path: Path
 
 @pytest.mark.parametrize("damage", ["garbage", "zeros", "cut", "text"])
 async def test_a_damaged_file_is_set_aside_not_deleted(tmp_path: Path, damage: str) -> None:
-    journal = await open_journal(tmp_path, now=NOW)
+    store = await open_store(tmp_path, now=NOW)
     for number in range(50):
-        await reserve(journal, draft(f"i{number}"))
-    journal.close()
+        await reserve(store, draft(f"i{number}"))
+    store.close()
     path = tmp_path / FILE_NAME
     whole = path.read_bytes()
     bad = {
@@ -646,18 +648,18 @@ async def test_a_damaged_file_is_set_aside_not_deleted(tmp_path: Path, damage: s
         "text": b"this is not a database\n" * 100,
     }[damage]
     path.write_bytes(bad)
-    opened = await open_journal(tmp_path, now=NOW + 60)
+    opened = await open_store(tmp_path, now=NOW + 60)
     assert await opened.rebuilding("a1", NOW + 60)
     assert opened.durable
     assert opened.warning is not None
     assert opened.born == NOW + 60
-    aside = path.with_name(f"{FILE_NAME}.damaged-{int(NOW + 60)}")
-    assert str(aside) in opened.warning
-    assert aside.read_bytes() == bad
+    offload = path.with_name(f"{FILE_NAME}.damaged-{int(NOW + 60)}")
+    assert str(offload) in opened.warning
+    assert offload.read_bytes() == bad
     assert await opened.newest("a1", 5) == []
     assert not (await reserve(opened, draft())).duplicate
     opened.close()
-    again = await open_journal(tmp_path, now=NOW + 120)
+    again = await open_store(tmp_path, now=NOW + 120)
     assert await again.rebuilding("a1", NOW + 120), "whoever set it aside may have ended before it rebuilt anything"
     await again.rebuilt("a1", NOW + 120)
     assert not await again.rebuilding("a1", NOW + 120)
@@ -668,13 +670,13 @@ async def test_a_damaged_file_is_set_aside_not_deleted(tmp_path: Path, damage: s
 
 
 async def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    (await open_journal(tmp_path, now=NOW)).close()
+    (await open_store(tmp_path, now=NOW)).close()
     raw = sqlite3.connect(tmp_path / FILE_NAME)
     raw.execute("PRAGMA user_version = 999")
     raw.close()
     before = (tmp_path / FILE_NAME).read_bytes()
     with pytest.raises(StateUnavailable) as caught:
-        await open_journal(tmp_path, now=NOW)
+        await open_store(tmp_path, now=NOW)
     assert caught.value.field == "version"
     assert "update avm-mcp" in caught.value.next_step
     assert (tmp_path / FILE_NAME).read_bytes() == before
@@ -691,24 +693,24 @@ async def test_where_nothing_can_be_written_it_lives_in_memory_and_says_so(tmp_p
     else:
         folder = tmp_path
         (folder / FILE_NAME).mkdir()
-    journal = await open_journal(folder, now=NOW)
-    assert not journal.durable
-    assert journal.warning is not None
-    assert "memory" in journal.warning
-    assert "daily cap" in journal.warning
-    assert journal.born == NOW
-    assert not (await reserve(journal, draft())).duplicate
-    assert (await reserve(journal, draft())).duplicate
-    journal.close()
+    store = await open_store(folder, now=NOW)
+    assert not store.durable
+    assert store.warning is not None
+    assert "memory" in store.warning
+    assert "daily cap" in store.warning
+    assert store.born == NOW
+    assert not (await reserve(store, draft())).duplicate
+    assert (await reserve(store, draft())).duplicate
+    store.close()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 async def test_a_read_only_folder(tmp_path: Path) -> None:  # pragma: no cover - root in containers
     tmp_path.chmod(0o500)
     try:
-        journal = await open_journal(tmp_path / "state", now=NOW)
-        assert not journal.durable
-        journal.close()
+        store = await open_store(tmp_path / "state", now=NOW)
+        assert not store.durable
+        store.close()
     finally:
         tmp_path.chmod(0o700)
 
@@ -717,10 +719,10 @@ async def test_a_read_only_folder(tmp_path: Path) -> None:  # pragma: no cover -
 async def test_nobody_else_can_read_it(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        journal = await open_journal(tmp_path / "deep" / "state", now=NOW)
-        await reserve(journal, draft())
+        store = await open_store(tmp_path / "deep" / "state", now=NOW)
+        await reserve(store, draft())
         modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "deep" / "state").iterdir()}
-        journal.close()
+        store.close()
     finally:
         os.umask(old)
     assert FILE_NAME in modes
@@ -728,9 +730,9 @@ async def test_nobody_else_can_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "deep" / "state").stat().st_mode) == 0o700
 
 
-async def test_it_is_safe_against_a_power_cut(journal: Journal) -> None:
-    assert journal.mode == "wal"
-    assert journal._driver._connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # type: ignore[attr-defined]
+async def test_it_is_safe_against_a_power_cut(store: Store) -> None:
+    assert store.mode == "wal"
+    assert store._driver._connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # type: ignore[attr-defined]
 
 
 # Migrations
@@ -762,39 +764,39 @@ async def test_every_earlier_state_is_brought_up_to_date(tmp_path: Path, version
     columns = {
         "id": "sub_old", "account": "a1", "caller": "local", "identity": "i1", "live": 1, "mine": 1,
         "idempotency_key": "idem-old", "input": "{}", "model": "t2v", "seconds": 5, "prompt": "old", "take": 1,
-        "status": SUBMITTING, "day": "2026-11-22", "created_at": NOW, "film": "none",
+        "status": SUBMITTING, "day": "2026-11-22", "created_at": NOW, "film" if version < 7 else "download": "none",
     }  # fmt: skip
     async with old.writing() as tx:
         marks = ", ".join("?" * len(columns))
         await tx.run(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})", *columns.values())
     assert await old.version() == version
     old.close()
-    journal = await open_journal(tmp_path, now=NOW + 60)
-    assert await journal._driver.version() == migrations()[-1][0]
-    kept = await journal.find("a1", "sub_old")
+    store = await open_store(tmp_path, now=NOW + 60)
+    assert await store._driver.version() == migrations()[-1][0]
+    kept = await store.find("a1", "sub_old")
     assert kept is not None
     assert kept.prompt == "old"
-    assert (await reserve(journal, draft("i1"))).duplicate
-    assert not (await reserve(journal, draft("i2"))).duplicate
-    journal.close()
-    fresh = await open_journal(tmp_path / "fresh", now=NOW)
+    assert (await reserve(store, draft("i1"))).duplicate
+    assert not (await reserve(store, draft("i2"))).duplicate
+    store.close()
+    fresh = await open_store(tmp_path / "fresh", now=NOW)
     fresh.close()
     assert _schema(tmp_path / FILE_NAME) == _schema(tmp_path / "fresh" / FILE_NAME)
 
 
 async def test_two_processes_may_start_at_once(tmp_path: Path) -> None:
-    opened: list[Journal] = []
+    opened: list[Store] = []
 
     async def start(number: int) -> None:
-        opened.append(await open_journal(tmp_path, now=NOW + number))
+        opened.append(await open_store(tmp_path, now=NOW + number))
 
     async with anyio.create_task_group() as group:
         for number in range(5):
             group.start_soon(start, number)
-    assert len({journal.born for journal in opened}) == 1
-    assert not any(journal.warning for journal in opened)
-    for journal in opened:
-        journal.close()
+    assert len({store.born for store in opened}) == 1
+    assert not any(store.warning for store in opened)
+    for store in opened:
+        store.close()
 
 
 async def test_a_migration_that_breaks_changes_nothing(tmp_path: Path) -> None:
@@ -810,31 +812,31 @@ async def test_a_migration_that_breaks_changes_nothing(tmp_path: Path) -> None:
 # What processes share besides
 
 
-async def test_a_lease_is_one_holders_until_it_runs_out(journal: Journal, second: Journal) -> None:
-    assert await journal.holder("watch", NOW) is None
-    assert await journal.lease("watch", "p1", NOW, 30)
+async def test_a_lease_is_one_holders_until_it_runs_out(store: Store, second: Store) -> None:
+    assert await store.holder("watch", NOW) is None
+    assert await store.lease("watch", "p1", NOW, 30)
     assert not await second.lease("watch", "p2", NOW + 29, 30)
     assert await second.holder("watch", NOW + 29) == "p1"
-    assert await journal.lease("watch", "p1", NOW + 29, 30)  # renewed
+    assert await store.lease("watch", "p1", NOW + 29, 30)  # renewed
     assert not await second.lease("watch", "p2", NOW + 58, 30)
     assert await second.lease("watch", "p2", NOW + 59.5, 30)
-    assert not await journal.lease("watch", "p1", NOW + 60, 30)
-    assert await journal.lease("other", "p1", NOW + 60, 30)
-    await journal.release("watch", "p1")  # not p1's any more
-    assert await journal.holder("watch", NOW + 60) == "p2"
+    assert not await store.lease("watch", "p1", NOW + 60, 30)
+    assert await store.lease("other", "p1", NOW + 60, 30)
+    await store.release("watch", "p1")  # not p1's any more
+    assert await store.holder("watch", NOW + 60) == "p2"
     await second.release("watch", "p2")
-    assert await journal.holder("watch", NOW + 60) is None
-    assert await journal.lease("watch", "p1", NOW + 60, 30)
+    assert await store.holder("watch", NOW + 60) is None
+    assert await store.lease("watch", "p1", NOW + 60, 30)
 
 
-async def test_a_lease_from_before_the_clock_jumped_back_is_void(journal: Journal, second: Journal) -> None:
-    assert await journal.lease("watch", "p1", NOW, 30)
+async def test_a_lease_from_before_the_clock_jumped_back_is_void(store: Store, second: Store) -> None:
+    assert await store.lease("watch", "p1", NOW, 30)
     assert not await second.lease("watch", "p2", NOW - 200, 30)  # a small jump is waited out
     assert await second.lease("watch", "p2", NOW - 3600, 30)
 
 
 async def test_one_holder_at_a_time_among_many(tmp_path: Path) -> None:
-    opened = [await open_journal(tmp_path, now=NOW) for _ in range(5)]
+    opened = [await open_store(tmp_path, now=NOW) for _ in range(5)]
     rng = random.Random(2)
     holder, until = "", 0.0
     for step in range(400):
@@ -842,39 +844,39 @@ async def test_one_holder_at_a_time_among_many(tmp_path: Path) -> None:
         if await opened[who].lease("watch", f"p{who}", now, 10):
             assert holder in ("", f"p{who}") or until < now
             holder, until = f"p{who}", now + 10
-    for journal in opened:
-        journal.close()
+    for store in opened:
+        store.close()
 
 
 async def test_the_allowance_is_one_for_all_processes(tmp_path: Path) -> None:
-    opened = [await open_journal(tmp_path, now=NOW) for _ in range(4)]
+    opened = [await open_store(tmp_path, now=NOW) for _ in range(4)]
     granted: list[float] = []
 
-    async def ask(journal: Journal) -> None:
+    async def ask(store: Store) -> None:
         while anyio.current_time() < 300:
-            wait = await journal.take_token("home", NOW + anyio.current_time())
+            wait = await store.take_token("home", NOW + anyio.current_time())
             if wait == 0:
                 granted.append(anyio.current_time())
             await anyio.sleep(wait)
 
     async with anyio.create_task_group() as group:
-        for journal in opened:
-            group.start_soon(ask, journal)
+        for store in opened:
+            group.start_soon(ask, store)
     assert max(sum(start <= at < start + 60 for at in granted) for start in granted) <= 55
     assert len(granted) == pytest.approx(10 + 300 * 0.75, abs=4)
     assert await opened[0].take_token("another address", NOW) == 0
-    for journal in opened:
-        journal.close()
+    for store in opened:
+        store.close()
 
 
-async def test_a_429_closes_the_allowance_for_all(journal: Journal, second: Journal) -> None:
-    assert await journal.take_token("home", NOW) == 0
-    await journal.close_bucket("home", NOW + 60)
+async def test_a_429_closes_the_allowance_for_all(store: Store, second: Store) -> None:
+    assert await store.take_token("home", NOW) == 0
+    await store.close_bucket("home", NOW + 60)
     assert await second.take_token("home", NOW + 1) == pytest.approx(59)
     await second.close_bucket("home", NOW + 5)  # a shorter one that was told later opens nothing
-    assert await journal.take_token("home", NOW + 6) == pytest.approx(54)
-    assert await journal.take_token("home", NOW + 61) == 0
-    await journal.close_bucket("new", NOW + 30)
+    assert await store.take_token("home", NOW + 6) == pytest.approx(54)
+    assert await store.take_token("home", NOW + 61) == 0
+    await store.close_bucket("new", NOW + 30)
     assert await second.take_token("new", NOW) == pytest.approx(30)
 
 
@@ -882,15 +884,15 @@ async def test_the_clock_of_a_state_is_one_for_all_processes_and_goes_on_after_a
     """P6, P1: whatever the wall clocks say; after a restart it goes on from the wall clock, but never goes back."""
     true = VirtualWall()
     machine = VirtualMachine(true)
-    first = await open_journal(tmp_path, now=true() + 500, machine=machine.process())
-    second = await open_journal(tmp_path, now=true() - 7200, machine=machine.process())
+    first = await open_store(tmp_path, now=true() + 500, machine=machine.process())
+    second = await open_store(tmp_path, now=true() - 7200, machine=machine.process())
     await anyio.sleep(100)
     assert first.clock() == second.clock() == pytest.approx(true() + 500)
     await first.take_token("home", first.clock())
     before = first.clock()
     for wall, expected in ((true() - 86400, before), (true() + 7200, true() + 7200), (true(), true() + 7200)):
         machine.restart()
-        later = await open_journal(tmp_path, now=wall, machine=machine.process())
+        later = await open_store(tmp_path, now=wall, machine=machine.process())
         assert later.clock() == pytest.approx(expected)
         await later.take_token("home", later.clock())
         later.close()
@@ -901,15 +903,15 @@ async def test_the_clock_of_a_state_is_one_for_all_processes_and_goes_on_after_a
 async def test_machines_whose_clocks_differ_keep_to_one_allowance_and_none_starves(tmp_path: Path) -> None:
     """P6: a state that two machines use in turn; the one that is behind puts its clock on, once."""
     true = VirtualWall()
-    behind = await open_journal(tmp_path, now=true(), machine=VirtualMachine(true, "one").process())
-    ahead = await open_journal(tmp_path, now=true() + 86400, machine=VirtualMachine(true, "two").process())
+    behind = await open_store(tmp_path, now=true(), machine=VirtualMachine(true, "one").process())
+    ahead = await open_store(tmp_path, now=true() + 86400, machine=VirtualMachine(true, "two").process())
     granted: dict[int, list[float]] = {0: [], 1: []}
 
-    async def ask(number: int, journal: Journal) -> None:
+    async def ask(number: int, store: Store) -> None:
         began = 0.0
         while anyio.current_time() < 240:
             want = rate_limit.Want(f"a{number}", waited=anyio.current_time() - began, name=f"{number}")
-            wait = await journal.take_token("home", journal.clock(), want)
+            wait = await store.take_token("home", store.clock(), want)
             if wait == 0:
                 began = anyio.current_time()
                 granted[number].append(began)
@@ -926,56 +928,56 @@ async def test_machines_whose_clocks_differ_keep_to_one_allowance_and_none_starv
     ahead.close()
 
 
-async def test_durations_are_by_kind_and_newest_first(journal: Journal) -> None:
+async def test_durations_are_by_kind_and_newest_first(store: Store) -> None:
     for number, took in enumerate((100, 200, 300, 400)):
         job = draft(f"i{number}", seconds=5 if number < 3 else 8)
-        await reserve(journal, job)
-        await journal.accepted(job.id, answer(f"ck{number}"))
+        await reserve(store, job)
+        await store.accepted(job.id, answer(f"ck{number}"))
         times = {"createdAt": iso(NOW), "completedAt": iso(NOW + took)}
-        await journal.observed("a1", seen(f"ck{number}", COMPLETED, **times), NOW + 1000 + number)
-    assert await journal.durations("a1", "t2v", 5, 10) == [300.0, 200.0, 100.0]
-    assert await journal.durations("a1", "t2v", 5, 2) == [300.0, 200.0]
-    assert await journal.durations("a1", "t2v", 8, 10) == [400.0]
-    assert await journal.durations("a1", "i2v", 5, 10) == []
-    assert await journal.durations("a2", "t2v", 5, 10) == []
+        await store.observed("a1", seen(f"ck{number}", COMPLETED, **times), NOW + 1000 + number)
+    assert await store.durations("a1", "t2v", 5, 10) == [300.0, 200.0, 100.0]
+    assert await store.durations("a1", "t2v", 5, 2) == [300.0, 200.0]
+    assert await store.durations("a1", "t2v", 8, 10) == [400.0]
+    assert await store.durations("a1", "i2v", 5, 10) == []
+    assert await store.durations("a2", "t2v", 5, 10) == []
 
 
 @pytest.mark.parametrize("times", [{}, {"createdAt": iso(NOW)}, {"createdAt": iso(NOW), "completedAt": iso(NOW - 5)}])
-async def test_without_true_times_nothing_is_learned(journal: Journal, times: dict[str, str]) -> None:
+async def test_without_true_times_nothing_is_learned(store: Store, times: dict[str, str]) -> None:
     job = draft()
-    await reserve(journal, job)
-    await journal.accepted(job.id, answer("ck1"))
-    await journal.observed("a1", seen("ck1", COMPLETED, **times), NOW + 100)
-    assert await journal.durations("a1", "t2v", 5, 10) == []
+    await reserve(store, job)
+    await store.accepted(job.id, answer("ck1"))
+    await store.observed("a1", seen("ck1", COMPLETED, **times), NOW + 100)
+    assert await store.durations("a1", "t2v", 5, 10) == []
 
 
-async def test_failures_teach_no_durations(journal: Journal) -> None:
+async def test_failures_teach_no_durations(store: Store) -> None:
     job = draft()
-    await reserve(journal, job)
-    await journal.accepted(job.id, answer("ck1"))
+    await reserve(store, job)
+    await store.accepted(job.id, answer("ck1"))
     times = {"createdAt": iso(NOW), "completedAt": iso(NOW + 5)}
-    await journal.observed("a1", seen("ck1", FAILED, **times), NOW + 100)
-    assert await journal.durations("a1", "t2v", 5, 10) == []
+    await store.observed("a1", seen("ck1", FAILED, **times), NOW + 100)
+    assert await store.durations("a1", "t2v", 5, 10) == []
 
 
-async def test_whose_answers_are_lost(journal: Journal) -> None:
+async def test_whose_answers_are_lost(store: Store) -> None:
     waiting, gone, lost = draft("i1"), draft("i2"), draft("i3")
     for job in (waiting, gone, lost):
-        await reserve(journal, job)
-    await journal.expect_answer(waiting.id, NOW + 500)
-    await journal.expect_answer(gone.id, NOW + 50)
-    await journal.unknown(lost.id, "x", NOW)
-    assert [job.id for job in await journal.unanswered("a1", NOW + 60)] == [gone.id, lost.id]
-    assert await journal.unfinished("a1", NOW - 1)
-    assert not await journal.unfinished("a2", NOW - 1)
-    assert not await journal.unfinished("a1", NOW + 1)
+        await reserve(store, job)
+    await store.expect_answer(waiting.id, NOW + 500)
+    await store.expect_answer(gone.id, NOW + 50)
+    await store.unknown(lost.id, "x", NOW)
+    assert [job.id for job in await store.unanswered("a1", NOW + 60)] == [gone.id, lost.id]
+    assert await store.unfinished("a1", NOW - 1)
+    assert not await store.unfinished("a2", NOW - 1)
+    assert not await store.unfinished("a1", NOW + 1)
 
 
-async def test_a_question_at_a_price_is_remembered(journal: Journal, second: Journal) -> None:
+async def test_a_question_at_a_price_is_remembered(store: Store, second: Store) -> None:
     job = draft(credits_=300)
     since, until = NOW - 100, NOW + 499
-    assert not await journal.asked(job, since, until)
-    await journal.ask(job)
+    assert not await store.asked(job, since, until)
+    await store.ask(job)
     later = replace(draft(credits_=300), created_at=NOW + 500, started=NOW + 500)
     assert await second.asked(later, since, until)
     assert await second.asked(replace(later, credits_quoted=200), since, until)
@@ -989,18 +991,18 @@ def test_the_bounds_are_the_ones_that_are_documented() -> None:
     assert (rate_limit.BUCKET_CAPACITY + 60 * rate_limit.BUCKET_REFILL, FILE_LIFE) == (55, 86_400)
 
 
-async def test_a_told_price_is_of_its_model_length_and_account_and_of_no_other(journal: Journal) -> None:
+async def test_a_told_price_is_of_its_model_length_and_account_and_of_no_other(store: Store) -> None:
     """P8: what `quote_video` told counts for every request of that price, and the last one told counts."""
     job = replace(draft("i1"), model="t2v_v3", seconds=20, credits_quoted=80)
     since, until = NOW - 900, NOW + 60
-    await journal.quote("a1", job.caller, "t2v_v3", 20, 80, NOW)
-    assert await journal.asked(job, since, until)
-    assert not await journal.asked(job, NOW, until), "told before"
-    assert not await journal.asked(job, since, NOW - 1), "told after"
-    assert not await journal.asked(replace(job, credits_quoted=81), since, until)
+    await store.quote("a1", job.caller, "t2v_v3", 20, 80, NOW)
+    assert await store.asked(job, since, until)
+    assert not await store.asked(job, NOW, until), "told before"
+    assert not await store.asked(job, since, NOW - 1), "told after"
+    assert not await store.asked(replace(job, credits_quoted=81), since, until)
     for other in ({"model": "i2v_v3"}, {"seconds": 15}, {"account": "a2"}, {"caller": "somebody"}):
-        assert not await journal.asked(replace(job, **other), since, until)
-    await journal.quote("a1", job.caller, "t2v_v3", 20, 60, NOW + 1)
-    assert not await journal.asked(job, since, until), "a later quote was lower"
-    await journal.ask(job)
-    assert await journal.asked(job, since, until), "a refusal of the request itself told it"
+        assert not await store.asked(replace(job, **other), since, until)
+    await store.quote("a1", job.caller, "t2v_v3", 20, 60, NOW + 1)
+    assert not await store.asked(job, since, until), "a later quote was lower"
+    await store.ask(job)
+    assert await store.asked(job, since, until), "a refusal of the request itself told it"
