@@ -99,11 +99,11 @@ def home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def house(tmp_path, wall, request):
+def stack(tmp_path, wall, request):
     """A machine with nothing on it; `@pytest.mark.parametrize("house", [...], indirect=True)` sets it up."""
     from avm_mcp.sandbox import SandboxOptions
-    from tests.house import House
+    from tests.stack import Stack
 
     given = getattr(request, "param", {})
     options = SandboxOptions(render=False, **given.get("options", {}))
-    return House(tmp_path, wall, options, given.get("environ", {}))
+    return Stack(tmp_path, wall, options, given.get("environ", {}))

@@ -23,12 +23,12 @@ FRAMEWORKS = ROOT / "docs" / "frameworks.md"
 def tools() -> str:
     rows = ["| tool | what it does | parameters (default) |", "|---|---|---|"]
     for name, published in PUBLISHED.items():
-        told = []
+        reply = []
         for parameter in arguments.PARAMETERS[name]:
             held = Settings.model_fields[parameter.setting].default if parameter.setting else parameter.default
             default = "" if held is None else '=""' if held == "" else f"={held}"
-            told.append(f"`{parameter.name}{default}`" + (" **required**" if parameter.required else ""))
-        rows.append(f"| `{name}` | {published.description} | {', '.join(told) or 'none'} |")
+            reply.append(f"`{parameter.name}{default}`" + (" **required**" if parameter.required else ""))
+        rows.append(f"| `{name}` | {published.description} | {', '.join(reply) or 'none'} |")
     return "\n".join(rows)
 
 

@@ -43,12 +43,12 @@ class Stage(Protocol):
         ...
 
 
-def outcomes(told: Sequence[dict[str, Any]]) -> dict[str, int]:
+def outcomes(reply: Sequence[dict[str, Any]]) -> dict[str, int]:
     """Count what calls came to."""
     return dict(
         Counter(
             one["error"]["code"] if "error" in one else "deduplicated" if one.get("deduplicated") else "started"
-            for one in told
+            for one in reply
         )
     )
 
@@ -67,9 +67,9 @@ def dear(name: str, **more: Any) -> dict[str, Any]:
     return {"image": "https://example.com/a.png", "prompts": prompts, "wait_seconds": 0, **more}
 
 
-def shown(what: str, told: Sequence[dict[str, Any]], stage: Stage) -> dict[str, int]:
+def shown(what: str, reply: Sequence[dict[str, Any]], stage: Stage) -> dict[str, int]:
     """Print one line of figures and return the outcomes."""
-    came_to = outcomes(told)
+    came_to = outcomes(reply)
     tasks, charged, refunded = stage.sums()
     counted = ", ".join(f"{count} {word}" for word, count in sorted(came_to.items(), key=lambda item: item[1]))
     print(f"  {what}: {counted}. Ledger: {tasks} tasks, {charged} charged, {refunded} refunded")
@@ -79,10 +79,10 @@ def shown(what: str, told: Sequence[dict[str, Any]], stage: Stage) -> dict[str, 
 async def cap_and_refunds(stage: Stage) -> None:
     """A day's cap, what comes back of it, and the sums that are told; with `SETTINGS`."""
     print(f"\ncap {CAP} a day, price {PRICE}, {AT_ONCE} calls at once from {PROCESSES} processes")
-    told = await stage.crowd(many(AT_ONCE, "text_to_video", *videos("kite")))
-    assert shown("first", told, stage) == {"started": 3, "BUDGET_EXCEEDED": 17}
+    reply = await stage.crowd(many(AT_ONCE, "text_to_video", *videos("kite")))
+    assert shown("first", reply, stage) == {"started": 3, "BUDGET_EXCEEDED": 17}
     assert stage.sums() == (3, 3 * PRICE, 0)
-    ids = [one["task_id"] for one in told if "error" not in one]
+    ids = [one["task_id"] for one in reply if "error" not in one]
     ids = [one["task_id"] for one in await stage.crowd([(0, "get_task", {"task_id": each}) for each in ids])]
 
     (cancelled,) = await stage.crowd([(1, "cancel_task", {"task_id": ids[0]})])
@@ -97,8 +97,8 @@ async def cap_and_refunds(stage: Stage) -> None:
     assert [account["today"] for account in accounts] == [today] * 3
     print(f"  one cancelled, one failed; get_account in both, and avm account: {accounts[0]['today']}")
 
-    told = await stage.crowd(many(AT_ONCE, "text_to_video", *videos("another kite")))
-    assert shown("again", told, stage) == {"started": 2, "BUDGET_EXCEEDED": 18}
+    reply = await stage.crowd(many(AT_ONCE, "text_to_video", *videos("another kite")))
+    assert shown("again", reply, stage) == {"started": 2, "BUDGET_EXCEEDED": 18}
     _, charged, refunded = stage.sums()
     assert charged - refunded == 3 * PRICE <= CAP < 4 * PRICE
     assert (await stage.account_command())["spent_today"] == charged - refunded
@@ -107,13 +107,13 @@ async def cap_and_refunds(stage: Stage) -> None:
 async def confirmation(stage: Stage) -> None:
     """A price that needs a yes; with `UNCAPPED`."""
     print(f"\n{DEAR} credits where more than {ABOVE} need a yes, {AT_ONCE} calls at once from {PROCESSES} processes")
-    told = await stage.crowd(many(AT_ONCE, "long_video", dear("a lake")))
-    assert shown("nobody can be asked", told, stage) == {"APPROVAL_REQUIRED": AT_ONCE}
-    told = await stage.crowd(many(AT_ONCE, "long_video", dear("a hill", max_credits=1000)))
-    assert shown("another request, with a habitual max_credits", told, stage) == {"APPROVAL_REQUIRED": AT_ONCE}
+    reply = await stage.crowd(many(AT_ONCE, "long_video", dear("a lake")))
+    assert shown("nobody can be asked", reply, stage) == {"APPROVAL_REQUIRED": AT_ONCE}
+    reply = await stage.crowd(many(AT_ONCE, "long_video", dear("a hill", max_credits=1000)))
+    assert shown("another request, with a habitual max_credits", reply, stage) == {"APPROVAL_REQUIRED": AT_ONCE}
     assert stage.sums() == (0, 0, 0)
-    told = await stage.crowd(many(AT_ONCE, "long_video", dear("a lake", max_credits=DEAR - 1)))
-    assert shown("the first request, with too little", told, stage) == {"BUDGET_EXCEEDED": AT_ONCE}
-    told = await stage.crowd(many(AT_ONCE, "long_video", dear("a lake", max_credits=DEAR)))
-    assert shown("the first request, with its price", told, stage) == {"started": 1, "deduplicated": AT_ONCE - 1}
+    reply = await stage.crowd(many(AT_ONCE, "long_video", dear("a lake", max_credits=DEAR - 1)))
+    assert shown("the first request, with too little", reply, stage) == {"BUDGET_EXCEEDED": AT_ONCE}
+    reply = await stage.crowd(many(AT_ONCE, "long_video", dear("a lake", max_credits=DEAR)))
+    assert shown("the first request, with its price", reply, stage) == {"started": 1, "deduplicated": AT_ONCE - 1}
     assert stage.sums() == (1, DEAR, 0)

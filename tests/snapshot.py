@@ -56,7 +56,7 @@ class _Lines:
         raise StopAsyncIteration
 
 
-class _Told:
+class _Reply:
     def __init__(self, stdin: _Lines, wanted: int) -> None:
         self.lines: list[str] = []
         self._stdin, self._wanted = stdin, wanted
@@ -78,7 +78,7 @@ async def answered(lines: Sequence[str], wanted: int, save: str = "mine", above:
         )
         low = build_server(Runtime(settings))._lowlevel_server
         stdin: Any = _Lines(lines)
-        stdout: Any = _Told(stdin, wanted)
+        stdout: Any = _Reply(stdin, wanted)
         async with stdio_server(stdin, stdout) as streams:
             await low.run(*streams, low.create_initialization_options())
     return stdout.lines
@@ -86,10 +86,10 @@ async def answered(lines: Sequence[str], wanted: int, save: str = "mine", above:
 
 async def _results(requests: Sequence[dict[str, Any]], save: str) -> list[Any]:
     """One at a time in one connection, so that each has its answer."""
-    told = await answered(
+    reply = await answered(
         [json.dumps(request | {"id": at}) for at, request in enumerate(requests)], len(requests), save, ABOVE
     )
-    by_id = {answer["id"]: answer["result"] for answer in map(json.loads, told)}
+    by_id = {answer["id"]: answer["result"] for answer in map(json.loads, reply)}
     return [by_id[at] for at in range(len(requests))]
 
 
@@ -112,9 +112,9 @@ async def made() -> dict[str, Any]:
             else:
                 methods = ("server/discover", *LISTS)
                 asked = [{"jsonrpc": "2.0", "method": name, "params": envelope(revision)} for name in methods]
-            told = await _results(asked, save)
+            reply = await _results(asked, save)
             answers[variant][revision] = {
-                name: label(f"{name} {revision} {variant}", result) for name, result in zip(methods, told, strict=True)
+                name: label(f"{name} {revision} {variant}", result) for name, result in zip(methods, reply, strict=True)
             }
         for offered in (*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS, UNKNOWN):
             (result,) = await _results([initialize(offered)], save)

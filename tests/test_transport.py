@@ -80,7 +80,7 @@ class Recorder:
         self.seconds = seconds
         self.seen = 0
         self.finished = 0
-        self.told = ""
+        self.reply = ""
         self.body = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +92,7 @@ class Recorder:
             more = message.get("more_body", False)
         await anyio.sleep(self.seconds)
         await hello(scope, receive, send)
-        self.told = (await receive())["type"]
+        self.reply = (await receive())["type"]
         self.finished += 1
 
 
@@ -533,7 +533,7 @@ async def test_a_cut_fails_all_requests_in_flight_at_once_and_the_app_goes_on_or
         assert link.in_flight == 0
         await anyio.sleep(100)
     assert (app.seen, app.finished) == (1, finished)
-    assert app.told == ("http.disconnect" if finished else "")
+    assert app.reply == ("http.disconnect" if finished else "")
 
 
 async def test_a_cut_in_mid_body_is_a_read_error_though_more_was_on_its_way() -> None:
@@ -627,18 +627,18 @@ async def test_a_handler_outlives_a_client_that_gave_up_only_if_detached(detache
             await client.get(URL)
         await anyio.sleep(100)
     assert (app.seen, app.finished) == (2, 2 * finished)
-    assert app.told == ("http.disconnect" if finished else "")
+    assert app.reply == ("http.disconnect" if finished else "")
 
 
 async def test_a_waiting_app_is_told_at_once_that_its_client_left_a_stream() -> None:
-    told: list[float] = []
+    reply: list[float] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await start(send)
         await body(send, b"x", more=True)
         assert (await receive())["type"] == "http.request"
         assert (await receive())["type"] == "http.disconnect"
-        told.append(anyio.current_time())
+        reply.append(anyio.current_time())
         await body(send, b"nobody hears this")
 
     async with client_of(app) as client:
@@ -646,7 +646,7 @@ async def test_a_waiting_app_is_told_at_once_that_its_client_left_a_stream() -> 
             await anyio.sleep(5)
             left = anyio.current_time()
         await anyio.sleep(5)
-    assert told == [left]
+    assert reply == [left]
 
 
 async def test_an_app_that_still_tidies_up_after_a_body_read_in_full_is_not_disturbed() -> None:

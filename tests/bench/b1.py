@@ -67,7 +67,7 @@ def _cpu(pid: int) -> float:
 
 def answers(argv: list[str], env: Mapping[str, str], requests: tuple[Mapping[str, Any], ...]) -> Run:
     """Start a server, ask one question after the other, and return when and at what cost each was answered."""
-    told: Run = {}
+    reply: Run = {}
     begun = time.perf_counter()
     with subprocess.Popen(
         argv, env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -78,13 +78,13 @@ def answers(argv: list[str], env: Mapping[str, str], requests: tuple[Mapping[str
             server.stdin.write(json.dumps({"jsonrpc": "2.0", "id": at, **request}).encode() + b"\n")
             server.stdin.flush()
             line = server.stdout.readline()
-            told[NAMES[at]] = time.perf_counter() - begun
-            told[f"{NAMES[at]}_cpu"] = _cpu(server.pid)
+            reply[NAMES[at]] = time.perf_counter() - begun
+            reply[f"{NAMES[at]}_cpu"] = _cpu(server.pid)
             assert "result" in json.loads(line), line
             if request["method"] == "initialize":
                 server.stdin.write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
         server.kill()
-    return told
+    return reply
 
 
 def helped(env: Mapping[str, str]) -> Run:
@@ -109,17 +109,17 @@ def run(rounds: int = ROUNDS) -> dict[str, Any]:
         for turn in range(rounds + 1):
             for name, (argv, more) in PROGRAMS.items():
                 for era, requests in (("", LEGACY), ("_modern", MODERN)):
-                    told = answers(argv, env | dict(more), requests)
+                    reply = answers(argv, env | dict(more), requests)
                     if turn:  # the first round warms the caches
-                        runs.setdefault(name + era, []).append(told)
+                        runs.setdefault(name + era, []).append(reply)
             if turn:
                 runs.setdefault("help", []).append(helped(env))
             else:
                 helped(env)
     shown = {"median": statistics.median, "min": min}
-    told = {kind: {name: _shown(seen, pick) for name, seen in runs.items()} for kind, pick in shown.items()}
+    reply = {kind: {name: _shown(seen, pick) for name, seen in runs.items()} for kind, pick in shown.items()}
     ratios: dict[str, dict[str, float]] = {}
-    for kind, of in told.items():
+    for kind, of in reply.items():
         bare = of["bare"]
         ratios[kind] = {
             f"{name}_{column}": round(of[name][column] / of[_bare_like(name)][column], 3)
@@ -130,7 +130,7 @@ def run(rounds: int = ROUNDS) -> dict[str, Any]:
         # A help text has no answer to wait for: its whole life, against the bare server's way to `initialize`.
         ratios[kind] |= {f"help{end}": round(of["help"][f"all{end}"] / bare[f"first{end}"], 3) for end in ("", "_cpu")}
     ours = [value for name, value in ratios["median"].items() if not name.startswith("no_front")]
-    return {"bench": "B1", "rounds": rounds, "limit": LIMIT, "worst": max(ours), "ratios": ratios, "seconds": told}
+    return {"bench": "B1", "rounds": rounds, "limit": LIMIT, "worst": max(ours), "ratios": ratios, "seconds": reply}
 
 
 def _bare_like(name: str) -> str:

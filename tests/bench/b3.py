@@ -38,7 +38,7 @@ from avm_mcp.sandbox.faults import QUERIES
 from tests.bench import schedules
 from tests.bench.schedules import Distribution, parsed
 from tests.clock import VirtualWall
-from tests.house import House
+from tests.stack import Stack
 
 FOUR = {
     "a": "ln:390,.25",
@@ -59,8 +59,8 @@ INTERVAL = 7.0
 class Run:
     """One house in virtual time: videos of a distribution, each with when it was done and seen."""
 
-    def __init__(self, house: House, rng: random.Random) -> None:
-        self.house = house
+    def __init__(self, stack: Stack, rng: random.Random) -> None:
+        self.stack = stack
         self.service: Service
         self._rng = rng
         self._made = 0
@@ -68,11 +68,11 @@ class Run:
     def draw(self, distribution: Distribution, videos: int) -> None:
         """Let the next so many videos take a sample of the distribution."""
         durations = iter(distribution.sample(videos, self._rng))
-        self.house.sandbox.change(durations={"t2v": lambda _chance: next(durations)})
+        self.stack.sandbox.change(durations={"t2v": lambda _chance: next(durations)})
 
     @property
     def queries(self) -> int:
-        return sum(self.house.sandbox.counts[endpoint] for endpoint in QUERIES)
+        return sum(self.stack.sandbox.counts[endpoint] for endpoint in QUERIES)
 
     async def video(self, late: list[float]) -> None:
         self._made += 1
@@ -80,7 +80,7 @@ class Run:
         found = await self.service.wait(await self.service.submit(request), 24 * 3600)
         assert found.job.status == "COMPLETED", found.job
         assert found.job.task_id is not None
-        late.append(self.house.wall() - self.house.sandbox.ledger.tasks[found.job.task_id].ends_at)
+        late.append(self.stack.wall() - self.stack.sandbox.ledger.tasks[found.job.task_id].ends_at)
 
     async def one_by_one(self, videos: int) -> tuple[list[int], list[float]]:
         """Return questions and lateness of each video."""
@@ -96,7 +96,7 @@ class Run:
     async def crowd(self, videos: int, over: float) -> tuple[int, list[float], float, int]:
         """Return questions, lateness, minutes from the first start to the last end, and the most in a minute."""
         late: list[float] = []
-        before, began, first = self.queries, anyio.current_time(), len(self.house.sandbox.requests)
+        before, began, first = self.queries, anyio.current_time(), len(self.stack.sandbox.requests)
 
         async def one(delay: float) -> None:
             await anyio.sleep(delay)
@@ -106,7 +106,7 @@ class Run:
             for number in range(videos):
                 group.start_soon(one, over * number / videos)
         minutes = (anyio.current_time() - began) / 60
-        return self.queries - before, late, minutes, _busiest(self.house.sandbox.requests[first:])
+        return self.queries - before, late, minutes, _busiest(self.stack.sandbox.requests[first:])
 
 
 def _busiest(requests: list[Any]) -> int:
@@ -120,14 +120,14 @@ def in_virtual_time(job: Callable[[Run], Coroutine[Any, Any, Any]], seed: int) -
 
     async def main() -> Any:
         options = SandboxOptions(render=False, says_speed=False, balance=10**9, seed=seed)
-        house = House(folder, VirtualWall(), options, {"AVM_SAVE": "off"})
-        await house.grown_up()
-        run = Run(house, random.Random(seed))
-        async with house.runtime() as runtime:
+        stack = Stack(folder, VirtualWall(), options, {"AVM_SAVE": "off"})
+        await stack.with_history()
+        run = Run(stack, random.Random(seed))
+        async with stack.runtime() as runtime:
             run.service = runtime.service
             result = await job(run)
-        assert house.sandbox.counts["429"] == 0, "an answer 429"
-        assert house.sandbox.busiest_minute() <= 55
+        assert stack.sandbox.counts["429"] == 0, "an answer 429"
+        assert stack.sandbox.busiest_minute() <= 55
         return result
 
     try:
@@ -181,12 +181,12 @@ def cold(text: str, seed: int) -> Any:
     return in_virtual_time(job, seed)
 
 
-def measured(text: str, pool: Executor, *, videos: int, houses: int, seed: int) -> dict[str, Any]:
+def measured(text: str, pool: Executor, *, videos: int, stacks: int, seed: int) -> dict[str, Any]:
     """Return the line of one distribution."""
-    seeds = range(seed * 1000, seed * 1000 + houses)
-    lonely = [pool.submit(alone, text, videos // houses, number) for number in seeds]
+    seeds = range(seed * 1000, seed * 1000 + stacks)
+    lonely = [pool.submit(alone, text, videos // stacks, number) for number in seeds]
     crowded = [pool.submit(crowds, text, number) for number in seeds]
-    fresh = [pool.submit(cold, text, number) for number in range(seeds.start, seeds.start + 3 * houses)]
+    fresh = [pool.submit(cold, text, number) for number in range(seeds.start, seeds.start + 3 * stacks)]
     known = parsed(text)[-1]
     asked = [n for job in lonely for n in job.result()[1][0]]
     late = [seconds for job in lonely for seconds in job.result()[1][1]]
@@ -250,7 +250,7 @@ def main() -> None:
     with ProcessPoolExecutor() as pool:
         for text in given.durations or FOUR:
             found = measured(
-                FOUR.get(text, text), pool, videos=given.videos, houses=given.houses, seed=given.seed
+                FOUR.get(text, text), pool, videos=given.videos, stacks=given.stacks, seed=given.seed
             )  # fmt: skip
             print(json.dumps(found), flush=True)
 

@@ -77,7 +77,7 @@ async def crowd(pid: int, calls: Iterator[Call], count: int) -> tuple[float, lis
     )
 
 
-def told(costs: tuple[float, list[float], float]) -> dict[str, float]:
+def reply(costs: tuple[float, list[float], float]) -> dict[str, float]:
     memory, intervals, first = costs
     ordered = sorted(intervals)
     return {
@@ -95,7 +95,7 @@ async def of(pid: int, port: int, calls: Callable[[str, float], Iterator[Call]],
     few = [call for call, _ in zip(calls(version, 2), range(50), strict=False)]
     await asyncio.gather(*(call.run() for call in few))
     await asyncio.sleep(2)
-    return told(await crowd(pid, calls(version, wait), count))
+    return reply(await crowd(pid, calls(version, wait), count))
 
 
 def ours(version: str, count: int, tasks: int, wait: float) -> dict[str, Any]:

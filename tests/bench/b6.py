@@ -25,7 +25,7 @@ from avm_mcp.store import FILE_NAME
 from tests.bench.parts import PERMITTED, SERVER, Stdio, aged, asked, busiest, environ, started, upstream
 
 
-def host(base_url: str, folder: Path, number: int, videos: int, told: set[str], failed: list[str]) -> None:
+def host(base_url: str, folder: Path, number: int, videos: int, reply: set[str], failed: list[str]) -> None:
     """Be one host with its server: start videos, then wait for each of them."""
     try:
         with started(SERVER, environ(base_url, folder)) as process:
@@ -37,10 +37,10 @@ def host(base_url: str, folder: Path, number: int, videos: int, told: set[str], 
                 time.sleep(1)
             for task_id in ids:
                 give_up = time.monotonic() + 600
-                while task_id not in told:
+                while task_id not in reply:
                     fields = stdio.call("get_task", {"task_id": task_id, "wait_seconds": 30})["structuredContent"]
                     if fields["done"]:
-                        told.add(task_id)
+                        reply.add(task_id)
                         assert fields["status"] == "COMPLETED", fields
                         break
                     assert time.monotonic() < give_up, fields
@@ -62,7 +62,7 @@ def seen(folder: Path) -> dict[str, float]:
 
 
 def measured(processes: int, tasks: int, speed: float) -> dict[str, object]:
-    told: set[str] = set()
+    reply: set[str] = set()
     failed: list[str] = []
     began = time.monotonic()
     sandbox = upstream(speed=speed, query_limit=60, t2v="ln:390,.25")
@@ -71,7 +71,7 @@ def measured(processes: int, tasks: int, speed: float) -> dict[str, object]:
         aged(folder)
         share = tasks // processes
         threads = [
-            threading.Thread(target=host, args=(base_url, folder, number, share, told, failed))
+            threading.Thread(target=host, args=(base_url, folder, number, share, reply, failed))
             for number in range(processes)
         ]
         for thread in threads:
@@ -82,16 +82,16 @@ def measured(processes: int, tasks: int, speed: float) -> dict[str, object]:
         times, refused = asked(base_url)
         done, settled = ends(base_url), seen(folder)
     assert not failed, failed
-    assert len(told) == share * processes
+    assert len(reply) == share * processes
     return {
         "bench": "B6",
         "processes": processes,
-        "tasks": len(told),
+        "tasks": len(reply),
         "seconds": round(took),
         "queries": len(times),
         "queries_per_minute": busiest(times),
         "answers_429": refused,
-        "late": round(mean(settled[task] - done[task] for task in told), 2),
+        "late": round(mean(settled[task] - done[task] for task in reply), 2),
         "limits": {"queries_per_minute": PERMITTED, "answers_429": 0},
     }
 

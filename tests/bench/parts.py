@@ -170,12 +170,12 @@ class Call:
                 assert line, "the server hung up"
                 text = line.removeprefix(b"data:").strip()
                 if text.startswith(b"{"):  # an event, or the whole answer
-                    self._heard(json.loads(text))
+                    self._received(json.loads(text))
         finally:
             self.waiting.set()
             writer.close()
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _received(self, message: dict[str, Any]) -> None:
         if message.get("method") == "notifications/progress":
             self.beats.append(time.monotonic())
             self.waiting.set()

@@ -63,10 +63,10 @@ class Sheet:
         r = size * SCALE
         self._draw.ellipse((x - r, y - r, x + r, y + r), PAPER if hollow else color, color, round(2 * SCALE))
 
-    def text(self, at: tuple[float, float], said: str, color: str = INK, size: int = 11, **more: Any) -> None:
+    def text(self, at: tuple[float, float], printed: str, color: str = INK, size: int = 11, **more: Any) -> None:
         bold = more.pop("bold", False)
         x, y = (value * SCALE for value in at)
-        self._draw.text((x, y), said, color, font(size, bold=bold), **more)
+        self._draw.text((x, y), printed, color, font(size, bold=bold), **more)
 
 
 def placed(left: float, top: float) -> Place:
@@ -107,9 +107,9 @@ def panel(sheet: Sheet, line: dict[str, Any], left: float, top: float) -> None:
     axes(sheet, place, TITLES.get(line["durations"], line["durations"]), left, top)
     sheet.line(curve, BEST, 2)
     sheet.text((place(X[0], Y[0])[0] + 10, place(X[0], Y[0])[1] - 20), "out of reach for a lone video", SOFT, 10)
-    for name, told in line["others"].items():
+    for name, reply in line["others"].items():
         color = next(color for kind, color in POLLERS.items() if name.startswith(kind))
-        at = place(told["queries"], told["late"])
+        at = place(reply["queries"], reply["late"])
         sheet.dot(at, color)
         sheet.text((at[0] + 9, at[1] - 7), name.removeprefix("fixed ").replace("exponential ", ""), color, 10)
     for name, videos in (("ten", 10), ("hundred", 100)):
@@ -139,14 +139,14 @@ def legend(sheet: Sheet, top: float) -> None:
         (BEST, "the best schedule that knows the distribution, 2 to 30 s between looks", None),
     )
     x, y = float(LEFT), top + 40.0
-    for number, (color, said, hollow) in enumerate(entries):
+    for number, (color, printed, hollow) in enumerate(entries):
         if number == 3:
             x, y = float(LEFT), top + 62.0
         if hollow is None:
             sheet.line(((x - 7, y + 7), (x + 9, y + 7)), color, 2.5)
         else:
             sheet.dot((x + 1, y + 7), color, hollow=hollow)
-        sheet.text((x + 16, y), said, INK, 11)
+        sheet.text((x + 16, y), printed, INK, 11)
         x += 270 if number != 4 else 250
 
 

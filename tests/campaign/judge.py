@@ -46,7 +46,7 @@ def judge(record: Record) -> Verdict:
 class _Judge:
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.said = Verdict()
+        self.printed = Verdict()
         self.zero = EPOCH.timestamp()
         options = record.schedule.options
         self.keyed = options["honours_idempotency"] and options["profile"] == "live"
@@ -62,7 +62,7 @@ class _Judge:
         self.listed = {row["task_id"]: row for call in record.last for row in call.fields.get("tasks", ())}
 
     def verdict(self) -> Verdict:
-        self.said.violations += self.record.crashes
+        self.printed.violations += self.record.crashes
         for group in {intent.group for intent in self.record.schedule.intents}:
             self._money([i for i in self.record.schedule.intents if i.group == group])
         self._posts()
@@ -74,10 +74,10 @@ class _Judge:
         self._cap()
         self._secrets()
         self._blame()
-        return self.said
+        return self.printed
 
     def _broken(self, text: str) -> None:
-        self.said.violations.append(text)
+        self.printed.violations.append(text)
 
     # --- money: one task for one request, and nobody told otherwise ---
 
@@ -90,9 +90,9 @@ class _Judge:
             tasks = [task for task, _ in known]
             for owners in itertools.product(intents, repeat=len(tasks)):
                 if not self._money_of(list(zip(tasks, owners, strict=True))):
-                    self.said.excuses.append("equal requests without keys or state: which task is whose is open")
+                    self.printed.excuses.append("equal requests without keys or state: which task is whose is open")
                     return
-        self.said.violations += found
+        self.printed.violations += found
 
     def _money_of(self, owned: list[tuple[Task, Intent]]) -> list[str]:
         found: list[str] = []
@@ -140,20 +140,20 @@ class _Judge:
     def _known_by_another(self, call: Call, task: Task, number: int) -> bool:
         """Whether a denied id is one job and the task another: it was told as itself, or the paid request that made it
         left after somebody had asked again there, who was not told the denied id, or it is another hour's."""
-        denied = call.told_id or call.arguments.get("task_id")
+        denied = call.reply_id or call.arguments.get("task_id")
         if denied is None:
             return False
         calls = self.calls[number]
         ends = [o for o in self.final.values() if self._intent_of(o) == number]
         if any(o.fields.get("task_id") == task.id and o.arguments.get("task_id") != denied for o in [*calls, *ends]):
             return True
-        first = min(o.start for o in [*calls, call] if denied in (o.told_id, o.arguments.get("task_id")))
+        first = min(o.start for o in [*calls, call] if denied in (o.reply_id, o.arguments.get("task_id")))
         if task.ends_at - self.zero + DEDUPE <= first:
             return True  # an older video, which no longer answers the request
         post = next((post for post in self.record.posts if post.key == self.record.key_of[task.id]), None)
         return post is not None and any(
             o.tool in PAID
-            and o.told_id != denied
+            and o.reply_id != denied
             and o.process == post.process
             and first < self._began(o)
             and o.start <= post.at + TICK  # it may have been stopped in the moment of its request
@@ -167,20 +167,20 @@ class _Judge:
         Without: from as long ago as a video still answers its request.
         """
         asked = [other for other in self.calls[number] if other.tool in PAID and other is not call]
-        told = call.told_id or call.arguments.get("task_id")
-        if told is None:
+        reply = call.reply_id or call.arguments.get("task_id")
+        if reply is None:
             again = [other.start for other in asked if other.end >= call.end]
             return call.start - DEDUPE, min(again, default=float("inf"))
         about = [
-            other for other in [*self.calls[number], call] if told in (other.told_id, other.arguments.get("task_id"))
+            other for other in [*self.calls[number], call] if reply in (other.reply_id, other.arguments.get("task_id"))
         ]
         since = min(other.start for other in about)
         # A refusal of the request itself names no id: it denies what was asked for until then.
-        bare = [other for other in asked if other.told_id is None and other.end > since]
+        bare = [other for other in asked if other.reply_id is None and other.end > since]
         denied = min(
             other.end for other in [*about, *bare] if other.outcome == "answer" and _says_nothing_charged(other)
         )
-        again = [o.start for o in asked if o.told_id != told and o.start > since and o.end >= denied]
+        again = [o.start for o in asked if o.reply_id != reply and o.start > since and o.end >= denied]
         unheard = [other.start for other in asked if other.outcome != "answer"]
         return min([since, *unheard]), min(again, default=float("inf"))
 
@@ -192,9 +192,9 @@ class _Judge:
     # --- P2: no accepted job is forgotten ---
 
     def _orphans(self) -> None:
-        told = "\n".join(call.text for call in [*self.record.calls, *self.record.last])
+        reply = "\n".join(call.text for call in [*self.record.calls, *self.record.last])
         for task in self.record.tasks:
-            if task.id not in told and not self._excused(task):
+            if task.id not in reply and not self._excused(task):
                 self._broken(f"ORPHAN: task {task.id} was charged, and nobody can know of it")
 
     # --- P3: every video on the disk ---
@@ -221,14 +221,14 @@ class _Judge:
         """A task of a state that was taken away; or a lost answer that the service's list cannot settle: then the
         caller was told UNKNOWN, and nothing else."""
         if self._was_moved(self.record.key_of[task.id]):
-            self.said.excuses.append("the state that knew of the task was taken away")
+            self.printed.excuses.append("the state that knew of the task was taken away")
             return True
         if self.keyed or not self._answer_was_lost(task):
             return False
         intent = self.intents[_prompt(task)]
         group = [i for i in self.record.schedule.intents if i.group == intent.group]
         unclear = [
-            call.told_id
+            call.reply_id
             for call in self.final.values()
             if call.fields.get("status") == "UNKNOWN" and self._intent_of(call) in {i.number for i in group}
         ]
@@ -238,7 +238,7 @@ class _Judge:
             return False
         cap = self.record.schedule.options["list_cap"]
         if cap is not None and len(self.record.tasks) > cap:
-            self.said.excuses.append("a capped list without keys: the lost answer stays UNKNOWN")
+            self.printed.excuses.append("a capped list without keys: the lost answer stays UNKNOWN")
             return True
         return False
 
@@ -269,18 +269,18 @@ class _Judge:
 
     def _intent_of(self, call: Call) -> int | None:
         given = call.arguments.get("task_id")
-        return next((c.intent for c in self.record.calls if c.told_id == given and c.intent is not None), None)
+        return next((c.intent for c in self.record.calls if c.reply_id == given and c.intent is not None), None)
 
     # --- what is said at the end is what is so ---
 
     def _ends(self) -> None:
-        for told, call in self.final.items():
+        for reply, call in self.final.items():
             if call.is_error and _says_nothing_charged(call):
                 continue  # the refusal, told as the error it was; `_lies` looks whether it is true
-            if call.is_error and told.startswith("sub_") and self._told_before_move(told):
+            if call.is_error and reply.startswith("sub_") and self._named_before_move(reply):
                 continue
             if call.outcome != "answer" or call.is_error:
-                self._broken(f"FORGOTTEN: {told} was told to a caller, and at the end {_short(call)}")
+                self._broken(f"FORGOTTEN: {reply} was told to a caller, and at the end {_short(call)}")
                 continue
             task_id, status = call.fields["task_id"], call.fields["status"]
             if task_id in self.record.statuses:
@@ -295,7 +295,7 @@ class _Judge:
             elif status not in ("UNKNOWN", "NOT_CREATED"):
                 self._broken(f"UNTRUE: {task_id} ({status}) is no task of the service")
             elif status == "UNKNOWN":
-                self.said.excuses.append("still UNKNOWN at the end")
+                self.printed.excuses.append("still UNKNOWN at the end")
         for row in self.listed.values():
             if row["task_id"] in self.record.statuses and self.record.statuses[row["task_id"]] != row["status"]:
                 self._broken(f"UNTRUE: list_tasks says {row['status']} of {row['task_id']}")
@@ -303,13 +303,13 @@ class _Judge:
     def _forgot(self, call: Call, task: Task) -> bool:
         """What is said since the state was taken away is true of its own submission; nobody knows of a task of before
         until the request is allowed, and looked for in the service's list."""
-        told = call.told_id or call.arguments.get("task_id")
-        about = [o for o in [*self.record.calls, call] if told and told in (o.told_id, o.arguments.get("task_id"))]
+        reply = call.reply_id or call.arguments.get("task_id")
+        about = [o for o in [*self.record.calls, call] if reply and reply in (o.reply_id, o.arguments.get("task_id"))]
         first = min((other.end for other in about), default=call.end)
         return any(task.created_at - self.zero <= moved < first for moved in self.record.moved)
 
-    def _told_before_move(self, told: str) -> bool:
-        first = min((call.start for call in self.record.calls if call.told_id == told), default=0.0)
+    def _named_before_move(self, reply: str) -> bool:
+        first = min((call.start for call in self.record.calls if call.reply_id == reply), default=0.0)
         return any(first <= moved for moved in self.record.moved)
 
     # --- P4: in time, and with an id ---
@@ -330,7 +330,7 @@ class _Judge:
                 self._broken(f"LATE: {call.tool} {call.arguments} took {took:.1f} s, {limit:.1f} s at most")
             if call.outcome != "answer":
                 continue
-            if call.tool in PAID and call.told_id is None and not (call.is_error and call.error["charged"] == "no"):
+            if call.tool in PAID and call.reply_id is None and not (call.is_error and call.error["charged"] == "no"):
                 self._broken(f"NO ID: {_short(call)}")
             if call.is_error and call.error["code"] == "INTERNAL":
                 self._broken(f"INTERNAL: {call.tool} {call.arguments}")
@@ -370,19 +370,19 @@ class _Judge:
 
     def _secrets(self) -> None:
         for call in [*self.record.calls, *self.record.last]:
-            heard = [call.text, json.dumps(call.fields), *(text for _, _, text in call.progress)]
-            if any(KEY in text for text in heard):
+            received = [call.text, json.dumps(call.fields), *(text for _, _, text in call.progress)]
+            if any(KEY in text for text in received):
                 self._broken(f"SECRET: the key is in the answer to {call.tool}")
 
     def _blame(self) -> None:
         """The key and the task are judged by the API's own envelope, never by a page that came in its place."""
-        said = {e.fault.status for e in self.record.schedule.events if e.fault and '"FAILED"' in e.fault.body}
+        printed = {e.fault.status for e in self.record.schedule.events if e.fault and '"FAILED"' in e.fault.body}
         for call in [*self.record.calls, *self.record.last]:
             code = call.error.get("code")
-            if code == "AUTH_FAILED" and not said & {401, 403}:
+            if code == "AUTH_FAILED" and not printed & {401, 403}:
                 self._broken(f"BLAME: {call.tool} was told that the key is refused, and nobody had said so")
             about = str(call.arguments.get("task_id", ""))
-            if code == "TASK_NOT_FOUND" and 404 not in said and about in self.record.statuses:
+            if code == "TASK_NOT_FOUND" and 404 not in printed and about in self.record.statuses:
                 self._broken(f"BLAME: {call.tool} was told that task {about} is not known, and nobody had said so")
 
 

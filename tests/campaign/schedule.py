@@ -119,13 +119,15 @@ class Schedule:
 
     def lines(self) -> list[str]:
         """Return it as text."""
-        told = [f"seed {self.seed}, theme {self.theme}, {'old' if self.aged else 'new'} journal, ends by {self.ending}"]
-        told += [f"  options {self.options}", f"  environ {self.environ}"]
-        told += [f"  clocks {self.clocks}, addresses {self.forms}"]
-        told += [f"  intent {i.number} (group {i.group}): {i.tool} {i.arguments}" for i in self.intents]
+        reply = [
+            f"seed {self.seed}, theme {self.theme}, {'old' if self.aged else 'new'} journal, ends by {self.ending}"
+        ]
+        reply += [f"  options {self.options}", f"  environ {self.environ}"]
+        reply += [f"  clocks {self.clocks}, addresses {self.forms}"]
+        reply += [f"  intent {i.number} (group {i.group}): {i.tool} {i.arguments}" for i in self.intents]
         for intent, start, steps in self.agents:
-            told += [f"  agent of intent {intent}, from {start:g} s:", *(f"    {step}" for step in steps)]
-        return told + [f"  {event}" for event in self.events]
+            reply += [f"  agent of intent {intent}, from {start:g} s:", *(f"    {step}" for step in steps)]
+        return reply + [f"  {event}" for event in self.events]
 
 
 # --- drawing ---

@@ -36,7 +36,7 @@ SEEDS = [line.split() for line in (Path(__file__).parent / "seeds.txt").read_tex
 FOUND = [int(words[0]) for words in SEEDS if words and words[0].isdigit()]
 
 
-def told(failed: dict[int, list[str]]) -> str:
+def reply(failed: dict[int, list[str]]) -> str:
     lines = [
         f"seed {seed}: python -m tests.campaign --seed {seed} -v\n  " + "\n  ".join(failed[seed]) for seed in failed
     ]
@@ -47,14 +47,14 @@ def told(failed: dict[int, list[str]]) -> str:
 def test_no_accident_pays_twice_or_loses_a_job_or_a_video(share: int) -> None:
     """P1, P2, P3, P4, P6, P8: a few hundred schedules; `make campaign` runs ten thousand."""
     done = many(range(share, SCHEDULES, SHARES), None)
-    assert not done["failed"], told(done["failed"])
+    assert not done["failed"], reply(done["failed"])
     assert done["counts"]["deaths"] > 0
     assert done["counts"]["tasks"] > 0
 
 
 def test_seeds_that_once_failed_do_not_fail_again() -> None:
     done = many(FOUND, None)
-    assert not done["failed"], told(done["failed"])
+    assert not done["failed"], reply(done["failed"])
 
 
 @pytest.mark.parametrize("rule", BREAKS)
@@ -62,7 +62,7 @@ def test_a_broken_rule_is_caught_within_500_schedules(rule: str) -> None:
     """A campaign that cannot fail shows nothing. By default the schedule that is known to notice it runs alone."""
     done = many(range(500) if FULL else [SHOWN_BY[rule]], rule, first=True)
     assert done["failed"], f"not noticed: {rule}"
-    print(rule, done["counts"]["schedules"], told(done["failed"]))
+    print(rule, done["counts"]["schedules"], reply(done["failed"]))
 
 
 def test_a_seed_is_its_schedule(tmp_path: Path) -> None:

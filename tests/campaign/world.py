@@ -95,7 +95,7 @@ class Call:
         return self.fields.get("error") or {}
 
     @property
-    def told_id(self) -> str | None:
+    def reply_id(self) -> str | None:
         return self.fields.get("task_id") or self.error.get("task_id")
 
 
@@ -669,8 +669,8 @@ class World:
         return given
 
     def _ids(self, intent: Intent) -> list[str]:
-        told = [call.told_id for call in self.record.calls if call.intent == intent.number]
-        return list(dict.fromkeys(task_id for task_id in told if task_id))
+        reply = [call.reply_id for call in self.record.calls if call.intent == intent.number]
+        return list(dict.fromkeys(task_id for task_id in reply if task_id))
 
     async def _obey(self, intent: Intent, step: Step) -> None:
         """Do to the letter what the last answer says is next, eight times at most."""
@@ -678,19 +678,19 @@ class World:
             last = next(
                 (c for c in reversed(self.record.calls) if c.intent == intent.number and c.outcome == "answer"), None
             )
-            said = "" if last is None else str(last.error.get("next_step") or last.fields.get("next_step", ""))
+            printed = "" if last is None else str(last.error.get("next_step") or last.fields.get("next_step", ""))
             process = await self.process(step.slot)
             how: dict[str, Any] = {"intent": intent.number, "patience": step.timeout, "token": step.token}
-            if last is None or "epeating the call is safe" in said or "repeat the call." in said:
+            if last is None or "epeating the call is safe" in printed or "repeat the call." in printed:
                 await trio.sleep(float(last.error.get("retry_after") or 1) if last else 0)
                 await process.call(intent.tool, self._paid(intent, step), **how)
-            elif "try again in a minute" in said:
+            elif "try again in a minute" in printed:
                 await trio.sleep(60)
                 await process.call(intent.tool, self._paid(intent, step), **how)
-            elif price := re.search(r"max_credits=(\d+)", said):
+            elif price := re.search(r"max_credits=(\d+)", printed):
                 given = self._paid(intent, step) | {"max_credits": int(price.group(1))}
                 await process.call(intent.tool, given, **how)
-            elif named := re.search(r'call get_task\(task_id="([^"]+)"\)', said):
+            elif named := re.search(r'call get_task\(task_id="([^"]+)"\)', printed):
                 given = {"task_id": named.group(1)} | ({} if step.wait is None else {"wait_seconds": step.wait})
                 await trio.sleep(min(20.0, last.fields.get("poll_after_seconds", 5)))
                 await process.call("get_task", given, **how)
@@ -737,8 +737,8 @@ class World:
         self.say(f"process {process.number} is the last")
         await process.ready.wait()
         await trio.sleep(HEALTHY)
-        told = [call.told_id for call in self.record.calls]
-        for task_id in dict.fromkeys(task_id for task_id in told if task_id):
+        reply = [call.reply_id for call in self.record.calls]
+        for task_id in dict.fromkeys(task_id for task_id in reply if task_id):
             self.record.last.append(await self._asked(process, "get_task", {"task_id": task_id, "wait_seconds": 0}))
             await trio.sleep(2)
         cursor: dict[str, Any] = {}
@@ -815,7 +815,7 @@ def _leaves(error: BaseException) -> str:
 # --- running one ---
 
 
-class _Heard(logging.Handler):
+class _Received(logging.Handler):
     """What the living log: an exception that was caught and logged is a bug that was survived."""
 
     def __init__(self, world: World) -> None:
@@ -850,20 +850,20 @@ def staged(world: World) -> Generator[None]:
         (trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
     ]
     before = [(owner, name, owner.__dict__[name]) for owner, name, _ in patches]
-    logger, heard = logging.getLogger("avm_mcp"), _Heard(world)
+    logger, received = logging.getLogger("avm_mcp"), _Received(world)
     level, propagate = logger.level, logger.propagate
     try:
         for owner, name, value in patches:
             setattr(owner, name, value)
         trio._core._run._r.seed(world.schedule.seed)
-        logger.addHandler(heard)
-        logger.setLevel(heard.level)
+        logger.addHandler(received)
+        logger.setLevel(received.level)
         logger.propagate = False
         yield
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
-        logger.removeHandler(heard)
+        logger.removeHandler(received)
         logger.setLevel(level)
         logger.propagate = propagate
 

@@ -5,7 +5,7 @@ from typing import Any
 import anthropic
 from anthropic.lib.tools.mcp import async_mcp_tool
 from mcp.types import Tool
-from told import published, tell
+from reply import published, tell
 
 
 def of_session(tool: dict[str, Any]) -> Any:

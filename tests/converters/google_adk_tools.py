@@ -7,7 +7,7 @@ from google.adk.tools.mcp_tool.mcp_session_manager import MCPSessionManager, Std
 from google.adk.tools.mcp_tool.mcp_tool import McpTool
 from mcp import StdioServerParameters
 from mcp.types import Tool
-from told import published, tell
+from reply import published, tell
 
 MANAGER = MCPSessionManager(StdioConnectionParams(server_params=StdioServerParameters(command="avm-mcp")))
 

@@ -14,7 +14,7 @@ from google import genai
 from google.genai import types
 from mcp import ClientSession
 from mcp.types import ListToolsResult, Tool
-from told import Way, published, tell
+from reply import Way, published, tell
 
 ANSWER = {"candidates": [{"content": {"role": "model", "parts": [{"text": "ok"}]}, "finishReason": "STOP"}]}
 

@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_google_genai._function_utils import convert_to_genai_function_declarations
-from told import tell
+from reply import tell
 
 
 def made(tool: dict[str, Any]) -> StructuredTool:

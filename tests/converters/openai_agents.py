@@ -8,7 +8,7 @@ from agents.mcp import MCPServerStdio
 from agents.mcp.util import MCPUtil
 from agents.strict_schema import ensure_strict_json_schema
 from mcp.types import Tool
-from told import Way, published, tell
+from reply import Way, published, tell
 
 SERVER = MCPServerStdio(params={"command": "avm-mcp"})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_ai.profiles.google import GoogleJsonSchemaTransformer
 from pydantic_ai.profiles.openai import OpenAIJsonSchemaTransformer
-from told import Way, tell
+from reply import Way, tell
 
 
 def by(transformer: Any, strict: bool | None) -> Way:

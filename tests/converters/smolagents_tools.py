@@ -5,9 +5,9 @@ from typing import Any
 
 from mcp.types import Tool
 from mcpadapt.smolagents_adapter import SmolAgentsAdapter
+from reply import published, tell
 from smolagents.models import get_tool_json_schema
 from smolagents.tools import validate_tool_arguments
-from told import published, tell
 
 
 def adapted(tool: dict[str, Any]) -> Any:

@@ -68,7 +68,7 @@ SAFE = 2**53 - 1
 """The largest whole number of JavaScript, which Zod names where there is no bound."""
 
 
-def told_by(converter: Converter) -> dict[str, Any]:
+def reply_by(converter: Converter) -> dict[str, Any]:
     tools = [tool | {"calls": calls(name)} for name, tool in published().items()]
     script, interpreter = str(HERE / converter.script), str(python_of(converter.environment))
     if converter.environment == "node":
@@ -114,10 +114,10 @@ def marked() -> Iterator[Any]:
 
 @pytest.mark.parametrize("converter", [*marked()])
 def test_it_takes_every_tool_and_loses_nothing(converter: Converter) -> None:
-    told = told_by(converter)
-    print(told["library"], "takes", ", ".join(told["ways"]))
-    assert set(converter.strict) <= set(told["ways"])
-    for way, schemas in told["ways"].items():
+    reply = reply_by(converter)
+    print(reply["library"], "takes", ", ".join(reply["ways"]))
+    assert set(converter.strict) <= set(reply["ways"])
+    for way, schemas in reply["ways"].items():
         assert not {tool: why for tool, why in schemas.items() if isinstance(why, str)}, way
         assert tuple(schemas) == TOOLS
         for tool, schema in schemas.items():
@@ -130,9 +130,11 @@ def test_it_takes_every_tool_and_loses_nothing(converter: Converter) -> None:
 def lost(ours: Mapping[str, Any], theirs: Mapping[str, Any], where: str = "") -> list[str]:
     """Return what a converted schema no longer says, or says otherwise."""
     found: list[str] = []
-    said = theirs.get("type") or ("string" if theirs.get("enum") else None)  # words say themselves that they are text
-    if str(said).lower() != ours["type"]:
-        found.append(f"{where}: type {said}")
+    printed = theirs.get("type") or (
+        "string" if theirs.get("enum") else None
+    )  # words say themselves that they are text
+    if str(printed).lower() != ours["type"]:
+        found.append(f"{where}: type {printed}")
     if ours.get("description", "") not in theirs.get("description", ""):
         found.append(f"{where}: description")
     if list(theirs.get("enum", [])) != list(ours.get("enum", [])):
@@ -177,7 +179,7 @@ GOOD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "printed"),
     [
         ({"properties": {"a": GOOD["properties"]["a"]}}, "properties"),
         ({"required": []}, "required"),
@@ -188,10 +190,10 @@ GOOD: dict[str, Any] = {
         ({"properties": GOOD["properties"] | {"a": {"type": "string", "enum": ["x"]}}}, "/a: description"),
     ],
 )
-def test_a_loss_is_seen(wrong: dict[str, Any], said: str) -> None:
+def test_a_loss_is_seen(wrong: dict[str, Any], printed: str) -> None:
     assert lost(GOOD, GOOD) == []
     (found,) = lost(GOOD, GOOD | wrong)
-    assert said in found
+    assert printed in found
 
 
 def test_a_breach_of_a_strict_mode_is_seen() -> None:

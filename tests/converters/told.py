@@ -16,8 +16,8 @@ Way = Callable[[dict[str, Any]], Any]
 
 def tell(library: str, ways: Mapping[str, Way]) -> None:
     tools = json.load(sys.stdin)
-    told = {way: {tool["name"]: _converted(convert, tool) for tool in tools} for way, convert in ways.items()}
-    print(json.dumps({"library": library, "ways": told}))
+    reply = {way: {tool["name"]: _converted(convert, tool) for tool in tools} for way, convert in ways.items()}
+    print(json.dumps({"library": library, "ways": reply}))
 
 
 def _converted(convert: Way, tool: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from tests.e2e.ground import Ground, alive
+from tests.e2e.workspace import Workspace, alive
 
 ON = {"AVM_WORKER": "on"}
 """Written down: machines of CI are containers, where there is no background worker unless it is asked for."""
@@ -19,18 +19,18 @@ def environ_of(pid: int) -> dict[str, str]:
     return {}
 
 
-def background_workers(spot: Ground) -> list[int]:
+def background_workers(workspace: Workspace) -> list[int]:
     """Return the background worker processes of one state that are alive."""
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
             pid = int(entry.name)
             argv = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            if argv[-1] == b"work" and alive(pid) and environ_of(pid).get("AVM_STATE_DIR") == str(spot.state):
+            if argv[-1] == b"work" and alive(pid) and environ_of(pid).get("AVM_STATE_DIR") == str(workspace.state):
                 found.append(pid)
     return found
 
 
-def log(spot: Ground) -> str:
-    path = spot.state / "worker.log"
+def log(workspace: Workspace) -> str:
+    path = workspace.state / "worker.log"
     return path.read_text() if path.exists() else ""

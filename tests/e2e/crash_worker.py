@@ -115,9 +115,9 @@ def _file(at: tuple[FrameType, int]) -> str:
     return at[0].f_code.co_filename
 
 
-def say(job: Job, told: dict[str, Any]) -> None:
+def say(job: Job, reply: dict[str, Any]) -> None:
     with open(job["out"], "a") as out:
-        out.write(json.dumps(told) + "\n")
+        out.write(json.dumps(reply) + "\n")
 
 
 async def work(job: Job, meter: Meter) -> None:

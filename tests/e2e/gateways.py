@@ -128,8 +128,8 @@ async def gateways(folder: Path, service: str) -> AsyncGenerator[Gateways]:
             head = await BufferedByteReceiveStream(stream).receive_until(b"\r\n\r\n", 65536)
             target = head.split(b" ")[1].decode()
             if b"proxy-authorization" in head.lower():
-                said = head.lower().partition(b"proxy-authorization: basic ")[2]
-                length = len(said.split(b"\r\n")[0])
+                printed = head.lower().partition(b"proxy-authorization: basic ")[2]
+                length = len(printed.split(b"\r\n")[0])
                 at = head.lower().index(b"proxy-authorization: basic ") + len(b"proxy-authorization: basic ")
                 assert base64.b64decode(head[at : at + length]).decode() == f"{USER}:{PASSWORD}"
             refused = b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n"

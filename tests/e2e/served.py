@@ -13,11 +13,11 @@ import anyio
 
 from avm_mcp.sandbox.faults import Fault
 from avm_mcp.sandbox.ledger import fingerprint
-from tests.e2e.ground import AVM, Ground, names, program
+from tests.e2e.workspace import AVM, Workspace, names, program
 
 
 @dataclass
-class Served(Ground):
+class Served(Workspace):
     """A ground whose service is another process."""
 
     def control(self, method: str, what: str, **given: Any) -> dict[str, Any]:
@@ -64,10 +64,10 @@ async def served(folder: Path, *, profile: str = "live", **options: Any) -> Asyn
     folder.mkdir(parents=True, exist_ok=True)
     argv = [*AVM, "sandbox", "--profile", profile, "--no-render", "--control", "--json"]
     argv += ["--speed", "200", "--balance", "100000"]
-    async with program(argv, Ground(folder, None, "").environ(), err=folder / "sandbox.err") as process:
+    async with program(argv, Workspace(folder, None, "").environ(), err=folder / "sandbox.err") as process:
         assert process.stdout is not None
         with anyio.fail_after(60):
             line = await process.stdout.receive()
-        spot = Served(folder, None, json.loads(line)["url"])
-        spot.control("POST", "options", query_limit=None, **{"durations": {"t2v": 100.0}, **options})
-        yield spot
+        workspace = Served(folder, None, json.loads(line)["url"])
+        workspace.control("POST", "options", query_limit=None, **{"durations": {"t2v": 100.0}, **options})
+        yield workspace

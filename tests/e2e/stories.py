@@ -10,26 +10,26 @@ from typing import Any, TypeVar
 import anyio
 
 from tests.e2e.background_workers import background_workers
-from tests.e2e.ground import Ground
+from tests.e2e.workspace import Workspace
 
-G = TypeVar("G", bound=Ground)
+G = TypeVar("G", bound=Workspace)
 
 Story = Callable[[G], Awaitable[dict[str, Any]]]
-Told = Callable[[str], Awaitable[dict[str, Any]]]
+Reply = Callable[[str], Awaitable[dict[str, Any]]]
 
 
 @dataclass
-class Telling:
+class RunningStory:
     """One story on its way."""
 
     over: anyio.Event = field(default_factory=anyio.Event)
     end: dict[str, Any] | None = None
     failure: BaseException | None = None
 
-    async def tell(self, story: Story[G], spot: G, places: anyio.CapacityLimiter) -> None:
+    async def tell(self, story: Story[G], workspace: G, places: anyio.CapacityLimiter) -> None:
         try:
             async with places:
-                self.end = await story(spot)
+                self.end = await story(workspace)
         except Exception as failure:
             self.failure = failure
         except BaseException as failure:
@@ -37,14 +37,14 @@ class Telling:
             raise
         finally:
             self.over.set()
-            for pid in background_workers(spot):
+            for pid in background_workers(workspace):
                 os.kill(pid, signal.SIGKILL)
 
 
 @asynccontextmanager
-async def telling(
-    stories: Mapping[str, Story[G]], spot: Callable[[str], G], *, seconds: float, at_once: int = 20
-) -> AsyncGenerator[Told]:
+async def run_stories(
+    stories: Mapping[str, Story[G]], workspace: Callable[[str], G], *, seconds: float, at_once: int = 20
+) -> AsyncGenerator[Reply]:
     """Begin all stories, each on its own ground, so many at once; `await told(name)` is the end of one.
 
     Args:
@@ -53,20 +53,20 @@ async def telling(
         seconds: How long a test waits for its story at most.
         at_once: Stories side by side.
     """
-    tellings = {name: Telling() for name in stories}
+    running = {name: RunningStory() for name in stories}
     places = anyio.CapacityLimiter(at_once)
 
     async def end_of(name: str) -> dict[str, Any]:
         with anyio.fail_after(seconds):
-            await tellings[name].over.wait()
-        if (failure := tellings[name].failure) is not None:
+            await running[name].over.wait()
+        if (failure := running[name].failure) is not None:
             raise failure
-        end = tellings[name].end
+        end = running[name].end
         assert end is not None
         return end
 
     async with anyio.create_task_group() as group:
         for name, story in stories.items():
-            group.start_soon(tellings[name].tell, story, spot(name), places)
+            group.start_soon(running[name].tell, story, workspace(name), places)
         yield end_of
         group.cancel_scope.cancel()

@@ -18,8 +18,8 @@ import pytest
 
 from avm_mcp.sandbox import SandboxOptions, faults
 from tests.e2e.background_workers import ON, TAKEN_OVER, background_workers, environ_of, log
-from tests.e2e.ground import Ground, alive, avm, ground, host, names, output, side_by_side, until
-from tests.e2e.stories import Told, telling
+from tests.e2e.stories import Reply, run_stories
+from tests.e2e.workspace import Workspace, alive, avm, host, names, open_workspace, output, side_by_side, until
 
 pytestmark = [
     pytest.mark.process,
@@ -32,42 +32,42 @@ OPTIONS = SandboxOptions(
 """A video of t2v takes 5 seconds, one of t2v_v3 15."""
 
 
-async def all_saved(spot: Ground, count: int) -> None:
+async def all_saved(workspace: Workspace, count: int) -> None:
     """Wait for the videos, then for the end of the background worker, and look at what there is."""
-    await until(lambda: len(spot.saved()) == count, f"{count} videos; {log(spot)}", TAKEN_OVER)
-    await until(lambda: not background_workers(spot), f"no background worker left; {log(spot)}", 20)
-    spot.only_whole_videos(count)
-    assert spot.posts == len(spot.tasks) == len(spot.charges) == count
+    await until(lambda: len(workspace.saved()) == count, f"{count} videos; {log(workspace)}", TAKEN_OVER)
+    await until(lambda: not background_workers(workspace), f"no background worker left; {log(workspace)}", 20)
+    workspace.only_whole_videos(count)
+    assert workspace.posts == len(workspace.tasks) == len(workspace.charges) == count
 
 
 # --- the stories ---
 
 
-async def a_call_that_lets_go(spot: Ground) -> dict[str, Any]:
+async def a_call_that_lets_go(workspace: Workspace) -> dict[str, Any]:
     """One process for each call, which ends at once."""
-    told = await avm(spot, "text-to-video", "a red kite", "--wait", "0", **ON)
-    (pid,) = await until(partial(background_workers, spot), "a background worker")
+    reply = await avm(workspace, "text-to-video", "a red kite", "--wait", "0", **ON)
+    (pid,) = await until(partial(background_workers, workspace), "a background worker")
     seen = {
-        "told": told,
+        "told": reply,
         "argv": Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"),
         "environ": environ_of(pid),
         "cwd": os.readlink(f"/proc/{pid}/cwd"),
         "streams": {os.readlink(f"/proc/{pid}/fd/{n}") for n in range(3)},
         "leads its session": os.getsid(pid) == pid,
-        "doctor": await avm(spot, "doctor", **ON),
+        "doctor": await avm(workspace, "doctor", **ON),
     }
-    await all_saved(spot, 1)
+    await all_saved(workspace, 1)
     return seen
 
 
-async def an_asker_that_is_killed(spot: Ground, how: Callable[[int], Awaitable[None]]) -> dict[str, Any]:
+async def an_asker_that_is_killed(workspace: Workspace, how: Callable[[int], Awaitable[None]]) -> dict[str, Any]:
     """A host that ends its server the moment it has the answer."""
-    async with host(spot, err=spot.folder / "err", **ON) as server:
-        told = await server.call("text_to_video", prompt="a red kite", wait_seconds=0)
+    async with host(workspace, err=workspace.folder / "err", **ON) as server:
+        reply = await server.call("text_to_video", prompt="a red kite", wait_seconds=0)
         await how(server.process.pid)
         await until(lambda: not alive(server.process.pid), "the end of the asker")
-    await all_saved(spot, 1)
-    return {"told": told}
+    await all_saved(workspace, 1)
+    return {"told": reply}
 
 
 async def kill(pid: int) -> None:
@@ -85,63 +85,66 @@ async def end_impatiently(pid: int) -> None:
         os.killpg(pid, signal.SIGTERM)
 
 
-async def five_at_once(spot: Ground) -> dict[str, Any]:
+async def five_at_once(workspace: Workspace) -> dict[str, Any]:
     most = 0
-    await avm(spot, "account", **ON)  # the state is there
+    await avm(workspace, "account", **ON)  # the state is there
 
     async def count(scope: anyio.CancelScope) -> None:
         nonlocal most
         with scope:
             while True:
-                most = max(most, log(spot).count("working for account") - log(spot).count(" done\n"))
+                most = max(most, log(workspace).count("working for account") - log(workspace).count(" done\n"))
                 await anyio.sleep(0.1)
 
     async with anyio.create_task_group() as group:
         scope = anyio.CancelScope()
         group.start_soon(count, scope)
-        asks = [partial(avm, spot, "text-to-video", f"kite {n}", "--wait", "0", **ON) for n in range(5)]
+        asks = [partial(avm, workspace, "text-to-video", f"kite {n}", "--wait", "0", **ON) for n in range(5)]
         await side_by_side(asks, 5)
         await until(
-            lambda: len(background_workers(spot)) == 1, f"one background worker and no more; {background_workers(spot)}"
+            lambda: len(background_workers(workspace)) == 1,
+            f"one background worker and no more; {background_workers(workspace)}",
         )
-        settled = background_workers(spot)
-        await all_saved(spot, 5)
+        settled = background_workers(workspace)
+        await all_saved(workspace, 5)
         scope.cancel()
-    return {"most": most, "settled": settled, "log": log(spot)}
+    return {"most": most, "settled": settled, "log": log(workspace)}
 
 
-async def a_firewall_on_the_way(spot: Ground) -> dict[str, Any]:
-    spot.sandbox.faults.next("status", faults.http_error(403, body="error code: 1010"))
-    await avm(spot, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
-    await until(partial(background_workers, spot), "a background worker")
-    await until(lambda: not background_workers(spot), f"the background worker's end; {log(spot)}", TAKEN_OVER)
-    return {"videos": names(spot.videos), "log": log(spot)}
+async def a_firewall_on_the_way(workspace: Workspace) -> dict[str, Any]:
+    workspace.sandbox.faults.next("status", faults.http_error(403, body="error code: 1010"))
+    await avm(workspace, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
+    await until(partial(background_workers, workspace), "a background worker")
+    await until(lambda: not background_workers(workspace), f"the background worker's end; {log(workspace)}", TAKEN_OVER)
+    return {"videos": names(workspace.videos), "log": log(workspace)}
 
 
-async def a_worker_that_is_killed(spot: Ground, then: str) -> dict[str, Any]:
-    told = await avm(spot, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
-    (first,) = await until(partial(background_workers, spot), "a background worker")
-    await until(lambda: "working for account" in log(spot), "a background worker at work")
+async def a_worker_that_is_killed(workspace: Workspace, then: str) -> dict[str, Any]:
+    reply = await avm(workspace, "text-to-video", "a red kite", "--model", "t2v_v3", "--wait", "0", **ON)
+    (first,) = await until(partial(background_workers, workspace), "a background worker")
+    await until(lambda: "working for account" in log(workspace), "a background worker at work")
     os.kill(first, signal.SIGKILL)
-    await until(lambda: not background_workers(spot), "its end")
+    await until(lambda: not background_workers(workspace), "its end")
     if then == "submit":
-        await avm(spot, "text-to-video", "a second one", "--wait", "0", **ON)
+        await avm(workspace, "text-to-video", "a second one", "--wait", "0", **ON)
     else:
-        await avm(spot, "get", told["task_id"], "--wait", "0", **ON)
+        await avm(workspace, "get", reply["task_id"], "--wait", "0", **ON)
     # One that finds the place taken while it starts ends at once: for a moment there may be two processes.
-    await until(lambda: log(spot).count("working for account") == 2, f"another background worker; {log(spot)}")
-    (second,) = await until(lambda: len(found := background_workers(spot)) == 1 and found, "one of them")
-    await all_saved(spot, 2 if then == "submit" else 1)
+    await until(
+        lambda: log(workspace).count("working for account") == 2, f"another background worker; {log(workspace)}"
+    )
+    (second,) = await until(lambda: len(found := background_workers(workspace)) == 1 and found, "one of them")
+    await all_saved(workspace, 2 if then == "submit" else 1)
     return {"pids": [first, second]}
 
 
-async def one_that_may_not(spot: Ground) -> dict[str, Any]:
-    await avm(spot, "text-to-video", "a red kite", "--wait", "0", AVM_WORKER="off")
+async def one_that_may_not(workspace: Workspace) -> dict[str, Any]:
+    await avm(workspace, "text-to-video", "a red kite", "--wait", "0", AVM_WORKER="off")
     await anyio.sleep(3)
-    return {"background workers": background_workers(spot), "log": log(spot)}
+    return {"background workers": background_workers(workspace), "log": log(workspace)}
 
 
-STORIES: Mapping[str, Callable[[Ground], Awaitable[dict[str, Any]]]] = {
+STORIES: Mapping[str, Callable[[Workspace], Awaitable[dict[str, Any]]]] = {
     "lets go": a_call_that_lets_go,
     "SIGKILL": partial(an_asker_that_is_killed, how=kill),
     "SIGKILL to its group": partial(an_asker_that_is_killed, how=kill_the_group),
@@ -160,20 +163,20 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-async def told(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Told]:
+async def reply(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Reply]:
     """All stories, begun at once; `await told(name)` is the end of one."""
-    async with ground(tmp_path_factory.mktemp("worker"), OPTIONS) as service:
+    async with open_workspace(tmp_path_factory.mktemp("worker"), OPTIONS) as service:
         numbers = {name: number for number, name in enumerate(STORIES)}
-        async with telling(STORIES, lambda name: service.mine(f"story{numbers[name]}"), seconds=150) as told:
-            yield told
+        async with run_stories(STORIES, lambda name: service.mine(f"story{numbers[name]}"), seconds=150) as reply:
+            yield reply
 
 
 # --- the tests ---
 
 
-async def test_a_host_that_starts_one_process_for_each_call_and_lets_go_gets_its_video(told):
+async def test_a_host_that_starts_one_process_for_each_call_and_lets_go_gets_its_video(reply):
     """P3. The background worker has a session of its own, stands in the root, is quiet, and doctor shows it."""
-    seen = await told("lets go")
+    seen = await reply("lets go")
     assert not seen["told"]["done"]
     assert seen["leads its session"]
     assert seen["cwd"] == "/"
@@ -182,44 +185,44 @@ async def test_a_host_that_starts_one_process_for_each_call_and_lets_go_gets_its
     assert "at work" in worker_starter["found"]
 
 
-async def test_the_key_is_not_on_the_background_workers_command_line(told):
+async def test_the_key_is_not_on_the_background_workers_command_line(reply):
     """P5. It is in its environment, which only the user can read."""
-    seen = await told("lets go")
+    seen = await reply("lets go")
     assert [seen["environ"]["AVM_API_KEY"] in word for word in seen["argv"]] == [False] * len(seen["argv"])
     assert seen["argv"][1:] == ["-m", "avm_mcp", "work", ""]
     assert seen["environ"]["AVM_WORKER"] == "off", "a background worker needs none"
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGKILL to its group", "SIGINT, then SIGTERM after 100 ms"])
-async def test_the_video_is_saved_although_the_host_ends_the_asking_process_at_once(told, how):
+async def test_the_video_is_saved_although_the_host_ends_the_asking_process_at_once(reply, how):
     """P2, P3."""
-    assert (await told(how))["told"]["status"] in ("SUBMITTED", "PROGRESS")
+    assert (await reply(how))["told"]["status"] in ("SUBMITTED", "PROGRESS")
 
 
-async def test_five_submitters_at_once_leave_one_background_worker(told):
+async def test_five_submitters_at_once_leave_one_background_worker(reply):
     """P3. Those that were started beside it find the place taken and end."""
-    seen = await told("five")
+    seen = await reply("five")
     assert len(seen["settled"]) == 1
     assert seen["most"] == 1, seen["log"]
 
 
-async def test_one_403_of_a_firewall_ends_no_background_worker(told):
+async def test_one_403_of_a_firewall_ends_no_background_worker(reply):
     """P3: with nothing of the API's in it."""
-    seen = await told("firewall")
+    seen = await reply("firewall")
     assert len(seen["videos"]) == 1
     assert "done" in seen["log"]
 
 
 @pytest.mark.parametrize("then", ["submit", "restart"])
-async def test_after_a_kill_of_the_background_worker_the_next_submit_or_start_starts_another_at_once(told, then):
+async def test_after_a_kill_of_the_background_worker_the_next_submit_or_start_starts_another_at_once(reply, then):
     """P3."""
-    first, second = (await told(f"killed, then {then}"))["pids"]
+    first, second = (await reply(f"killed, then {then}"))["pids"]
     assert first != second
 
 
-async def test_switched_off_there_is_none(told):
+async def test_switched_off_there_is_none(reply):
     """P3."""
-    assert await told("off") == {"background workers": [], "log": ""}
+    assert await reply("off") == {"background workers": [], "log": ""}
 
 
 async def test_neither_background_worker_nor_runtime_imports_the_sdk(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 
 from avm_mcp.domain.accounts import account_of
 from avm_mcp.store import migrations
-from tests.e2e.ground import FAST, Ground, Workers, avm, ground, names, side_by_side, until, workers
+from tests.e2e.workspace import FAST, Workers, Workspace, avm, names, open_workspace, side_by_side, until, workers
 
 pytestmark = [
     pytest.mark.process,
@@ -65,83 +65,83 @@ def fill(folder: Path) -> Path:
 async def test_a_process_whose_disk_fills_up_pays_nothing_that_it_cannot_write_down(tmp_path, nursery):
     """P1, P2. A limit on file sizes ends the space after some requests; every one that was sent is found again."""
     prompts = [f"kite number {n}" for n in range(10)]
-    async with ground(tmp_path) as spot:
-        await nursery.run(spot, rounds=[])
-        said = await nursery.run(spot, rounds=[[prompt] for prompt in prompts], file_limit=100_000)
-        told = {one["prompt"]: one for one in said if "prompt" in one}
-        refused = {prompt: one["error"] for prompt, one in told.items() if "error" in one}
-        assert 0 < len(refused) < len(told) == 10
+    async with open_workspace(tmp_path) as workspace:
+        await nursery.run(workspace, rounds=[])
+        printed = await nursery.run(workspace, rounds=[[prompt] for prompt in prompts], file_limit=100_000)
+        reply = {one["prompt"]: one for one in printed if "prompt" in one}
+        refused = {prompt: one["error"] for prompt, one in reply.items() if "error" in one}
+        assert 0 < len(refused) < len(reply) == 10
         assert {(error["code"], error["charged"]) for error in refused.values()} == {("STATE_UNAVAILABLE", "no")}
         # A row that could be written, and the mark that it is sent could not: it was not sent, and that is told.
-        unsent = {prompt for prompt, one in told.items() if one.get("status") == "NOT_CREATED"}
-        assert spot.posts == len(spot.charges) == len(spot.tasks) == 10 - len(refused) - len(unsent)
-        again = {one["prompt"]: one for one in (await nursery.run(spot, rounds=[prompts], wait="download"))[1:]}
+        unsent = {prompt for prompt, one in reply.items() if one.get("status") == "NOT_CREATED"}
+        assert workspace.posts == len(workspace.charges) == len(workspace.tasks) == 10 - len(refused) - len(unsent)
+        again = {one["prompt"]: one for one in (await nursery.run(workspace, rounds=[prompts], wait="download"))[1:]}
         fresh = {prompt for prompt, one in again.items() if not one.get("deduplicated")}
         assert set(refused) <= fresh <= {*refused, *unsent}
-        assert spot.posts == len(spot.charges) == 10
-        spot.only_whole_videos(10)
+        assert workspace.posts == len(workspace.charges) == 10
+        workspace.only_whole_videos(10)
 
 
 async def test_on_a_full_state_disk_paid_calls_are_refused_until_there_is_space(tmp_path, nursery):
     """P1, P8. Both by a process that was running when it filled up and by one that starts then."""
-    async with ground(tmp_path) as spot:
-        with small_disk(spot.state, "1m"):
-            await nursery.run(spot, rounds=[["the one before"]], wait="download")
-            posts = spot.posts
+    async with open_workspace(tmp_path) as workspace:
+        with small_disk(workspace.state, "1m"):
+            await nursery.run(workspace, rounds=[["the one before"]], wait="download")
+            posts = workspace.posts
             crowd = {"crowd": 2, "meet": str(tmp_path / "meet")}
-            running = await (await nursery.start(spot, rounds=[["a red kite"]], **crowd)).up()
-            ballast = fill(spot.state)
-            started = await nursery.start(spot, rounds=[["a blue kite"]], **crowd)
+            running = await (await nursery.start(workspace, rounds=[["a red kite"]], **crowd)).up()
+            ballast = fill(workspace.state)
+            started = await nursery.start(workspace, rounds=[["a blue kite"]], **crowd)
             for worker in (running, started):
                 error = (await worker.end())[-1]["error"]
                 assert (error["code"], error["charged"]) == ("STATE_UNAVAILABLE", "no")
-            assert spot.posts == posts
+            assert workspace.posts == posts
             ballast.unlink()
-            told = (await nursery.run(spot, rounds=[["a red kite"]], wait="download"))[-1]
-            assert (told["status"], told.get("deduplicated", False)) == ("COMPLETED", False)
-            assert spot.posts == len(spot.charges) == posts + 1
+            reply = (await nursery.run(workspace, rounds=[["a red kite"]], wait="download"))[-1]
+            assert (reply["status"], reply.get("deduplicated", False)) == ("COMPLETED", False)
+            assert workspace.posts == len(workspace.charges) == posts + 1
 
 
 async def test_a_first_start_on_a_full_disk_pays_nothing_either(tmp_path):
     """P1, P8. A journal in memory would be no better than none; the next start finds space."""
-    async with ground(tmp_path) as spot:
-        with small_disk(spot.state, "1m"):
-            ballast = fill(spot.state)
-            told = await avm(spot, "text-to-video", "a red kite")
-            assert (told["error"]["code"], told["error"]["charged"]) == ("STATE_UNAVAILABLE", "no")
-            assert told["_stderr"].count("The disk is full") == 1
-            assert spot.posts == 0
+    async with open_workspace(tmp_path) as workspace:
+        with small_disk(workspace.state, "1m"):
+            ballast = fill(workspace.state)
+            reply = await avm(workspace, "text-to-video", "a red kite")
+            assert (reply["error"]["code"], reply["error"]["charged"]) == ("STATE_UNAVAILABLE", "no")
+            assert reply["_stderr"].count("The disk is full") == 1
+            assert workspace.posts == 0
             ballast.unlink()
-            assert (await avm(spot, "text-to-video", "a red kite"))["status"] == "COMPLETED"
-            spot.only_whole_videos(1)
+            assert (await avm(workspace, "text-to-video", "a red kite"))["status"] == "COMPLETED"
+            workspace.only_whole_videos(1)
 
 
 async def test_a_damaged_state_on_a_read_only_disk_is_no_end(tmp_path, nursery):
     """P1, P7. It can neither be read nor set aside; the service's list knows the request."""
-    async with ground(tmp_path, SLOW) as spot:
-        with small_disk(spot.state, "1m") as mount_again:
-            await damaged(spot, nursery, garbage_at_the_start)
+    async with open_workspace(tmp_path, SLOW) as workspace:
+        with small_disk(workspace.state, "1m") as mount_again:
+            await damaged(workspace, nursery, garbage_at_the_start)
             mount_again("ro")
-            told = await avm(spot, "text-to-video", "a red kite")
-            assert told["task_id"] == spot.tasks[0].id
-            assert told["_stderr"].count("for a while") == 1
-            assert spot.posts == len(spot.charges) == 1
+            reply = await avm(workspace, "text-to-video", "a red kite")
+            assert reply["task_id"] == workspace.tasks[0].id
+            assert reply["_stderr"].count("for a while") == 1
+            assert workspace.posts == len(workspace.charges) == 1
 
 
 async def test_a_video_waits_for_space_in_its_folder_and_is_saved_then(tmp_path, nursery):
     """P3. The folder has room for half of it."""
-    async with ground(tmp_path) as spot:
-        with small_disk(spot.videos, "12k") as mount_again:
-            worker = await nursery.start(spot, rounds=[["a red kite"]], wait="download")
-            await until(lambda: len(spot.requests("file")) > 1, "a second try")
-            assert [name for name in names(spot.videos) if not name.startswith(".")] == []
-            seen = await avm(spot, "get", spot.tasks[0].id, "--wait", "0")
+    async with open_workspace(tmp_path) as workspace:
+        with small_disk(workspace.videos, "12k") as mount_again:
+            worker = await nursery.start(workspace, rounds=[["a red kite"]], wait="download")
+            await until(lambda: len(workspace.requests("file")) > 1, "a second try")
+            assert [name for name in names(workspace.videos) if not name.startswith(".")] == []
+            seen = await avm(workspace, "get", workspace.tasks[0].id, "--wait", "0")
             assert "the disk is full" in seen["message"], seen
             mount_again("size=1m")
-            told = (await worker.end())[-1]
-            assert told["file"] == str(spot.saved()[0])
-            spot.only_whole_videos(1)
-        assert spot.posts == len(spot.charges) == 1
+            reply = (await worker.end())[-1]
+            assert reply["file"] == str(workspace.saved()[0])
+            workspace.only_whole_videos(1)
+        assert workspace.posts == len(workspace.charges) == 1
 
 
 # --- read-only ---
@@ -149,17 +149,17 @@ async def test_a_video_waits_for_space_in_its_folder_and_is_saved_then(tmp_path,
 
 async def test_on_a_read_only_state_disk_it_runs_from_memory_says_so_and_still_pays_once(tmp_path):
     """P1, P7, P8. What was paid for before is found in the service's list; a daily cap refuses."""
-    async with ground(tmp_path) as spot:
-        with small_disk(spot.state, "1m") as mount_again:
-            first = await avm(spot, "text-to-video", "a red kite", "--wait", "0")
+    async with open_workspace(tmp_path) as workspace:
+        with small_disk(workspace.state, "1m") as mount_again:
+            first = await avm(workspace, "text-to-video", "a red kite", "--wait", "0")
             mount_again("ro")
-            again = await avm(spot, "text-to-video", "a red kite")
+            again = await avm(workspace, "text-to-video", "a red kite")
             assert again["_stderr"].count("for a while") == 1, again["_stderr"]
             assert again["task_id"] == first["task_id"]
-            assert Path(again["file"]) in spot.saved()
-            capped = await avm(spot, "text-to-video", "a blue kite", AVM_MAX_CREDITS_PER_DAY="1000")
+            assert Path(again["file"]) in workspace.saved()
+            capped = await avm(workspace, "text-to-video", "a blue kite", AVM_MAX_CREDITS_PER_DAY="1000")
             assert capped["error"]["charged"] == "no"
-            assert spot.posts == len(spot.charges) == 1
+            assert workspace.posts == len(workspace.charges) == 1
 
 
 # --- damaged ---
@@ -184,11 +184,11 @@ def half_of_it(path: Path) -> None:
 DAMAGES = (garbage_at_the_start, garbage_in_the_middle, half_of_it)
 
 
-async def damaged(spot: Ground, nursery: Workers, damage: Callable[[Path], None]) -> str:
+async def damaged(workspace: Workspace, nursery: Workers, damage: Callable[[Path], None]) -> str:
     """Let a state with an unfinished task be damaged; return the digest of the damaged file."""
-    await nursery.run(spot, rounds=[["a red kite"]], wait="task")
-    path = spot.state / "journal.db"
-    assert names(spot.state) == ["journal.db"]
+    await nursery.run(workspace, rounds=[["a red kite"]], wait="task")
+    path = workspace.state / "journal.db"
+    assert names(workspace.state) == ["journal.db"]
     damage(path)
     return sha256(path.read_bytes()).hexdigest()
 
@@ -196,37 +196,37 @@ async def damaged(spot: Ground, nursery: Workers, damage: Callable[[Path], None]
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_state_is_set_aside_and_its_tasks_come_back_from_the_services_list(tmp_path, nursery, damage):
     """P1, P2, P3. Said once; the request is known, the video is saved, the spending counts; nothing is deleted."""
-    async with ground(tmp_path, SLOW) as spot:
-        digest = await damaged(spot, nursery, damage)
-        told = await avm(spot, "text-to-video", "a red kite")
-        assert told["_stderr"].count("The journal is damaged") == told["_stderr"].count("a new one was started") == 1
-        assert told["deduplicated"] is True
-        assert told["task_id"] == spot.tasks[0].id
-        assert Path(told["file"]) in spot.saved()
-        (offload,) = [name for name in names(spot.state) if "damaged" in name]
-        assert sha256((spot.state / offload).read_bytes()).hexdigest() == digest
-        after = await avm(spot, "account", AVM_MAX_CREDITS_PER_DAY="1000")
+    async with open_workspace(tmp_path, SLOW) as workspace:
+        digest = await damaged(workspace, nursery, damage)
+        reply = await avm(workspace, "text-to-video", "a red kite")
+        assert reply["_stderr"].count("The journal is damaged") == reply["_stderr"].count("a new one was started") == 1
+        assert reply["deduplicated"] is True
+        assert reply["task_id"] == workspace.tasks[0].id
+        assert Path(reply["file"]) in workspace.saved()
+        (offload,) = [name for name in names(workspace.state) if "damaged" in name]
+        assert sha256((workspace.state / offload).read_bytes()).hexdigest() == digest
+        after = await avm(workspace, "account", AVM_MAX_CREDITS_PER_DAY="1000")
         assert "The journal is damaged" not in after["_stderr"]
         assert after["spent_today"] == 15
-        assert spot.posts == len(spot.charges) == 1
-        spot.only_whole_videos(1)
+        assert workspace.posts == len(workspace.charges) == 1
+        workspace.only_whole_videos(1)
 
 
 async def test_two_processes_that_find_a_damaged_state_at_one_instant_set_it_aside_once(tmp_path, nursery):
     """P1. The second must not set aside what the first has begun."""
-    async with ground(tmp_path, SLOW) as service:
+    async with open_workspace(tmp_path, SLOW) as service:
 
         async def story(number: int) -> None:
-            spot = service.mine(f"damaged{number}")
-            digest = await damaged(spot, nursery, garbage_at_the_start)
-            crowd = {"crowd": 2, "meet": str(spot.folder / "meet"), "open_together": True}
-            two = [partial(nursery.run, spot, rounds=[["a red kite"]], wait="download", **crowd)] * 2
-            told = [said[-1] for said in await side_by_side(two)]
-            offloads = [name for name in names(spot.state) if "damaged" in name]
-            assert [sha256((spot.state / name).read_bytes()).hexdigest() for name in offloads] == [digest]
-            assert {one["task_id"] for one in told} == {spot.tasks[0].id}
-            assert spot.posts == len(spot.charges) == 1
-            spot.only_whole_videos(1)
+            workspace = service.mine(f"damaged{number}")
+            digest = await damaged(workspace, nursery, garbage_at_the_start)
+            crowd = {"crowd": 2, "meet": str(workspace.folder / "meet"), "open_together": True}
+            two = [partial(nursery.run, workspace, rounds=[["a red kite"]], wait="download", **crowd)] * 2
+            reply = [printed[-1] for printed in await side_by_side(two)]
+            offloads = [name for name in names(workspace.state) if "damaged" in name]
+            assert [sha256((workspace.state / name).read_bytes()).hexdigest() for name in offloads] == [digest]
+            assert {one["task_id"] for one in reply} == {workspace.tasks[0].id}
+            assert workspace.posts == len(workspace.charges) == 1
+            workspace.only_whole_videos(1)
 
         await side_by_side([partial(story, number) for number in range(6)], 3)
 
@@ -236,17 +236,17 @@ async def test_two_processes_that_find_a_damaged_state_at_one_instant_set_it_asi
 
 async def test_a_state_of_a_newer_version_is_refused_and_left_alone(tmp_path, nursery):
     """P1. What it means is not known, so nothing is paid."""
-    async with ground(tmp_path) as spot:
-        await nursery.run(spot, rounds=[])
-        path = spot.state / "journal.db"
+    async with open_workspace(tmp_path) as workspace:
+        await nursery.run(workspace, rounds=[])
+        path = workspace.state / "journal.db"
         with closing(sqlite3.connect(path)) as state:
             state.execute("PRAGMA user_version = 99")
-        told = await avm(spot, "text-to-video", "a red kite")
-        assert told["error"]["code"] == "STATE_UNAVAILABLE"
-        assert "update avm-mcp" in told["error"]["next_step"]
-        assert "Traceback" not in told["_stderr"]
-        assert spot.posts == 0
-        assert [name for name in names(spot.state) if "damaged" in name] == []
+        reply = await avm(workspace, "text-to-video", "a red kite")
+        assert reply["error"]["code"] == "STATE_UNAVAILABLE"
+        assert "update avm-mcp" in reply["error"]["next_step"]
+        assert "Traceback" not in reply["_stderr"]
+        assert workspace.posts == 0
+        assert [name for name in names(workspace.state) if "damaged" in name] == []
 
 
 def insert(state: sqlite3.Connection, **values: Any) -> None:
@@ -261,11 +261,11 @@ def insert(state: sqlite3.Connection, **values: Any) -> None:
 @pytest.mark.parametrize("version", [number for number, _ in migrations()])
 async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_rows(tmp_path, version):
     """P2, P3. A video that was saved stays known, one that was being made is saved."""
-    async with ground(tmp_path, SLOW) as spot:
-        await spot.made_before("a red kite")
-        spot.state.mkdir(parents=True)
+    async with open_workspace(tmp_path, SLOW) as workspace:
+        await workspace.made_before("a red kite")
+        workspace.state.mkdir(parents=True)
         common = {
-            "account": account_of(spot.key, spot.url),
+            "account": account_of(workspace.key, workspace.url),
             "mine": 1,
             "model": "t2v",
             "seconds": 5,
@@ -274,10 +274,15 @@ async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_row
             "day": time.strftime("%Y-%m-%d", time.gmtime()),
         }
         old = {"id": "sub_000000000001", "identity": "old", "idempotency_key": "avm-old", "task_id": "ckold"}
-        new = {"id": "sub_000000000002", "identity": "new", "idempotency_key": "avm-new", "task_id": spot.tasks[0].id}
+        new = {
+            "id": "sub_000000000002",
+            "identity": "new",
+            "idempotency_key": "avm-new",
+            "task_id": workspace.tasks[0].id,
+        }
         done = {"status": "COMPLETED", "download": "saved", "file_path": "/nowhere/old.mp4", "prompt": "an old one"}
         running = {"status": "SUBMITTED", "download": "none", "prompt": "a red kite", "live": 1}
-        with closing(sqlite3.connect(spot.state / "journal.db", isolation_level=None)) as state:
+        with closing(sqlite3.connect(workspace.state / "journal.db", isolation_level=None)) as state:
             for number, sql in migrations():
                 if number <= version:
                     state.executescript(sql)
@@ -286,10 +291,10 @@ async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_row
             insert(state, **common, **old, **done, created_at=time.time() - 9000, completed_at=time.time() - 8600)
             began = {"started": time.time()} if version >= 5 else {}  # by the state's clock, from then on
             insert(state, **common, **new, **running, **began, created_at=time.time())
-        told = await avm(spot, "get", "sub_000000000002")
-        assert (told["task_id"], told["status"]) == (spot.tasks[0].id, "COMPLETED")
-        spot.only_whole_videos(1)
-        listed = await avm(spot, "list")
-        assert {"ckold", spot.tasks[0].id} <= {task["task_id"] for task in listed["tasks"]}
-        with closing(sqlite3.connect(spot.state / "journal.db")) as state:
+        reply = await avm(workspace, "get", "sub_000000000002")
+        assert (reply["task_id"], reply["status"]) == (workspace.tasks[0].id, "COMPLETED")
+        workspace.only_whole_videos(1)
+        listed = await avm(workspace, "list")
+        assert {"ckold", workspace.tasks[0].id} <= {task["task_id"] for task in listed["tasks"]}
+        with closing(sqlite3.connect(workspace.state / "journal.db")) as state:
             assert state.execute("PRAGMA user_version").fetchone() == (migrations()[-1][0],)

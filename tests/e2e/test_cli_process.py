@@ -64,10 +64,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_a_video_is_made_and_stdout_is_one_json_object(url, tmp_path):
     """P3."""
-    told = avm(environ(tmp_path, url), "text-to-video", "a red kite", "--json")
-    assert told.returncode == 0, told.stderr
-    fields = json.loads(told.stdout)
-    assert told.stdout.count("\n") == 1
+    reply = avm(environ(tmp_path, url), "text-to-video", "a red kite", "--json")
+    assert reply.returncode == 0, reply.stderr
+    fields = json.loads(reply.stdout)
+    assert reply.stdout.count("\n") == 1
     assert Path(fields["file"]).read_bytes()[4:8] == b"ftyp"
     listed = avm(environ(tmp_path, url), "list")
     assert fields["file"] in listed.stdout
@@ -87,9 +87,9 @@ def test_a_signal_while_waiting_prints_the_task_and_a_later_get_finishes_it(url,
         out, err = process.communicate(timeout=15)
     assert process.returncode == 75, err
     assert "Traceback" not in err
-    told = json.loads(out)
-    assert told["done"] is False
-    done = avm(env, "get", told["task_id"], "--json")
+    reply = json.loads(out)
+    assert reply["done"] is False
+    done = avm(env, "get", reply["task_id"], "--json")
     assert done.returncode == 0
     assert Path(json.loads(done.stdout)["file"]).is_file()
 
@@ -97,13 +97,13 @@ def test_a_signal_while_waiting_prints_the_task_and_a_later_get_finishes_it(url,
 def test_a_bad_setting_is_one_line_and_exit_2(tmp_path):
     """Of a command; the stdio server stays up, and says it at each call (tests/e2e/test_environments.py)."""
     env = environ(tmp_path, AVM_SUBMIT_TIMEOUT="soon")
-    told = subprocess.run(
+    reply = subprocess.run(
         command("list"), env=env, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
     )
-    assert told.returncode == 2
-    assert told.stdout == ""
-    assert told.stderr.count("\n") == 1
-    assert 'AVM_SUBMIT_TIMEOUT is "soon", which cannot be used: allowed is a' in told.stderr
+    assert reply.returncode == 2
+    assert reply.stdout == ""
+    assert reply.stderr.count("\n") == 1
+    assert 'AVM_SUBMIT_TIMEOUT is "soon", which cannot be used: allowed is a' in reply.stderr
 
 
 def test_doctor_with_a_key_and_without(url, tmp_path):
@@ -120,9 +120,9 @@ def test_doctor_with_a_key_and_without(url, tmp_path):
 
 
 def test_without_a_key_a_paid_verb_says_what_to_set_and_exits_3(tmp_path):
-    told = avm(environ(tmp_path), "text-to-video", "a")
-    assert told.returncode == 3
-    assert "AVM_API_KEY" in told.stderr
+    reply = avm(environ(tmp_path), "text-to-video", "a")
+    assert reply.returncode == 3
+    assert "AVM_API_KEY" in reply.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error(url, tmp_path):
@@ -225,31 +225,31 @@ def test_the_http_server_tells_its_address_and_ends_cleanly(tmp_path, number):
 @pytest.mark.parametrize("argv", [["account"], ["account", "--json"], ["--version", "--json"]], ids=" ".join)
 def test_a_result_that_cannot_be_written_is_one_line_and_no_success(tmp_path, argv):
     with Path("/dev/full").open("w") as full:
-        told = subprocess.run(
+        reply = subprocess.run(
             command(*argv), env=environ(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
-    assert told.returncode == 1
-    assert "No space left" in told.stderr
-    assert "Traceback" not in told.stderr
-    assert "Exception ignored" not in told.stderr
+    assert reply.returncode == 1
+    assert "No space left" in reply.stderr
+    assert "Traceback" not in reply.stderr
+    assert "Exception ignored" not in reply.stderr
 
 
 def test_a_port_that_is_taken_and_a_host_of_others_are_one_line(url, tmp_path):
     port = url.rsplit(":", 1)[-1]
     for argv in (["serve", "--port", port], ["sandbox", "--port", port], ["serve", "--host", "0.0.0.0"]):
-        told = avm(environ(tmp_path), *argv)
-        assert told.returncode == 2, told
-        assert told.stdout == ""
-        assert told.stderr.count("\n") == 1
+        reply = avm(environ(tmp_path), *argv)
+        assert reply.returncode == 2, reply
+        assert reply.stdout == ""
+        assert reply.stderr.count("\n") == 1
 
 
 def test_the_demo_makes_three_videos_within_a_minute(tmp_path):
     """P3. The main job with no key; the videos are looked at by a decoder that did not write them."""
     begun = time.monotonic()
-    told = avm(environ(tmp_path), "demo", "--out", str(tmp_path / "out"), "--json", seconds=120)
-    assert told.returncode == 0, told.stderr
+    reply = avm(environ(tmp_path), "demo", "--out", str(tmp_path / "out"), "--json", seconds=120)
+    assert reply.returncode == 0, reply.stderr
     assert time.monotonic() - begun < 60
-    tasks = json.loads(told.stdout)["tasks"]
+    tasks = json.loads(reply.stdout)["tasks"]
     assert [(t["tool"], t["status"]) for t in tasks] == [
         ("text_to_video", "COMPLETED"),
         ("image_to_video", "COMPLETED"),
@@ -264,7 +264,7 @@ def test_the_demo_makes_three_videos_within_a_minute(tmp_path):
 
 
 def test_a_demo_that_cannot_write_is_one_line(tmp_path):
-    told = avm(environ(tmp_path), "demo", "--out", str(Path(os.devnull) / "x"))
-    assert told.returncode != 0
-    assert told.stderr.count("\n") == 1
-    assert "--out" in told.stderr
+    reply = avm(environ(tmp_path), "demo", "--out", str(Path(os.devnull) / "x"))
+    assert reply.returncode != 0
+    assert reply.stderr.count("\n") == 1
+    assert "--out" in reply.stderr

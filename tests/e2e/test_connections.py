@@ -13,7 +13,7 @@ import uvicorn
 from avm_mcp.mcp_server.http import connections
 from avm_mcp.mcp_server.http.bodies import Bodies
 from avm_mcp.mcp_server.http.connections import Places, Server, among, descriptors
-from tests.e2e.ground import until
+from tests.e2e.workspace import until
 
 pytestmark = pytest.mark.process
 
@@ -51,14 +51,14 @@ class Site:
 
 async def answer(stream: anyio.abc.SocketStream, seconds: float = 10) -> bytes:
     """Return what came until the connection was closed, or a whole short answer was there."""
-    told = b""
+    reply = b""
     with anyio.fail_after(seconds):
         try:
-            while not told.endswith((b"quick", b"seconds")):
-                told += await stream.receive()
+            while not reply.endswith((b"quick", b"seconds")):
+                reply += await stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             pass
-    return told
+    return reply
 
 
 async def trickled(stream: anyio.abc.SocketStream, piece: bytes) -> float:
@@ -144,10 +144,10 @@ async def test_where_every_place_is_a_call_that_waits_the_next_is_told_so():
     async with site(most=5) as made:
         waiting = [await made.says(GET % b"wait") for _ in range(5)]
         await until(lambda: made.waiting == 5, "calls that wait")
-        told = await answer(await made.says(b""))
-        assert told.startswith(b"HTTP/1.1 503 ")
-        assert b"retry-after" in told
-        assert told.endswith(b"There are too many connections. Try again in some seconds")
+        reply = await answer(await made.says(b""))
+        assert reply.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after" in reply
+        assert reply.endswith(b"There are too many connections. Try again in some seconds")
         made.release.set()
         for stream in waiting:
             assert (await answer(stream)).endswith(b"quick")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.ground import FAST, Ground, Workers, ground, names, side_by_side, whole, workers
+from tests.e2e.workspace import FAST, Workers, Workspace, names, open_workspace, side_by_side, whole, workers
 
 pytestmark = [
     pytest.mark.process,
@@ -36,54 +36,55 @@ class Death:
     point: str
     at: str
     posts_before: int
-    spot: Ground
-    told: dict[str, Any]
+    workspace: Workspace
+    reply: dict[str, Any]
 
     def wrong(self) -> list[str]:
         """Return what is not as promised, by the ledger and the disk."""
-        before = self.spot.tasks[0]
-        tasks = [task for task in self.spot.tasks if task is not before]
-        charges = [entry for entry in self.spot.charges if entry.task_id != before.id]
-        posts = self.spot.posts - 1
-        if self.told["status"] == "UNKNOWN":
+        before = self.workspace.tasks[0]
+        tasks = [task for task in self.workspace.tasks if task is not before]
+        charges = [entry for entry in self.workspace.charges if entry.task_id != before.id]
+        posts = self.workspace.posts - 1
+        if self.reply["status"] == "UNKNOWN":
             return [*self._wrong_unknown(posts), *(["a task, and told UNKNOWN"] if tasks or charges else [])]
-        found = names(self.spot.videos)
+        found = names(self.workspace.videos)
         truths = {
             "one task": len(tasks) == 1,
             "one charge": len(charges) == 1,
-            "one whole video, and nothing else": len(found) == 1 and whole(self.spot.videos / found[0]),
-            "told COMPLETED": self.told["status"] == "COMPLETED" and self.told["done"] is True,
-            "told the task's id": [self.told["task_id"]] == [task.id for task in tasks],
-            "told where the video is": [self.told.get("file")] == [str(self.spot.videos / name) for name in found],
-            "told what was charged": self.told["credits"].get("charged") in (None, -charges[0].credits),
-            "told that it was there already": self.told.get("deduplicated", False) or self.posts_before == 0,
+            "one whole video, and nothing else": len(found) == 1 and whole(self.workspace.videos / found[0]),
+            "told COMPLETED": self.reply["status"] == "COMPLETED" and self.reply["done"] is True,
+            "told the task's id": [self.reply["task_id"]] == [task.id for task in tasks],
+            "told where the video is": [self.reply.get("file")]
+            == [str(self.workspace.videos / name) for name in found],
+            "told what was charged": self.reply["credits"].get("charged") in (None, -charges[0].credits),
+            "told that it was there already": self.reply.get("deduplicated", False) or self.posts_before == 0,
         }
         return [f"not: {truth}" for truth, holds in truths.items() if not holds]
 
     def _wrong_unknown(self, posts: int) -> list[str]:
         """Without keys, a request that was written down and never arrived is neither sent again nor called harmless."""
         truths = {
-            "only on an API without keys": not self.spot.sandbox.live,
+            "only on an API without keys": not self.workspace.sandbox.live,
             "not sent again": posts == self.posts_before,  # one whose body was torn off by the death was sent
-            "no video": names(self.spot.videos) == [],
-            "charged: unknown": self.told["error"]["charged"] == "unknown",
-            "told as lost": self.told["error"]["code"] == "SUBMISSION_UNKNOWN" and self.told["done"] is False,
-            "known from before": self.told["deduplicated"] is True,
+            "no video": names(self.workspace.videos) == [],
+            "charged: unknown": self.reply["error"]["charged"] == "unknown",
+            "told as lost": self.reply["error"]["code"] == "SUBMISSION_UNKNOWN" and self.reply["done"] is False,
+            "known from before": self.reply["deduplicated"] is True,
         }
         return [f"not: {truth}" for truth, holds in truths.items() if not holds]
 
 
-async def die_and_ask_again(service: Ground, nursery: Workers, name: str, point: str) -> Death:
-    spot = service.mine(name)
-    await spot.made_before()
-    steps = spot.folder / "steps"
+async def die_and_ask_again(service: Workspace, nursery: Workers, name: str, point: str) -> Death:
+    workspace = service.mine(name)
+    await workspace.made_before()
+    steps = workspace.folder / "steps"
     asked = {"backend": "trio", "rounds": [[PROMPT]], "wait": "download", "unclear": 2.5}
-    first = await nursery.start(spot, **asked, steps=str(steps), crash_at=point)
+    first = await nursery.start(workspace, **asked, steps=str(steps), crash_at=point)
     await first.end()
     died_at = steps.read_text().splitlines()[-1].partition(": ")[2] if first.status == -9 else ""
-    posts_before = spot.posts - 1
-    *_, told = await nursery.run(spot, **asked)
-    return Death(point, died_at, posts_before, spot, told)
+    posts_before = workspace.posts - 1
+    *_, reply = await nursery.run(workspace, **asked)
+    return Death(point, died_at, posts_before, workspace, reply)
 
 
 def chosen(count: int) -> list[int]:
@@ -120,7 +121,7 @@ def summary(steps: Sequence[str], path: Path) -> str:
 async def test_after_a_kill_before_any_step_the_same_request_comes_to_one_task_one_charge_one_video(profile, tmp_path):
     """P1, P2, P3."""
     options = replace(FAST, profile=profile)
-    async with ground(tmp_path, options) as service, workers(tmp_path / "workers") as nursery:
+    async with open_workspace(tmp_path, options) as service, workers(tmp_path / "workers") as nursery:
         dry = service.mine("dry")
         await dry.made_before()
         listing = tmp_path / f"crash_points_{profile}.txt"
@@ -148,8 +149,8 @@ async def test_after_a_kill_before_any_step_the_same_request_comes_to_one_task_o
     between = occurrences[begins : renames + 1]
     # Which of a library's functions waits is the network's affair; our lines are ours.
     missed = lines(between) - lines(death.at for death in died)
-    wrong = [f"{death.point} ({death.at}): {death.wrong()} {death.told}" for death in died if death.wrong()]
-    unclear = [death.at for death in died if death.told["status"] == "UNKNOWN"]
+    wrong = [f"{death.point} ({death.at}): {death.wrong()} {death.reply}" for death in died if death.wrong()]
+    unclear = [death.at for death in died if death.reply["status"] == "UNKNOWN"]
     died_at = lines(between) - missed
     print(
         f"{profile}: from reserve (step {begins + 1}) to the video's name (step {renames + 1}) {len(between)} steps at"

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from tests.e2e.gateways import PASSWORD, USER, Gateways, gateways
-from tests.e2e.ground import AVM, FAST, Ground, ground, program, side_by_side
+from tests.e2e.workspace import AVM, FAST, Workspace, open_workspace, program, side_by_side
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(os.name != "posix", reason="environments as POSIX has them")]
 
@@ -204,18 +204,18 @@ class Cells:
 
 
 @pytest.fixture
-async def spot(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path, FAST) as spot:
-        yield spot
+async def workspace(tmp_path: Path) -> AsyncIterator[Workspace]:
+    async with open_workspace(tmp_path, FAST) as workspace:
+        yield workspace
 
 
-def environ(row: Row, spot: Ground, ways: Gateways) -> dict[str, str]:
-    given = spot.environ(AVM_BASE_URL=ways.url) if row.far else spot.environ()
+def environ(row: Row, workspace: Workspace, ways: Gateways) -> dict[str, str]:
+    given = workspace.environ(AVM_BASE_URL=ways.url) if row.far else workspace.environ()
     given = {name: text for name, text in given.items() if "proxy" not in name.lower() and not name.startswith("SSL")}
     if row.far:
         given |= {"AVM_CONNECT_TIMEOUT": "5", "AVM_READ_TIMEOUT": "5"}
     words = {
-        "{folder}": str(spot.folder),
+        "{folder}": str(workspace.folder),
         "{ca}": str(ways.authority),
         "{http}": str(ways.http_port),
         "{socks}": str(ways.socks_port),
@@ -239,11 +239,11 @@ def started(row: Row, argv: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     return ("/bin/sh", "-c", f'cd "{folder}/gone" && rmdir "{folder}/gone" && exec "$@"', "sh", *argv)
 
 
-async def talked(row: Row, spot: Ground, given: Mapping[str, str], cells: Cells) -> str:
+async def talked(row: Row, workspace: Workspace, given: Mapping[str, str], cells: Cells) -> str:
     """Shake hands, ask for the account; return everything that was said."""
-    argv = started(row, (sys.executable, "-m", "avm_mcp"), spot.folder)
-    err = spot.folder.parent / f"{spot.folder.name}.err"
-    said: list[Any] = []
+    argv = started(row, (sys.executable, "-m", "avm_mcp"), workspace.folder)
+    err = workspace.folder.parent / f"{workspace.folder.name}.err"
+    printed: list[Any] = []
     ask = [
         ("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}),
         ("tools/list", {}),
@@ -251,16 +251,16 @@ async def talked(row: Row, spot: Ground, given: Mapping[str, str], cells: Cells)
     ]  # fmt: skip
     lines = [{"jsonrpc": "2.0", "id": at, "method": name, "params": params} for at, (name, params) in enumerate(ask)]
     lines.insert(1, {"jsonrpc": "2.0", "method": "notifications/initialized"})
-    async with program(argv, given, err=err, cwd=spot.folder) as process:
+    async with program(argv, given, err=err, cwd=workspace.folder) as process:
         with anyio.move_on_after(40), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             await process.stdin.send(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
             pending = b""
-            while len(said) < 3:
+            while len(printed) < 3:
                 while b"\n" not in pending:
                     pending += await process.stdout.receive()
                 line, _, pending = pending.partition(b"\n")
-                said.append(json.loads(line))
-    answers = {one["id"]: one for one in said}
+                printed.append(json.loads(line))
+    answers = {one["id"]: one for one in printed}
     cells.handshake = "ok" if {0, 1} <= answers.keys() and len(answers[1]["result"]["tools"]) == 8 else "NO ANSWER"
     if 2 in answers:
         result = answers[2].get("result", {"structuredContent": {"error": {"code": str(answers[2].get("error"))}}})
@@ -271,29 +271,29 @@ async def talked(row: Row, spot: Ground, given: Mapping[str, str], cells: Cells)
     return json.dumps(answers.get(2, ""), ensure_ascii=False) + err.read_text(errors="replace")
 
 
-async def examined(row: Row, spot: Ground, given: Mapping[str, str], cells: Cells) -> str:
-    argv = started(row, (*AVM, "doctor"), spot.folder)
+async def examined(row: Row, workspace: Workspace, given: Mapping[str, str], cells: Cells) -> str:
+    argv = started(row, (*AVM, "doctor"), workspace.folder)
     with anyio.fail_after(60):
-        done = await anyio.run_process(argv, env=given, check=False, cwd=spot.folder)
+        done = await anyio.run_process(argv, env=given, check=False, cwd=workspace.folder)
     cells.doctor = str(done.returncode)
     return (done.stdout + done.stderr).decode(errors="replace")
 
 
-async def tried(row: Row, spot: Ground, ways: Gateways) -> Cells:
+async def tried(row: Row, workspace: Workspace, ways: Gateways) -> Cells:
     cells = Cells()
     if row.before is not None:
-        row.before(spot.folder)
-    given = environ(row, spot, ways)
-    told = await talked(row, spot, given, cells)
-    shown = await examined(row, spot, given, cells)
+        row.before(workspace.folder)
+    given = environ(row, workspace, ways)
+    reply = await talked(row, workspace, given, cells)
+    shown = await examined(row, workspace, given, cells)
     wrong = cells.wrong
     if cells.handshake != "ok":
         wrong.append("no handshake")
     if cells.account != row.answer:
-        wrong.append(f"get_account: {cells.account} instead of {row.answer}: {told[-600:]}")
+        wrong.append(f"get_account: {cells.account} instead of {row.answer}: {reply[-600:]}")
     if int(cells.doctor) not in row.doctor:
         wrong.append(f"doctor: exit {cells.doctor} instead of {row.doctor}: {shown[-900:]}")
-    for kind, text in (("answer", told), ("doctor", shown)):
+    for kind, text in (("answer", reply), ("doctor", shown)):
         wrong += [f"{kind} does not say {word}: {text[-600:]}" for word in row.says if word.lower() not in text.lower()]
         wrong += [f"{kind} tells a secret" for secret in (PASSWORD, SECRET, "hunter3wrong") if secret in text]
         if "Traceback" in text:
@@ -304,11 +304,11 @@ async def tried(row: Row, spot: Ground, ways: Gateways) -> Cells:
 
 
 @pytest.mark.skipif(hasattr(os, "getuid") and os.getuid() != 0, reason="some rows are other users'")
-async def test_whatever_the_environment_every_call_and_doctor_answer(spot, tmp_path):
+async def test_whatever_the_environment_every_call_and_doctor_answer(workspace, tmp_path):
     """P7: the server stays up, and what is wrong with the environment is named where somebody reads it."""
-    async with gateways(tmp_path, spot.url) as ways:
+    async with gateways(tmp_path, workspace.url) as ways:
         found = await side_by_side(
-            [lambda row=row, at=at: tried(row, spot.mine(f"e{at}"), ways) for at, row in enumerate(CHOSEN)]
+            [lambda row=row, at=at: tried(row, workspace.mine(f"e{at}"), ways) for at, row in enumerate(CHOSEN)]
         )
         asked = list(ways.asked)
     _shown(found)
@@ -335,11 +335,11 @@ def _shown(found: list[Cells]) -> None:
     ],
     ids=["setting", "proxy"],
 )
-async def test_over_http_it_starts_and_answers_with_what_is_wrong(spot, given, names):
+async def test_over_http_it_starts_and_answers_with_what_is_wrong(workspace, given, names):
     """P7: a supervisor sees a server that is up and not ready, and why; a caller is told at each call."""
     argv = (*AVM, "serve", "--port", "0", "--json")
     async with (
-        program(argv, spot.environ(**given), err=spot.folder / "serve.err") as process,
+        program(argv, workspace.environ(**given), err=workspace.folder / "serve.err") as process,
         httpx2.AsyncClient() as http,
     ):
         with anyio.fail_after(30):
@@ -353,4 +353,4 @@ async def test_over_http_it_starts_and_answers_with_what_is_wrong(spot, given, n
         answer = await http.post(url, json=body, headers=headers, timeout=30)
     assert "NOT_CONFIGURED" in answer.text
     assert names in answer.text
-    assert "Traceback" not in (spot.folder / "serve.err").read_text()
+    assert "Traceback" not in (workspace.folder / "serve.err").read_text()

@@ -109,11 +109,11 @@ def talk(home: Path, more: Mapping[str, str], messages: tuple[Any, ...], cuts: i
     with host(home, more) as client:
         for at in range(0, len(stream), cuts or len(stream)):
             client.send(stream[at : at + (cuts or len(stream))])
-        told = client.hear(wanted)
+        reply = client.hear(wanted)
         code, rest, err = client.end()
     broken = sum(1 for m in messages if not isinstance(m, dict))
     assert (code, rest, err.count("\n")) == (0, [], broken)
-    return sorted(json.dumps(answer) for answer in told)
+    return sorted(json.dumps(answer) for answer in reply)
 
 
 @pytest.mark.parametrize("messages", [LEGACY_TALK, MODERN_TALK], ids=["handshake", "envelope"])
@@ -124,9 +124,9 @@ def test_a_conversation_is_the_same_with_and_without(tmp_path, messages):
 
 
 def test_without_videos_on_this_disk_the_words_are_others(tmp_path):
-    said = [talk(tmp_path, fast | {"AVM_SAVE": "off"}, (initialize("2025-11-25"),), None) for fast in (ON, OFF)]
-    assert said[0] == said[1]
-    assert "link lives 24 hours" in said[0][0]
+    printed = [talk(tmp_path, fast | {"AVM_SAVE": "off"}, (initialize("2025-11-25"),), None) for fast in (ON, OFF)]
+    assert printed[0] == printed[1]
+    assert "link lives 24 hours" in printed[0][0]
 
 
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-11-25", MODERN, "someday"])
@@ -189,15 +189,15 @@ def test_large_messages_pass(tmp_path, fast):
         client.hear()
         client.send(request("prompts/get", 1, name="storyboard", arguments={"idea": "ü" * 5_000_000}))
         client.send(request("ping", 2))
-        told = {answer["id"]: answer["result"] for answer in client.hear(2)}
-        assert "ü" * 5_000_000 in told[1]["messages"][0]["content"]["text"]
-        assert told[2] == {}
+        reply = {answer["id"]: answer["result"] for answer in client.hear(2)}
+        assert "ü" * 5_000_000 in reply[1]["messages"][0]["content"]["text"]
+        assert reply[2] == {}
         assert client.end() == (0, [], "")
 
 
 @BOTH
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "reply"),
     [
         ([], 0),
         ([initialize("2025-11-25")], 1),
@@ -206,11 +206,11 @@ def test_large_messages_pass(tmp_path, fast):
     ],
     ids=["nothing", "initialize", "half a line", "no line end"],
 )
-def test_the_end_of_stdin_is_the_end(tmp_path, fast, sent, told):
+def test_the_end_of_stdin_is_the_end(tmp_path, fast, sent, reply):
     with host(tmp_path, fast) as client:
         client.send(*sent)
-        code, said, err = client.end()
-    assert (code, len(said), err.count("\n")) == (0, told, int(told == 2))
+        code, printed, err = client.end()
+    assert (code, len(printed), err.count("\n")) == (0, reply, int(reply == 2))
 
 
 @BOTH
@@ -278,14 +278,14 @@ def test_a_bad_setting_is_one_line_and_the_server_stays_up(tmp_path, fast):
 def test_a_closed_standard_stream_is_as_without(tmp_path, fast, closed):
     """A descriptor that is not there is not taken for the wire."""
     argv = ["sh", "-c", f'exec "$0" -m avm_mcp {closed}>&-', sys.executable]
-    told = subprocess.run(
+    reply = subprocess.run(
         argv, env=environ(tmp_path, fast), input=json.dumps(initialize("2025-11-25")).encode(), capture_output=True
     )
     if closed == 2:
-        assert told.returncode == 0
-        assert json.loads(told.stdout)["id"] == 0
+        assert reply.returncode == 0
+        assert json.loads(reply.stdout)["id"] == 0
     else:
-        assert told.stdout == b""
+        assert reply.stdout == b""
 
 
 @BOTH

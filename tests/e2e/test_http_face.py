@@ -19,8 +19,8 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.e2e.ground import FAST, KEY, Ground, alive, ground, names, output, program, until
-from tests.house import LEGACY, MODERN, fields
+from tests.e2e.workspace import FAST, KEY, Workspace, alive, names, open_workspace, output, program, until
+from tests.stack import LEGACY, MODERN, fields
 
 pytestmark = [
     pytest.mark.process,
@@ -47,17 +47,17 @@ HALVES, LIMIT = (1500, 1024) if FULL else (300, 256)
 class Serving:
     """A server that was started, and what it was told."""
 
-    spot: Ground
-    told: dict[str, Any]
+    workspace: Workspace
+    reply: dict[str, Any]
     pid: int
 
     @property
     def port(self) -> int:
-        return int(self.told["url"].split(":")[2].split("/")[0])
+        return int(self.reply["url"].split(":")[2].split("/")[0])
 
     @property
     def err(self) -> str:
-        return (self.spot.folder / "serve.err").read_text()
+        return (self.workspace.folder / "serve.err").read_text()
 
     def asked(
         self, method: str, path: str, headers: Mapping[str, str] = {}, body: Any = None, seconds: float = 10
@@ -72,16 +72,18 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(spot: Ground, *argv: str, descriptors: int | None = None, **more: str) -> AsyncGenerator[Serving]:
+async def serving(
+    workspace: Workspace, *argv: str, descriptors: int | None = None, **more: str
+) -> AsyncGenerator[Serving]:
     command = [*SERVE, *(argv or ("--port", "0")), "--json"]
     if descriptors is not None:
         command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
-    async with program(command, spot.environ(**more), err=spot.folder / "serve.err") as process:
+    async with program(command, workspace.environ(**more), err=workspace.folder / "serve.err") as process:
         assert process.stdout is not None
         with anyio.fail_after(60):
-            told = json.loads(await process.stdout.receive())
-        made = Serving(spot, told, process.pid)
-        if "socket" not in told:
+            reply = json.loads(await process.stdout.receive())
+        made = Serving(workspace, reply, process.pid)
+        if "socket" not in reply:
             with anyio.fail_after(30):
                 assert (await anyio.to_thread.run_sync(made.asked, "GET", "/healthz"))[0] == 200
         yield made
@@ -101,8 +103,8 @@ async def test_half_sent_requests_hang_no_call_stop_no_download_and_fill_no_log(
         b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 13400000\r\n\r\n{",
         b"",
     )
-    async with ground(tmp_path) as spot, serving(spot, descriptors=LIMIT) as made:
-        async with Client(made.told["url"]) as client:
+    async with open_workspace(tmp_path) as workspace, serving(workspace, descriptors=LIMIT) as made:
+        async with Client(made.reply["url"]) as client:
             await client.call_tool("text_to_video", {"prompt": "a red kite", "wait_seconds": 0})
         with ExitStack() as held:
             for number in range(HALVES):
@@ -111,26 +113,29 @@ async def test_half_sent_requests_hang_no_call_stop_no_download_and_fill_no_log(
             took = []
             for _ in range(5):
                 began = time.monotonic()
-                async with Client(made.told["url"]) as client:
-                    told = fields(await client.call_tool("get_account", {}))
-                assert told["balance"]
+                async with Client(made.reply["url"]) as client:
+                    reply = fields(await client.call_tool("get_account", {}))
+                assert reply["balance"]
                 took.append(time.monotonic() - began)
             assert max(took) < 10, took
-            await until(lambda: len(names(spot.videos)) == 1, "a video that is saved meanwhile")
-            spot.only_whole_videos(1)
+            await until(lambda: len(names(workspace.videos)) == 1, "a video that is saved meanwhile")
+            workspace.only_whole_videos(1)
             assert len(made.err) < 5_000, made.err[:5000]
 
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 async def test_with_a_token_it_answers_whoever_brings_it_and_no_page_without(tmp_path, mode):
     """P5, P9: real clients of both eras, with the header that they all can send; and what a browser would see."""
-    async with ground(tmp_path) as spot, serving(spot, AVM_HTTP_TOKEN=TOKEN, AVM_LOG_LEVEL="DEBUG") as made:
+    async with (
+        open_workspace(tmp_path) as workspace,
+        serving(workspace, AVM_HTTP_TOKEN=TOKEN, AVM_LOG_LEVEL="DEBUG") as made,
+    ):
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         async with httpx2.AsyncClient(headers=bearer, trust_env=False) as http_client:
-            transport = streamable_http_client(made.told["url"], http_client=http_client)
+            transport = streamable_http_client(made.reply["url"], http_client=http_client)
             async with Client(transport, mode=mode) as client:
-                told = fields(await client.call_tool("text_to_video", {"prompt": "a kite", "wait_seconds": 30}))
-        assert told["status"] == "COMPLETED"
+                reply = fields(await client.call_tool("text_to_video", {"prompt": "a kite", "wait_seconds": 30}))
+        assert reply["status"] == "COMPLETED"
 
         def page(method: str, **headers: str):
             return made.asked(method, "/mcp", {"Origin": PAGE, **headers}, HELLO if method == "POST" else None)
@@ -153,7 +158,10 @@ async def test_with_a_token_it_answers_whoever_brings_it_and_no_page_without(tmp
 
 async def test_without_a_token_it_says_where_it_starts_who_else_can_spend_the_credits(tmp_path):
     """Issue 10 S: one line on stderr; and names that a refusal tells are the settings' own."""
-    async with ground(tmp_path) as spot, serving(spot, AVM_ALLOWED_HOSTS="host.docker.internal") as made:
+    async with (
+        open_workspace(tmp_path) as workspace,
+        serving(workspace, AVM_ALLOWED_HOSTS="host.docker.internal") as made,
+    ):
         assert made.err.startswith("Every user of this machine can reach this port and spend the credits of your key.")
         assert made.err.count("\n") == 1
         for path in ("/mcp", "/healthz", "/readyz"):
@@ -167,28 +175,28 @@ async def test_without_a_token_it_says_where_it_starts_who_else_can_spend_the_cr
 
 async def test_a_socket_of_its_own_is_its_owners_alone(tmp_path):
     """Issue 10 S: 0600 from its first moment; a left one is replaced, a living one and other files are not."""
-    async with ground(tmp_path) as spot:
-        path = spot.folder / "avm.sock"
+    async with open_workspace(tmp_path) as workspace:
+        path = workspace.folder / "avm.sock"
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(path))
-        async with serving(spot, "--socket", str(path)) as made:
-            assert made.told == {"socket": str(path), "url": "http://localhost/mcp"}
+        async with serving(workspace, "--socket", str(path)) as made:
+            assert made.reply == {"socket": str(path), "url": "http://localhost/mcp"}
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             unix = httpx2.AsyncHTTPTransport(uds=str(path))
             async with (
                 httpx2.AsyncClient(transport=unix) as http_client,
-                Client(streamable_http_client(made.told["url"], http_client=http_client)) as client,
+                Client(streamable_http_client(made.reply["url"], http_client=http_client)) as client,
             ):
-                told = fields(await client.call_tool("text_to_video", {"prompt": "a kite", "wait_seconds": 30}))
-            assert told["status"] == "COMPLETED"
-            code, out, err = await output([*SERVE, "--socket", str(path)], spot.environ())
+                reply = fields(await client.call_tool("text_to_video", {"prompt": "a kite", "wait_seconds": 30}))
+            assert reply["status"] == "COMPLETED"
+            code, out, err = await output([*SERVE, "--socket", str(path)], workspace.environ())
             assert (code, out, err.count("\n")) == (2, "", 1)
             assert "another process listens there" in err
             assert alive(made.pid)
             assert made.err == ""
         assert not path.exists()
         path.write_text("something of the user's")
-        code, _, err = await output([*SERVE, "--socket", str(path)], spot.environ())
+        code, _, err = await output([*SERVE, "--socket", str(path)], workspace.environ())
         assert (code, "something else is there" in err) == (2, True)
         assert path.read_text() == "something of the user's"
 
@@ -204,25 +212,25 @@ async def test_it_ends_in_time_with_a_call_that_waits_and_pictures_in_line(tmp_p
         headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "text_to_video"}
     body = json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params})
     with ExitStack() as held:
-        async with ground(tmp_path, SLOW) as spot, serving(spot) as made:
+        async with open_workspace(tmp_path, SLOW) as workspace, serving(workspace) as made:
             for text, length in ((body, len(body)), *[("{", 13_400_000)] * 30):
                 stream = held.enter_context(socket.create_connection(("127.0.0.1", made.port), timeout=5))
                 head = "".join(f"{name}: {value}\r\n" for name, value in {**headers, "Content-Length": length}.items())
                 stream.sendall(f"POST /mcp HTTP/1.1\r\nHost: localhost\r\n{head}\r\n{text}".encode())
-            await until(lambda: spot.posts, "the call that waits")
-        assert len(spot.tasks) == 1
+            await until(lambda: workspace.posts, "the call that waits")
+        assert len(workspace.tasks) == 1
 
 
 async def test_clients_that_hang_up_leave_no_place_in_line(tmp_path):
     """A hundred pictures that are announced and never sent do not keep out the one that is."""
     head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON['Content-Type']}\r\nContent-Length: 13400000"
     call = {"name": "image_to_video", "arguments": {"image": "data:image/png;base64," + "A" * 100_000}}
-    async with ground(tmp_path) as spot, serving(spot) as made:
+    async with open_workspace(tmp_path) as workspace, serving(workspace) as made:
         for _ in range(100):
             with socket.create_connection(("127.0.0.1", made.port), timeout=5) as stream:
                 stream.sendall(f"{head}\r\n\r\n{{".encode())
         began = time.monotonic()
-        said = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
-        status, _, body = await anyio.to_thread.run_sync(made.asked, "POST", "/mcp", JSON, said, 30)
+        printed = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
+        status, _, body = await anyio.to_thread.run_sync(made.asked, "POST", "/mcp", JSON, printed, 30)
         assert (status, "nothing was started" in body) == (200, True), body[:600]
         assert time.monotonic() - began < 10

@@ -51,27 +51,27 @@ def answers(home, fast, *, greeted: bool) -> list[dict[str, Any]]:
     lines = [*UNDERSTOOD.values(), *(line for line, _, _ in REFUSED.values()), b"", b"  \r"]
     with host(home, fast) as client:
         client.send(initialize("2025-11-25"), INITIALIZED)
-        told = client.hear() if greeted else []
+        reply = client.hear() if greeted else []
         for at, line in enumerate(lines):
             client.send(line + b"\n", request("ping", f"ping {at}"))
-        while not told or told[-1].get("id") != f"ping {len(lines) - 1}":
-            told += client.hear()
+        while not reply or reply[-1].get("id") != f"ping {len(lines) - 1}":
+            reply += client.hear()
         code, rest, err = client.end()
     assert code == 0
     assert "Traceback" not in err
     assert err.count("\n") >= len(REFUSED), "each of them is a line in the log"
-    return told + rest
+    return reply + rest
 
 
 @BOTH
 @pytest.mark.parametrize("greeted", [True, False], ids=["after the greeting", "with it"])
 def test_every_line_is_understood_or_refused(tmp_path, fast, greeted):
     """P7. Also what comes behind it is answered."""
-    told = answers(tmp_path, fast, greeted=greeted)
-    ids = [answer["id"] for answer in told if "result" in answer]
+    reply = answers(tmp_path, fast, greeted=greeted)
+    ids = [answer["id"] for answer in reply if "result" in answer]
     assert [name for name in UNDERSTOOD if ids.count(name) != 1] == []
     assert sum(str(name).startswith("ping ") for name in ids) == len(UNDERSTOOD) + len(REFUSED) + 2
-    errors = sorted((a["error"]["code"], str(a["id"])) for a in told if "error" in a)
+    errors = sorted((a["error"]["code"], str(a["id"])) for a in reply if "error" in a)
     assert errors == sorted((code, str(at)) for _, code, at in REFUSED.values())
 
 
@@ -80,8 +80,8 @@ def test_every_line_is_understood_or_refused(tmp_path, fast, greeted):
 def test_whatever_comes_before_the_greeting_it_is_answered(tmp_path, fast, lead):
     with host(tmp_path, fast) as client:
         client.send(lead, initialize("2025-11-25"))
-        told = client.hear(2 if b"JSON" in lead else 1)
-        assert {answer["id"] for answer in told} >= {0}
+        reply = client.hear(2 if b"JSON" in lead else 1)
+        assert {answer["id"] for answer in reply} >= {0}
         client.send(INITIALIZED, request("tools/list", 5))
         assert client.hear()[0]["id"] == 5
         code, rest, _ = client.end()
@@ -128,8 +128,8 @@ def test_at_a_terminal_too(tmp_path):
         os.close(theirs)
         os.write(ours, json.dumps(initialize("2025-11-25")).encode() + b"\nhello\n")
         assert process.stdout is not None
-        told = [json.loads(process.stdout.readline()) for _ in range(2)]
-        assert sorted(str(answer["id"]) for answer in told) == ["0", "None"]
+        reply = [json.loads(process.stdout.readline()) for _ in range(2)]
+        assert sorted(str(answer["id"]) for answer in reply) == ["0", "None"]
         os.write(ours, b"\x04")
         assert process.wait(20) == 0
     os.close(ours)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avm_mcp.sandbox import faults
-from tests.e2e.ground import FAST, Ground, ground, host, names, side_by_side
+from tests.e2e.workspace import FAST, Workspace, host, names, open_workspace, side_by_side
 
 pytestmark = [
     pytest.mark.process,
@@ -18,46 +18,46 @@ pytestmark = [
 CALL = {"prompt": "a red kite over the sea", "wait_seconds": 0}
 
 
-async def killed_while_it_is_made(spot: Ground) -> None:
+async def killed_while_it_is_made(workspace: Workspace) -> None:
     """It has its id; the next server is asked for it."""
-    async with host(spot) as server:
+    async with host(workspace) as server:
         first = await server.call("text_to_video", **CALL)
         server.process.kill()
-    assert first["task_id"] == spot.tasks[0].id
-    await ended_well(spot, first["task_id"])
+    assert first["task_id"] == workspace.tasks[0].id
+    await ended_well(workspace, first["task_id"])
 
 
-async def killed_while_it_is_sent(service: Ground, name: str, profile: str) -> None:
+async def killed_while_it_is_sent(service: Workspace, name: str, profile: str) -> None:
     """The answer had not come when the process died; all that the model has is an id of ours."""
-    async with ground(service.folder / name, replace(FAST, profile=profile)) as spot:
-        spot.sandbox.faults.next("generate", faults.hang(8, after=True))
-        async with host(spot) as server:
+    async with open_workspace(service.folder / name, replace(FAST, profile=profile)) as workspace:
+        workspace.sandbox.faults.next("generate", faults.hang(8, after=True))
+        async with host(workspace) as server:
             first = await server.call("text_to_video", **CALL)
             server.process.kill()
         assert first["status"] == "SUBMITTING"
         assert first["task_id"].startswith("sub_")
-        await ended_well(spot, first["task_id"])
+        await ended_well(workspace, first["task_id"])
 
 
-async def ended_well(spot: Ground, task_id: str) -> None:
+async def ended_well(workspace: Workspace, task_id: str) -> None:
     """Start again, ask for the task, repeat the request: there is one task, and its video is on the disk."""
-    async with host(spot) as server:
-        told = await server.call("get_task", 70, task_id=task_id, wait_seconds=60)
-        assert told["status"] == "COMPLETED", told
-        assert told["task_id"] == spot.tasks[0].id
+    async with host(workspace) as server:
+        reply = await server.call("get_task", 70, task_id=task_id, wait_seconds=60)
+        assert reply["status"] == "COMPLETED", reply
+        assert reply["task_id"] == workspace.tasks[0].id
         again = await server.call("text_to_video", **CALL)
         assert again["deduplicated"] is True
-        assert again["task_id"] == told["task_id"]
-        assert [told["file"]] == [again["file"]] == [str(spot.videos / name) for name in names(spot.videos)]
+        assert again["task_id"] == reply["task_id"]
+        assert [reply["file"]] == [again["file"]] == [str(workspace.videos / name) for name in names(workspace.videos)]
         listed = await server.call("list_tasks")
-        assert [task["task_id"] for task in listed["tasks"]] == [told["task_id"]]
-    spot.only_whole_videos(1)
-    assert spot.posts == len(spot.tasks) == len(spot.charges) == 1
+        assert [task["task_id"] for task in listed["tasks"]] == [reply["task_id"]]
+    workspace.only_whole_videos(1)
+    assert workspace.posts == len(workspace.tasks) == len(workspace.charges) == 1
 
 
 async def test_after_a_kill_the_next_server_returns_the_task_and_saves_its_video_for_one_post(tmp_path: Path):
     """P1, P2, P3. Killed while the video was made, and while the paid request waited for its answer, on both APIs."""
-    async with ground(tmp_path) as service:
+    async with open_workspace(tmp_path) as service:
         stories = [
             partial(killed_while_it_is_made, service.mine("made")),
             partial(killed_while_it_is_sent, service, "sent_live", "live"),

@@ -17,7 +17,7 @@ import pytest
 from mcp import Client
 
 from avm_mcp.sandbox.faults import hang, stall
-from tests.e2e.ground import FAST, Ground, ground, names, program, until
+from tests.e2e.workspace import FAST, Workspace, names, open_workspace, program, until
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")]
 
@@ -41,19 +41,19 @@ async def test_a_signal_at_any_moment_ends_it_in_time_and_what_was_paid_is_found
     """P1, P2, P3: while modules load, at the hand-over, during a POST whose answer takes long, and after it."""
     rng = random.Random(7)
     took: list[tuple[float, str, float]] = []
-    async with ground(tmp_path, FAST) as whole:
+    async with open_workspace(tmp_path, FAST) as whole:
         for number in range(ROUNDS):
-            spot = whole.mine(f"r{number}")
+            workspace = whole.mine(f"r{number}")
             slow = number % 2 == 0
             if slow:
                 whole.sandbox.faults.clear()
                 whole.sandbox.faults.next("generate", hang(12, after=True))
             sent = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP][number % 3]
             argv = [sys.executable, "-m", "avm_mcp"]
-            async with program(argv, spot.environ(AVM_WORKER="on"), start_new_session=True) as process:
+            async with program(argv, workspace.environ(AVM_WORKER="on"), start_new_session=True) as process:
                 await process.stdin.send(b"".join(json.dumps(line).encode() + b"\n" for line in LINES))
                 if slow:
-                    await until(lambda spot=spot: spot.posts, "a paid request")
+                    await until(lambda workspace=workspace: workspace.posts, "a paid request")
                 delay = rng.random() * (0.3 if slow else 2.5)
                 await anyio.sleep(delay)
                 begun = anyio.current_time()
@@ -61,9 +61,11 @@ async def test_a_signal_at_any_moment_ends_it_in_time_and_what_was_paid_is_found
                 with anyio.move_on_after(20):
                     await process.wait()
                 took.append((anyio.current_time() - begun, f"{sent.name}{' during a POST' if slow else ''}", delay))
-            if spot.posts and spot.tasks:
-                await until(lambda spot=spot: names(spot.videos), "the video of a server that was ended", 60)
-                assert (spot.posts, len(spot.charges)) == (1, 1)
+            if workspace.posts and workspace.tasks:
+                await until(
+                    lambda workspace=workspace: names(workspace.videos), "the video of a server that was ended", 60
+                )
+                assert (workspace.posts, len(workspace.charges)) == (1, 1)
     took.sort(reverse=True)
     print(f"{len(took)} signals: median {took[len(took) // 2][0]:.2f} s; the longest:")
     print("\n".join(f"{seconds:.2f} s: {what} at {at:.2f} s" for seconds, what, at in took[:4]))
@@ -73,16 +75,16 @@ async def test_a_signal_at_any_moment_ends_it_in_time_and_what_was_paid_is_found
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_during_a_download_ends_it_in_time_and_the_background_worker_saves_the_video(tmp_path, sent):
     """P3: the host of the video has sent half of it, and is silent."""
-    async with ground(tmp_path, FAST) as spot:
-        spot.sandbox.faults.next("file", stall(120))
+    async with open_workspace(tmp_path, FAST) as workspace:
+        workspace.sandbox.faults.next("file", stall(120))
         argv = [sys.executable, "-m", "avm_mcp"]
-        async with program(argv, spot.environ(AVM_WORKER="on"), start_new_session=True) as process:
+        async with program(argv, workspace.environ(AVM_WORKER="on"), start_new_session=True) as process:
             await process.stdin.send(b"".join(json.dumps(line).encode() + b"\n" for line in LINES))
-            await until(lambda: spot.requests("file"), "a download that has begun", 60)
+            await until(lambda: workspace.requests("file"), "a download that has begun", 60)
             assert await seconds_to_end(process, sent) < HOSTS_WAIT
-        await until(spot.saved, "the video of a server that was ended", 60)
-        spot.only_whole_videos(1)
-        assert (spot.posts, len(spot.charges)) == (1, 1)
+        await until(workspace.saved, "the video of a server that was ended", 60)
+        workspace.only_whole_videos(1)
+        assert (workspace.posts, len(workspace.charges)) == (1, 1)
 
 
 @pytest.mark.parametrize("during", ["a POST", "a download", "a call that waits"])
@@ -90,28 +92,28 @@ async def test_a_signal_during_a_download_ends_it_in_time_and_the_background_wor
 async def test_a_signal_ends_avm_mcp_serve_within_the_time_of_docker_stop(tmp_path, sent, during):
     """P1, P2, P3, over HTTP, where there is no background worker: started again, it finds and saves what was paid."""
     slow = FAST if during != "a call that waits" else replace(FAST, durations={"t2v": 600.0})
-    async with ground(tmp_path, slow) as spot:
+    async with open_workspace(tmp_path, slow) as workspace:
         if during == "a POST":
-            spot.sandbox.faults.next("generate", hang(12, after=True))
+            workspace.sandbox.faults.next("generate", hang(12, after=True))
         elif during == "a download":
-            spot.sandbox.faults.next("file", stall(120))
-        async with serving(spot) as (process, url), anyio.create_task_group() as group:
+            workspace.sandbox.faults.next("file", stall(120))
+        async with serving(workspace) as (process, url), anyio.create_task_group() as group:
             group.start_soon(call_and_lose, url)
-            await until(lambda: spot.requests("file" if during == "a download" else "generate"), during, 60)
+            await until(lambda: workspace.requests("file" if during == "a download" else "generate"), during, 60)
             await anyio.sleep(0.3)
             assert await seconds_to_end(process, sent) < DOCKER_WAITS
             assert process.returncode == 0
             group.cancel_scope.cancel()
-        async with serving(spot):
-            await until(spot.saved, "the video of a server that was started again", 90)
-        spot.only_whole_videos(1)
-        assert (spot.posts, len(spot.charges)) == (1, 1)
+        async with serving(workspace):
+            await until(workspace.saved, "the video of a server that was started again", 90)
+        workspace.only_whole_videos(1)
+        assert (workspace.posts, len(workspace.charges)) == (1, 1)
 
 
 @asynccontextmanager
-async def serving(spot: Ground) -> AsyncGenerator[tuple[anyio.abc.Process, str]]:
+async def serving(workspace: Workspace) -> AsyncGenerator[tuple[anyio.abc.Process, str]]:
     command = [sys.executable, "-m", "avm_mcp", "serve", "--port", "0", "--json"]
-    async with program(command, spot.environ(), start_new_session=True) as process:
+    async with program(command, workspace.environ(), start_new_session=True) as process:
         with anyio.fail_after(60):
             url = json.loads(await process.stdout.receive())["url"]
         yield process, url

@@ -51,11 +51,11 @@ async def test_what_was_decided_while_a_process_was_stopped_is_not_sent(tmp_path
         async with await anyio.open_process([sys.executable, "-c", SUBMITS, "6"], env=environ, stderr=None) as process:
             assert process.stdout is not None
             lines = BufferedByteReceiveStream(process.stdout)
-            told = json.loads(await lines.receive_until(b"\n", 10_000))
+            reply = json.loads(await lines.receive_until(b"\n", 10_000))
             os.kill(process.pid, signal.SIGSTOP)
             store = await open_store(tmp_path / "state", now=0.0)
             (row,) = await store._driver.rows("SELECT account FROM jobs")
-            job = await store.find(row["account"], told["id"])
+            job = await store.find(row["account"], reply["id"])
             assert job is not None
             sender = job.sender
             assert sender is not None
@@ -65,7 +65,7 @@ async def test_what_was_decided_while_a_process_was_stopped_is_not_sent(tmp_path
             assert store.machine.gone(sender) is False, "a stopped process lives"
             assert (await store.never(job, "never", later)).status == UNKNOWN, "it may still send"
             await store.end_send(job.id, sender)  # as if it had been taken for dead all the same
-            job = await store.find(row["account"], told["id"])
+            job = await store.find(row["account"], reply["id"])
             assert (await store.never(job, "never", later)).status == NOT_CREATED
             await anyio.sleep(3)
             os.kill(process.pid, signal.SIGCONT)

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.e2e.ground import AVM, FAST, Ground, ground, until
+from tests.e2e.workspace import AVM, FAST, Workspace, open_workspace, until
 
 pytestmark = [
     pytest.mark.process,
@@ -21,12 +21,12 @@ DEAR = ("long-video", "https://example.com/a.png", "dawn", "noon", "dusk", "--wa
 
 
 @pytest.fixture
-async def spot(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path, FAST) as spot:
-        yield spot
+async def workspace(tmp_path: Path) -> AsyncIterator[Workspace]:
+    async with open_workspace(tmp_path, FAST) as workspace:
+        yield workspace
 
 
-async def typed(spot: Ground, answer: bytes, *argv: str) -> tuple[int, str, str]:
+async def typed(workspace: Workspace, answer: bytes, *argv: str) -> tuple[int, str, str]:
     """Run `avm` at a terminal, answer its question; return its exit code, stdout, and what the terminal showed."""
     import pty
 
@@ -43,14 +43,14 @@ async def typed(spot: Ground, answer: bytes, *argv: str) -> tuple[int, str, str]
             return True
         return words in shown
 
-    environ = spot.environ(TERM="dumb")
+    environ = workspace.environ(TERM="dumb")
     # A session of its own whose terminal this is: Ctrl-C typed there is a signal.
     process = await anyio.open_process([*AVM, *argv], stdin=theirs, stderr=theirs, env=environ, start_new_session=True)
     os.close(theirs)
     async with process:
         try:
             await until(lambda: seen(b"[y/N]"), "a question", 60)
-            assert spot.posts == 0, "nothing is sent before the answer"
+            assert workspace.posts == 0, "nothing is sent before the answer"
             os.write(ours, answer)
             assert process.stdout is not None
             out = b"".join([piece async for piece in process.stdout])
@@ -65,34 +65,36 @@ async def typed(spot: Ground, answer: bytes, *argv: str) -> tuple[int, str, str]
 
 
 @pytest.mark.parametrize("answer", [b"y\n", b" Yes\n"])
-async def test_a_yes_at_the_terminal_starts_it(spot, answer):
-    code, out, shown = await typed(spot, answer, *DEAR)
+async def test_a_yes_at_the_terminal_starts_it(workspace, answer):
+    code, out, shown = await typed(workspace, answer, *DEAR)
     assert code == 0, shown
     assert 'Start this video (15 s, lv) for 225 credits ($2.25)? "dawn' in shown
     assert "Video started" in out
     assert "[y/N]" not in out, "questions are no results"
-    assert spot.posts == len(spot.charges) == 1
+    assert workspace.posts == len(workspace.charges) == 1
 
 
 @pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"])
-async def test_anything_else_does_not(spot, answer):
-    code, out, shown = await typed(spot, answer, *DEAR)
+async def test_anything_else_does_not(workspace, answer):
+    code, out, shown = await typed(workspace, answer, *DEAR)
     assert code == 4
     assert out == ""
     assert "Not started, nothing charged." in shown
-    assert spot.posts == 0
+    assert workspace.posts == 0
 
 
-async def test_whoever_has_nobody_to_ask_gets_the_refusal(spot):
+async def test_whoever_has_nobody_to_ask_gets_the_refusal(workspace):
     """A pipe is no person, nor is a reader of JSON."""
     for more in ([], ["--json"]):
-        done = await anyio.run_process([*AVM, *DEAR, *more], env=spot.environ(), check=False, stdin=subprocess.DEVNULL)
+        done = await anyio.run_process(
+            [*AVM, *DEAR, *more], env=workspace.environ(), check=False, stdin=subprocess.DEVNULL
+        )
         assert done.returncode == 4
-        said = (done.stdout + done.stderr).decode()
-        assert "[y/N]" not in said
-        assert "--max-credits 225" in said
-        assert ("ask the user" in said) is bool(more)
+        printed = (done.stdout + done.stderr).decode()
+        assert "[y/N]" not in printed
+        assert "--max-credits 225" in printed
+        assert ("ask the user" in printed) is bool(more)
     await anyio.sleep(1)  # as long as it takes to ask somebody, at the very least
-    done = await anyio.run_process([*AVM, *DEAR, "--max-credits", "225"], env=spot.environ(), check=False)
+    done = await anyio.run_process([*AVM, *DEAR, "--max-credits", "225"], env=workspace.environ(), check=False)
     assert done.returncode == 0, done.stderr
-    assert spot.posts == 1
+    assert workspace.posts == 1

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import faults
-from tests.e2e.ground import FAST, Ground, Workers, avm, ground, names, side_by_side, until, workers
+from tests.e2e.workspace import FAST, Workers, Workspace, avm, names, open_workspace, side_by_side, until, workers
 
 pytestmark = [
     pytest.mark.process,
@@ -29,90 +29,90 @@ async def nursery(tmp_path: Path) -> AsyncIterator[Workers]:
         yield nursery
 
 
-async def together(nursery: Workers, spot: Ground, count: int, **job: Any) -> list[list[dict[str, Any]]]:
+async def together(nursery: Workers, workspace: Workspace, count: int, **job: Any) -> list[list[dict[str, Any]]]:
     """Run so many workers on one state that begin each round at the same instant; return what each was told."""
-    meet = {"crowd": count, "meet": str(spot.folder / "meet")}
-    told = await side_by_side([partial(nursery.run, spot, **meet, **job)] * count, count)
-    return [[one for one in said if "prompt" in one] for said in told]
+    meet = {"crowd": count, "meet": str(workspace.folder / "meet")}
+    reply = await side_by_side([partial(nursery.run, workspace, **meet, **job)] * count, count)
+    return [[one for one in printed if "prompt" in one] for printed in reply]
 
 
 async def test_the_same_request_from_two_processes_at_one_instant_is_one_task_twenty_times(tmp_path, nursery):
     """P1."""
     prompts = [f"kite number {n}" for n in range(20)]
-    async with ground(tmp_path) as spot:
-        first, second = await together(nursery, spot, 2, rounds=[[prompt] for prompt in prompts], wait="task")
-        assert spot.posts == len(spot.tasks) == len(spot.charges) == 20
+    async with open_workspace(tmp_path) as workspace:
+        first, second = await together(nursery, workspace, 2, rounds=[[prompt] for prompt in prompts], wait="task")
+        assert workspace.posts == len(workspace.tasks) == len(workspace.charges) == 20
     for one, other in zip(first, second, strict=True):
         assert one["prompt"] == other["prompt"]
         assert one["task_id"] == other["task_id"]
-        assert sorted(told.get("deduplicated", False) for told in (one, other)) == [False, True]
+        assert sorted(reply.get("deduplicated", False) for reply in (one, other)) == [False, True]
 
 
 async def test_two_processes_that_begin_a_new_state_at_one_instant_share_it(tmp_path, nursery):
     """P1. Both make the file, both migrate it, both ask for the same video."""
-    async with ground(tmp_path) as service:
+    async with open_workspace(tmp_path) as service:
         spots = [service.mine(f"new{n}") for n in range(6)]
         job = {"rounds": [["a red kite"]], "open_together": True, "wait": "task"}
-        told = await side_by_side([partial(together, nursery, spot, 2, **job) for spot in spots], 3)
-        for spot, ((one,), (other,)) in zip(spots, told, strict=True):
-            assert spot.posts == len(spot.charges) == 1
-            assert one["task_id"] == other["task_id"] == spot.tasks[0].id
-            assert [name for name in names(spot.state) if "damaged" in name] == []
+        reply = await side_by_side([partial(together, nursery, workspace, 2, **job) for workspace in spots], 3)
+        for workspace, ((one,), (other,)) in zip(spots, reply, strict=True):
+            assert workspace.posts == len(workspace.charges) == 1
+            assert one["task_id"] == other["task_id"] == workspace.tasks[0].id
+            assert [name for name in names(workspace.state) if "damaged" in name] == []
 
 
 async def test_of_twenty_parallel_calls_against_a_cap_that_admits_three_three_are_made(tmp_path, nursery):
     """P8. Four processes, five calls each, at one instant."""
     cap = 4 * PRICE - 1
-    async with ground(tmp_path) as spot:
+    async with open_workspace(tmp_path) as workspace:
         crowd = {"crowd": 4, "meet": str(tmp_path / "meet"), "environ": {"AVM_MAX_CREDITS_PER_DAY": str(cap)}}
 
         async def five(worker: int) -> list[dict[str, Any]]:
-            return await nursery.run(spot, rounds=[[f"kite {worker}-{n}" for n in range(5)]], wait="task", **crowd)
+            return await nursery.run(workspace, rounds=[[f"kite {worker}-{n}" for n in range(5)]], wait="task", **crowd)
 
-        said = await side_by_side([partial(five, worker) for worker in range(4)])
-        told = [one for some in said for one in some if "prompt" in one]
-        assert len(spot.tasks) == len(spot.charges) == spot.posts == 3
-        spent = await avm(spot, "account", AVM_MAX_CREDITS_PER_DAY=str(cap))
-    refused = [one["error"] for one in told if "error" in one]
-    print(f"{len(told)} calls, cap {cap}: {len(told) - len(refused)} tasks, {len(refused)} refused: {refused[0]}")
+        printed = await side_by_side([partial(five, worker) for worker in range(4)])
+        reply = [one for some in printed for one in some if "prompt" in one]
+        assert len(workspace.tasks) == len(workspace.charges) == workspace.posts == 3
+        spent = await avm(workspace, "account", AVM_MAX_CREDITS_PER_DAY=str(cap))
+    refused = [one["error"] for one in reply if "error" in one]
+    print(f"{len(reply)} calls, cap {cap}: {len(reply) - len(refused)} tasks, {len(refused)} refused: {refused[0]}")
     assert Counter(error["code"] for error in refused) == {"BUDGET_EXCEEDED": 17}
     assert {error["charged"] for error in refused} == {"no"}
-    assert spent["spent_today"] == 3 * PRICE == -sum(entry.credits for entry in spot.charges)
+    assert spent["spent_today"] == 3 * PRICE == -sum(entry.credits for entry in workspace.charges)
 
 
 async def test_two_processes_watch_download_and_settle_the_same_tasks_and_each_video_is_there_once(tmp_path, nursery):
     """P3, P6. What is asked is asked once for both, and both are told the same."""
     prompts = [f"kite number {n}" for n in range(6)]
-    async with ground(tmp_path) as spot:
-        first, second = await together(nursery, spot, 2, rounds=[prompts], wait="download")
-        spot.only_whole_videos(6)
-        assert spot.posts == len(spot.charges) == 6
-        assert len(spot.requests("file")) <= 12, "at most one look each at what the other has saved"
+    async with open_workspace(tmp_path) as workspace:
+        first, second = await together(nursery, workspace, 2, rounds=[prompts], wait="download")
+        workspace.only_whole_videos(6)
+        assert workspace.posts == len(workspace.charges) == 6
+        assert len(workspace.requests("file")) <= 12, "at most one look each at what the other has saved"
         facts = ("task_id", "status", "file", "credits", "completed_at")
-        told = [{one["prompt"]: [one[name] for name in facts] for one in some} for some in (first, second)]
-        assert told[0] == told[1]
-        assert {Path(one["file"]) for one in first} == set(spot.saved())
-        assert (await avm(spot, "account"))["spent_today"] == 6 * PRICE
+        reply = [{one["prompt"]: [one[name] for name in facts] for one in some} for some in (first, second)]
+        assert reply[0] == reply[1]
+        assert {Path(one["file"]) for one in first} == set(workspace.saved())
+        assert (await avm(workspace, "account"))["spent_today"] == 6 * PRICE
 
 
 @pytest.mark.parametrize("then", ["another is started", "another was idle all the time"])
 async def test_after_a_kill_during_a_download_another_process_saves_the_video(tmp_path, nursery, then):
     """P2, P3."""
-    async with ground(tmp_path) as spot:
-        idle = await (await nursery.start(spot, rounds=[], linger=60)).up() if "idle" in then else None
-        spot.sandbox.faults.next("file", faults.stall(60))
-        worker = await nursery.start(spot, rounds=[["a red kite"]], wait="download")
-        part = await until(lambda: [name for name in names(spot.videos) if name.endswith(".part")], "a download")
-        await until(lambda: (spot.videos / part[0]).stat().st_size > 0, "some bytes")
+    async with open_workspace(tmp_path) as workspace:
+        idle = await (await nursery.start(workspace, rounds=[], linger=60)).up() if "idle" in then else None
+        workspace.sandbox.faults.next("file", faults.stall(60))
+        worker = await nursery.start(workspace, rounds=[["a red kite"]], wait="download")
+        part = await until(lambda: [name for name in names(workspace.videos) if name.endswith(".part")], "a download")
+        await until(lambda: (workspace.videos / part[0]).stat().st_size > 0, "some bytes")
         worker.kill()
         await worker.end()
         if idle is None:
-            *_, told = await nursery.run(spot, rounds=[["a red kite"]], wait="download")
-            assert told["deduplicated"] is True
-            assert Path(told["file"]) in spot.saved()
-        await until(lambda: spot.saved() and len(names(spot.videos)) == 1, "the video, and nothing else")
-        spot.only_whole_videos(1)
-        assert spot.posts == len(spot.charges) == 1
+            *_, reply = await nursery.run(workspace, rounds=[["a red kite"]], wait="download")
+            assert reply["deduplicated"] is True
+            assert Path(reply["file"]) in workspace.saved()
+        await until(lambda: workspace.saved() and len(names(workspace.videos)) == 1, "the video, and nothing else")
+        workspace.only_whole_videos(1)
+        assert workspace.posts == len(workspace.charges) == 1
         if idle is not None:
             idle.kill()
 
@@ -120,40 +120,40 @@ async def test_after_a_kill_during_a_download_another_process_saves_the_video(tm
 async def test_a_process_that_was_idle_watches_on_when_the_one_that_asked_is_killed(tmp_path, nursery):
     """P2, P3. Without a background worker, whoever is alive goes on."""
     slow = replace(FAST, durations={"t2v": 400.0})
-    async with ground(tmp_path, slow) as spot:
-        idle = await (await nursery.start(spot, rounds=[], linger=60)).up()
-        worker = await nursery.start(spot, rounds=[["a red kite"]], wait="download")
-        await until(lambda: spot.tasks, "a task")
-        await until(lambda: spot.requests("status"), "a look")
+    async with open_workspace(tmp_path, slow) as workspace:
+        idle = await (await nursery.start(workspace, rounds=[], linger=60)).up()
+        worker = await nursery.start(workspace, rounds=[["a red kite"]], wait="download")
+        await until(lambda: workspace.tasks, "a task")
+        await until(lambda: workspace.requests("status"), "a look")
         worker.kill()
-        await until(lambda: spot.saved() and len(names(spot.videos)) == 1, "the video")
-        spot.only_whole_videos(1)
+        await until(lambda: workspace.saved() and len(names(workspace.videos)) == 1, "the video")
+        workspace.only_whole_videos(1)
         idle.kill()
 
 
 @pytest.mark.parametrize("profile", ["live", "seed"])
 async def test_a_lost_answer_that_another_process_asks_for_again_is_found(tmp_path, nursery, profile):
     """P1. The connection dies after the charge, in both generations of the API."""
-    async with ground(tmp_path, replace(FAST, profile=profile)) as spot:
-        spot.sandbox.faults.next("generate", faults.drop(after=True))
-        first, second = await together(nursery, spot, 2, rounds=[["a red kite"]], wait="download")
-        assert spot.posts == len(spot.tasks) == len(spot.charges) == 1
-        spot.only_whole_videos(1)
-        assert {one["task_id"] for one in (*first, *second)} == {spot.tasks[0].id}
+    async with open_workspace(tmp_path, replace(FAST, profile=profile)) as workspace:
+        workspace.sandbox.faults.next("generate", faults.drop(after=True))
+        first, second = await together(nursery, workspace, 2, rounds=[["a red kite"]], wait="download")
+        assert workspace.posts == len(workspace.tasks) == len(workspace.charges) == 1
+        workspace.only_whole_videos(1)
+        assert {one["task_id"] for one in (*first, *second)} == {workspace.tasks[0].id}
 
 
 async def test_an_agent_that_repeats_a_call_whose_answer_is_slow_gets_the_same_task(tmp_path, nursery):
     """P1, P4. The host has timed out; the repetition comes from another process while the first still sends."""
-    async with ground(tmp_path) as spot:
-        spot.sandbox.faults.next("generate", faults.hang(5, after=True))
-        worker = await nursery.start(spot, rounds=[["a red kite"]], linger=20)
-        await until(lambda: spot.posts, "the first is sending")
+    async with open_workspace(tmp_path) as workspace:
+        workspace.sandbox.faults.next("generate", faults.hang(5, after=True))
+        worker = await nursery.start(workspace, rounds=[["a red kite"]], linger=20)
+        await until(lambda: workspace.posts, "the first is sending")
         begun = anyio.current_time()
-        *_, told = await nursery.run(spot, rounds=[["a red kite"]])
+        *_, reply = await nursery.run(workspace, rounds=[["a red kite"]])
         assert anyio.current_time() - begun < 4
-        assert (told["status"], told["deduplicated"]) == ("SUBMITTING", True)
-        *_, told = await nursery.run(spot, rounds=[["a red kite"]], wait="download")
-        assert told["task_id"] == spot.tasks[0].id
-        spot.only_whole_videos(1)
-        assert spot.posts == len(spot.charges) == 1
+        assert (reply["status"], reply["deduplicated"]) == ("SUBMITTING", True)
+        *_, reply = await nursery.run(workspace, rounds=[["a red kite"]], wait="download")
+        assert reply["task_id"] == workspace.tasks[0].id
+        workspace.only_whole_videos(1)
+        assert workspace.posts == len(workspace.charges) == 1
         worker.kill()

@@ -18,8 +18,8 @@ async def main(model):
         tools = await load_mcp_tools(session)
         agent = create_agent(model, tools)
         wish = {"role": "user", "content": "Make a five second video of a red kite over the sea."}
-        said = await agent.ainvoke({"messages": [wish]})
-    print(said["messages"][-1].content)
+        printed = await agent.ainvoke({"messages": [wish]})
+    print(printed["messages"][-1].content)
 
 
 if __name__ == "__main__":

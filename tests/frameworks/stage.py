@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avm_mcp.sandbox import SandboxOptions
-from tests.e2e.ground import Ground, output, program, whole
+from tests.e2e.workspace import Workspace, output, program, whole
 from tests.frameworks.examples import HERE, Change, Example
 from tests.hosts.install import HOSTS, python_of
 from tests.hosts.machine import Machine, node
@@ -31,7 +31,7 @@ def service(video_seconds: float) -> SandboxOptions:
 
 
 @dataclass(frozen=True)
-class Told:
+class Reply:
     """What an example that ran to its end has printed."""
 
     calls: list[dict[str, Any]]
@@ -51,10 +51,10 @@ class Told:
 
 
 @asynccontextmanager
-async def serving(spot: Ground, **env: str) -> AsyncGenerator[str]:
+async def serving(workspace: Workspace, **env: str) -> AsyncGenerator[str]:
     """`avm-mcp serve`; gives the URL of its MCP end point."""
     command = [str(BIN / "avm-mcp"), "serve", "--port", "0", "--json"]
-    async with program(command, spot.environ(**env), err=spot.folder / "serve.err") as server:
+    async with program(command, workspace.environ(**env), err=workspace.folder / "serve.err") as server:
         assert server.stdout is not None
         url = json.loads(await server.stdout.receive())["url"]
         Machine.wait_until_up(url)
@@ -62,24 +62,24 @@ async def serving(spot: Ground, **env: str) -> AsyncGenerator[str]:
 
 
 @asynccontextmanager
-async def server_of(example: Example, spot: Ground, **env: str) -> AsyncGenerator[list[str]]:
+async def server_of(example: Example, workspace: Workspace, **env: str) -> AsyncGenerator[list[str]]:
     """Give the arguments of an example, and start the server that it does not start by itself."""
     if example.http:
         yield []
     else:
-        async with serving(spot, **env) as url:
+        async with serving(workspace, **env) as url:
             yield [url.removesuffix("/mcp")]
 
 
 async def run(
     example: Example,
-    spot: Ground,
+    workspace: Workspace,
     argv: Sequence[str] = (),
     *,
     changes: Sequence[Change] = (),
     seconds: float = 90,
     **env: str,
-) -> Told:
+) -> Reply:
     """Run an example as a process of its own, and print what its model saw."""
     HOSTS.mkdir(exist_ok=True)
     # Below .hosts/, so that Node finds its packages; a copy, as a user makes one.
@@ -91,7 +91,7 @@ async def run(
             interpreter = node()
         else:
             interpreter = sys.executable if example.tested is None else str(python_of(example.tested))
-        environ = spot.environ(**env) | {
+        environ = workspace.environ(**env) | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "OPENAI_AGENTS_DISABLE_TRACING": "1",  # it would call home
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -101,18 +101,18 @@ async def run(
     print(f"{example.title}:\n{out}")
     assert code == 0, err[-3000:]
     lines = out.strip().splitlines()
-    said = [json.loads(line) for line in lines if line.startswith(('{"calls"', '{"saw"'))]
-    saw = [one | {"answered": any(word in one["saw"] for word in OURS)} for one in said if "saw" in one]
-    return Told([one for one in said if "calls" in one], saw, lines[-1])
+    printed = [json.loads(line) for line in lines if line.startswith(('{"calls"', '{"saw"'))]
+    saw = [one | {"answered": any(word in one["saw"] for word in OURS)} for one in printed if "saw" in one]
+    return Reply([one for one in printed if "calls" in one], saw, lines[-1])
 
 
-def one_video_for_one_charge(spot: Ground) -> None:
+def one_video_for_one_charge(workspace: Workspace) -> None:
     """Assert what is promised: one request was paid for, and its video is whole and on the disk."""
-    spot.only_whole_videos(1)
-    assert spot.posts == len(spot.tasks) == len(spot.charges) == 1
+    workspace.only_whole_videos(1)
+    assert workspace.posts == len(workspace.tasks) == len(workspace.charges) == 1
 
 
-def is_whole(told: Told, spot: Ground) -> None:
+def is_whole(reply: Reply, workspace: Workspace) -> None:
     """Assert that the path which the model was told is the video's."""
-    assert told.download.parent == spot.videos
-    assert whole(told.download)
+    assert reply.download.parent == workspace.videos
+    assert whole(reply.download)

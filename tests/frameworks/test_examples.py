@@ -13,11 +13,11 @@ import anyio
 import pytest
 
 from avm_mcp.sandbox import faults
-from tests.e2e.ground import Ground, ground, until
 from tests.e2e.test_background_worker import background_workers
+from tests.e2e.workspace import Workspace, open_workspace, until
 from tests.frameworks import stage
 from tests.frameworks.examples import EXAMPLES, URL, Example
-from tests.frameworks.stage import Told
+from tests.frameworks.stage import Reply
 from tests.hosts.install import HOSTS
 from tests.hosts.machine import node, run
 
@@ -55,38 +55,38 @@ def anyio_backend() -> str:
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_the_example_makes_a_video_and_its_model_is_told_the_file(name: str, tmp_path: Path):
     """P1, P3. Its own time-out lets one call wait for the video, so nothing is asked for twice."""
-    async with ground(tmp_path, stage.service(VIDEO)) as spot:
-        async with stage.server_of(EXAMPLES[name], spot) as argv:
-            told = await stage.run(EXAMPLES[name], spot, argv, MODEL_WAIT="30")
-        stage.is_whole(told, spot)
-        stage.one_video_for_one_charge(spot)
-    assert len(told.tools("text_to_video")) == 1, "a call was cut"
-    assert ("Next: " in told.saw[-1]["saw"]) is (EXAMPLES[name].sees != "structured")
-    assert ("next_step" in told.saw[-1]["saw"]) is ("structured" in EXAMPLES[name].sees)
+    async with open_workspace(tmp_path, stage.service(VIDEO)) as workspace:
+        async with stage.server_of(EXAMPLES[name], workspace) as argv:
+            reply = await stage.run(EXAMPLES[name], workspace, argv, MODEL_WAIT="30")
+        stage.is_whole(reply, workspace)
+        stage.one_video_for_one_charge(workspace)
+    assert len(reply.tools("text_to_video")) == 1, "a call was cut"
+    assert ("Next: " in reply.saw[-1]["saw"]) is (EXAMPLES[name].sees != "structured")
+    assert ("next_step" in reply.saw[-1]["saw"]) is ("structured" in EXAMPLES[name].sees)
 
 
 @pytest.mark.parametrize("name", OVER_STDIO)
 async def test_the_example_works_over_http_as_the_document_says(name: str, tmp_path: Path):
     """P1, P3."""
-    async with ground(tmp_path, stage.service(VIDEO)) as spot:
-        async with stage.serving(spot) as url:
+    async with open_workspace(tmp_path, stage.service(VIDEO)) as workspace:
+        async with stage.serving(workspace) as url:
             changes = [(old, new.replace(URL, url)) for old, new in EXAMPLES[name].http]
-            told = await stage.run(EXAMPLES[name], spot, changes=changes, MODEL_WAIT="30")
-        stage.is_whole(told, spot)
-        stage.one_video_for_one_charge(spot)
-    assert len(told.tools("text_to_video")) == 1, "a call was cut"
+            reply = await stage.run(EXAMPLES[name], workspace, changes=changes, MODEL_WAIT="30")
+        stage.is_whole(reply, workspace)
+        stage.one_video_for_one_charge(workspace)
+    assert len(reply.tools("text_to_video")) == 1, "a call was cut"
 
 
 @pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if example.one_server])
 async def test_with_the_embedded_sandbox_it_needs_no_key_and_no_service(name: str, tmp_path: Path):
     """P3."""
-    async with ground(tmp_path, stage.service(VIDEO)) as spot:
+    async with open_workspace(tmp_path, stage.service(VIDEO)) as workspace:
         env = {"AVM_API_KEY": "sandbox", "AVM_BASE_URL": "", "AVM_SANDBOX_SPEED": "60"}
-        async with stage.server_of(EXAMPLES[name], spot, **env) as argv:
-            told = await stage.run(EXAMPLES[name], spot, argv, **env)
-        assert told.download.parent == spot.videos
-        assert told.download.read_bytes()[4:8] == b"ftyp"
-        assert spot.posts == 0
+        async with stage.server_of(EXAMPLES[name], workspace, **env) as argv:
+            reply = await stage.run(EXAMPLES[name], workspace, argv, **env)
+        assert reply.download.parent == workspace.videos
+        assert reply.download.read_bytes()[4:8] == b"ftyp"
+        assert workspace.posts == 0
 
 
 def test_the_typescript_example_is_right_in_the_eyes_of_its_compiler(tmp_path: Path):
@@ -104,33 +104,33 @@ def test_the_typescript_example_is_right_in_the_eyes_of_its_compiler(tmp_path: P
 # --- by default, at a service that takes longer: stories that are mostly waiting, so several are told at once ---
 
 
-async def slower_than_it_waits(example: Example, spot: Ground) -> Told:
+async def slower_than_it_waits(example: Example, workspace: Workspace) -> Reply:
     """The paid request is answered late, and the video takes longer than the framework waits for a call."""
     video = video_of(example)
-    spot.sandbox.faults.next("generate", faults.hang(SLOW_ANSWER, after=True))
+    workspace.sandbox.faults.next("generate", faults.hang(SLOW_ANSWER, after=True))
     wait = {"MODEL_WAIT": str(round(video + 30))}
-    async with stage.server_of(example, spot) as argv:
+    async with stage.server_of(example, workspace) as argv:
         how = {"changes": example.timeout, "seconds": 4 * video + 90}
-        told = await stage.run(example, spot, argv, **how, **wait, **WORKER)
-    stage.is_whole(told, spot)
-    return told
+        reply = await stage.run(example, workspace, argv, **how, **wait, **WORKER)
+    stage.is_whole(reply, workspace)
+    return reply
 
 
-async def lets_go(example: Example, spot: Ground) -> Told:
+async def lets_go(example: Example, workspace: Workspace) -> Reply:
     """The program ends as soon as it is told that its video was started."""
-    async with stage.server_of(example, spot) as argv:
-        told = await stage.run(example, spot, argv, changes=example.timeout, **LETS_GO, **WORKER)
-        await until(spot.saved, "the video on the disk", 60)
-    return told
+    async with stage.server_of(example, workspace) as argv:
+        reply = await stage.run(example, workspace, argv, changes=example.timeout, **LETS_GO, **WORKER)
+        await until(workspace.saved, "the video on the disk", 60)
+    return reply
 
 
-async def lets_go_before_the_answer(example: Example, spot: Ground) -> Told:
+async def lets_go_before_the_answer(example: Example, workspace: Workspace) -> Reply:
     """The program ends while the paid request waits for its answer, and nobody comes back."""
-    spot.sandbox.faults.next("generate", faults.hang(2 * SLOW_ANSWER, after=True))
-    told = await stage.run(example, spot, changes=example.timeout, **LETS_GO, **WORKER)
-    assert told.answer.startswith("It is being made: sub_"), told
-    await until(spot.saved, "the video on the disk", 120)
-    return told
+    workspace.sandbox.faults.next("generate", faults.hang(2 * SLOW_ANSWER, after=True))
+    reply = await stage.run(example, workspace, changes=example.timeout, **LETS_GO, **WORKER)
+    assert reply.answer.startswith("It is being made: sub_"), reply
+    await until(workspace.saved, "the video on the disk", 120)
+    return reply
 
 
 def video_of(example: Example) -> float:
@@ -138,7 +138,7 @@ def video_of(example: Example) -> float:
     return (example.limit or SLOW_ANSWER) + 12
 
 
-Story = Callable[[Example, Ground], Awaitable[Told]]
+Story = Callable[[Example, Workspace], Awaitable[Reply]]
 KINDS: Mapping[str, tuple[Story, list[str]]] = {
     "slow": (slower_than_it_waits, list(EXAMPLES)),
     "lets-go": (lets_go, list(EXAMPLES)),
@@ -151,13 +151,13 @@ def stories(kind: str) -> pytest.MarkDecorator:
 
 
 @dataclass
-class Telling:
+class RunningStory:
     """One story on its way."""
 
     kind: str
     example: Example
     over: anyio.Event = field(default_factory=anyio.Event)
-    end: Told | None = None
+    end: Reply | None = None
     failure: BaseException | None = None
 
     @property
@@ -166,13 +166,13 @@ class Telling:
 
     async def tell(self, folder: Path) -> None:
         try:
-            async with ground(folder, stage.service(self.seconds or VIDEO)) as spot:
+            async with open_workspace(folder, stage.service(self.seconds or VIDEO)) as workspace:
                 try:
-                    self.end = await KINDS[self.kind][0](self.example, spot)
-                    await until(lambda: not background_workers(spot), "the background worker's end", 60)
-                    stage.one_video_for_one_charge(spot)
+                    self.end = await KINDS[self.kind][0](self.example, workspace)
+                    await until(lambda: not background_workers(workspace), "the background worker's end", 60)
+                    stage.one_video_for_one_charge(workspace)
                 finally:
-                    for pid in background_workers(spot):
+                    for pid in background_workers(workspace):
                         os.kill(pid, signal.SIGKILL)
         except Exception as failure:
             self.failure = failure
@@ -181,39 +181,39 @@ class Telling:
 
 
 @pytest.fixture(scope="module")
-async def told(
+async def reply(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
-) -> AsyncIterator[Callable[[str], Awaitable[Told]]]:
+) -> AsyncIterator[Callable[[str], Awaitable[Reply]]]:
     """The stories whose tests will run, three at a time, the longest first; `await told(story)` is the end of one."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
     names = [item.callspec.params["story"] for item in items if "told" in item.fixturenames]
-    tellings = {name: Telling(name.split()[0], EXAMPLES[name.split()[1]]) for name in names}
+    running = {name: RunningStory(name.split()[0], EXAMPLES[name.split()[1]]) for name in names}
     places = anyio.CapacityLimiter(3)
 
-    async def tell(telling: Telling) -> None:
+    async def tell(run_stories: RunningStory) -> None:
         async with places:
-            await telling.tell(tmp_path_factory.mktemp(telling.example.name))
+            await run_stories.tell(tmp_path_factory.mktemp(run_stories.example.name))
 
-    async def end_of(name: str) -> Told:
-        await tellings[name].over.wait()
-        if (failure := tellings[name].failure) is not None:
+    async def end_of(name: str) -> Reply:
+        await running[name].over.wait()
+        if (failure := running[name].failure) is not None:
             raise failure
-        end = tellings[name].end
+        end = running[name].end
         assert end is not None
         print(*(f"{one['seconds']:6.2f} s: {one['saw']}" for one in end.saw), sep="\n")
         return end
 
     async with anyio.create_task_group() as group:
-        for telling in sorted(tellings.values(), key=lambda telling: -telling.seconds):
-            group.start_soon(tell, telling)
+        for run_stories in sorted(running.values(), key=lambda run_stories: -run_stories.seconds):
+            group.start_soon(tell, run_stories)
         yield end_of
         group.cancel_scope.cancel()
 
 
 @stories("slow")
-async def test_by_default_a_slow_service_costs_no_video_and_no_second_charge(story: str, told):
+async def test_by_default_a_slow_service_costs_no_video_and_no_second_charge(story: str, reply):
     """P1, P2, P3. A call that is cut, and made again with the same arguments, returns the task that was started."""
-    end, example = await told(story), EXAMPLES[story.split()[1]]
+    end, example = await reply(story), EXAMPLES[story.split()[1]]
     asked = end.tools("text_to_video")
     assert all(one == asked[0] for one in asked)
     cuts = [one for one in end.saw if not one["answered"]]
@@ -231,15 +231,15 @@ async def test_by_default_a_slow_service_costs_no_video_and_no_second_charge(sto
 
 
 @stories("lets-go")
-async def test_a_program_that_ends_after_the_paid_call_leaves_a_video(story: str, told):
+async def test_a_program_that_ends_after_the_paid_call_leaves_a_video(story: str, reply):
     """P2, P3. Over stdio its server goes with it, and a background worker saves it; over HTTP the server stays."""
-    end = await told(story)
+    end = await reply(story)
     assert end.answer.startswith("It is being made: ")
     assert len(end.calls) == 1
 
 
 @stories("lets-go-early")
-async def test_a_program_that_ends_before_the_service_answers_leaves_a_video_too(story: str, told):
+async def test_a_program_that_ends_before_the_service_answers_leaves_a_video_too(story: str, reply):
     """P2, P3. It was told that the request goes on without it."""
-    end = await told(story)
+    end = await reply(story)
     assert end.answer.startswith("It is being made: sub_")

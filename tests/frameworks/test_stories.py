@@ -24,9 +24,9 @@ def play(framework, machine, transport, steps):
 
 def test_langchain(machine, transport):
     """Its model sees the text alone, and over stdio each call is a new server process (P2)."""
-    told = play("langchain", machine, transport, story.whole(machine, transport))
-    story.check_whole(told, machine, errors_as_text=True)
-    assert any(Path(line.removeprefix("File: ")).is_file() for line in told["steps"]["text_end"]["text"].splitlines())
+    reply = play("langchain", machine, transport, story.whole(machine, transport))
+    story.check_whole(reply, machine, errors_as_text=True)
+    assert any(Path(line.removeprefix("File: ")).is_file() for line in reply["steps"]["text_end"]["text"].splitlines())
 
 
 def test_openai_agents(machine, transport):

@@ -40,10 +40,10 @@ def whole(machine: Machine, transport: str) -> dict[str, Any]:
     }
 
 
-def check_whole(told: Mapping[str, Any], machine: Machine, *, errors_as_text: bool = False) -> None:
+def check_whole(reply: Mapping[str, Any], machine: Machine, *, errors_as_text: bool = False) -> None:
     """Hold the whole story to its promises; some hosts keep the text of an error only."""
-    assert tuple(told["tools"]) == TOOLS
-    steps = told["steps"]
+    assert tuple(reply["tools"]) == TOOLS
+    steps = reply["steps"]
     assert not {name: step["thrown"] for name, step in steps.items() if step.get("thrown")}
     for name, step in steps.items():
         facts, text = step["structured"], step["text"]
@@ -95,8 +95,8 @@ def watched() -> dict[str, Any]:
     return {"text": call("text_to_video", prompt="a red kite over the sea", progress=True)}
 
 
-def check_watched(told: Mapping[str, Any], machine: Machine) -> None:
-    step = told["steps"]["text"]
+def check_watched(reply: Mapping[str, Any], machine: Machine) -> None:
+    step = reply["steps"]["text"]
     assert not step.get("thrown"), step
     rises(step["beats"], step["structured"]["task_id"])
     assert step["beats"][-1]["progress"] == 100
@@ -115,11 +115,11 @@ def aged(*, progress: bool = True) -> dict[str, Any]:
     }
 
 
-def check_aged(told: Mapping[str, Any], machine: Machine, revision: str, *, wordy: bool = True) -> None:
+def check_aged(reply: Mapping[str, Any], machine: Machine, revision: str, *, wordy: bool = True) -> None:
     """Hold a video to be finished, saved and told in words, with what the revision has and nothing newer."""
-    assert told["spoken"] == revision
-    assert tuple(told["tools"]) == TOOLS
-    video, refused = told["steps"]["video"], told["steps"]["bad_input"]
+    assert reply["spoken"] == revision
+    assert tuple(reply["tools"]) == TOOLS
+    video, refused = reply["steps"]["video"], reply["steps"]["bad_input"]
     for step in (video, refused):
         assert not step.get("thrown"), step
         assert bool(step.get("structured")) is (revision >= STRUCTURED), step
@@ -141,9 +141,9 @@ def unwatched() -> dict[str, Any]:
     }
 
 
-def check_unwatched(told: Mapping[str, Any], machine: Machine, limit: float = 5.0) -> None:
+def check_unwatched(reply: Mapping[str, Any], machine: Machine, limit: float = 5.0) -> None:
     """Hold every call to the shortest limit of any host, and the last look to the finished video."""
-    steps = told["steps"]
+    steps = reply["steps"]
     assert not {name: step["thrown"] for name, step in steps.items() if step.get("thrown")}
     assert max(step["seconds"] for step in steps.values()) < limit, {k: v["seconds"] for k, v in steps.items()}
     check_video(steps["look4"], machine)
@@ -158,9 +158,9 @@ def cancelled() -> dict[str, Any]:
     }
 
 
-def check_cancelled(told: Mapping[str, Any]) -> None:
+def check_cancelled(reply: Mapping[str, Any]) -> None:
     for name in ("cancel", "cancel_again"):
-        step = told["steps"][name]
+        step = reply["steps"][name]
         assert not step["is_error"], step
         assert step["structured"]["status"] == "CANCEL", step["text"]
         assert step["structured"]["credits"]["refunded"] == 15
@@ -170,10 +170,10 @@ def keyless() -> dict[str, Any]:
     return {"no_key": call("text_to_video", prompt="a red kite over the sea")}
 
 
-def check_keyless(told: Mapping[str, Any]) -> None:
+def check_keyless(reply: Mapping[str, Any]) -> None:
     """Hold P7, and Must show 4: the tools are listed, and a paid one says what to set."""
-    assert tuple(told["tools"]) == TOOLS
-    step = told["steps"]["no_key"]
+    assert tuple(reply["tools"]) == TOOLS
+    step = reply["steps"]["no_key"]
     assert not step.get("thrown"), step
     assert step["is_error"]
     assert step["structured"]["error"]["code"] == "NOT_CONFIGURED"

@@ -34,7 +34,7 @@ async def connected(machine: Machine, transport: str, mode: str) -> AsyncIterato
 
 async def play(client: Client, steps: Mapping[str, Any]) -> dict[str, Any]:
     tools = [tool.name for tool in (await client.list_tools()).tools]
-    told: dict[str, Any] = {}
+    reply: dict[str, Any] = {}
     for name, step in steps.items():
         start = time.monotonic()
         beats: list[dict[str, Any]] = []
@@ -43,12 +43,12 @@ async def play(client: Client, steps: Mapping[str, Any]) -> dict[str, Any]:
             beats.append({"at": time.monotonic() - start, "progress": progress, "total": total, "message": message})
 
         given = {
-            name: told[value[1:]]["structured"]["task_id"] if str(value).startswith("$") else value
+            name: reply[value[1:]]["structured"]["task_id"] if str(value).startswith("$") else value
             for name, value in step["arguments"].items()
         }
         result = await client.call_tool(step["tool"], given, progress_callback=beat if step["progress"] else None)
-        told[name] = {**_facts(result), "beats": beats, "seconds": time.monotonic() - start}
-    return {"tools": tools, "steps": told}
+        reply[name] = {**_facts(result), "beats": beats, "seconds": time.monotonic() - start}
+    return {"tools": tools, "steps": reply}
 
 
 def _facts(result: CallToolResult) -> dict[str, Any]:
@@ -63,28 +63,28 @@ def _facts(result: CallToolResult) -> dict[str, Any]:
 async def test_eight_tools(machine, transport, mode):
     """Must show 2: all eight, errors, and a wait that runs out."""
     async with connected(machine, transport, mode) as client:
-        told = await play(client, story.whole(machine, transport))
-    story.check_whole(told, machine)
-    assert [told["steps"][name]["links"] for name in ("text_end", "image_end", "long_end")] != [[], [], []]
+        reply = await play(client, story.whole(machine, transport))
+    story.check_whole(reply, machine)
+    assert [reply["steps"][name]["links"] for name in ("text_end", "image_end", "long_end")] != [[], [], []]
 
 
 async def test_progress_arrives_while_the_video_is_made(tmp_path: Path, transport, mode):
     """P4, Must show 2."""
     with machine_at(WATCHABLE, tmp_path) as machine:
         async with connected(machine, transport, mode) as client:
-            told = await play(client, story.watched())
-        story.check_watched(told, machine)
+            reply = await play(client, story.watched())
+        story.check_watched(reply, machine)
 
 
 async def test_a_waiting_task_can_be_cancelled(tmp_path: Path, transport):
     with machine_at(QUEUED, tmp_path) as machine:
         async with connected(machine, transport, "legacy") as client:
-            told = await play(client, story.cancelled())
-        story.check_cancelled(told)
+            reply = await play(client, story.cancelled())
+        story.check_cancelled(reply)
 
 
 async def test_without_a_key_it_says_what_to_set(machine, transport, mode):
     """P7, Must show 4."""
     async with connected(machine.without_key(), transport, mode) as client:
-        told = await play(client, story.keyless())
-    story.check_keyless(told)
+        reply = await play(client, story.keyless())
+    story.check_keyless(reply)

@@ -49,11 +49,11 @@ def test_a_typescript_client_completes_a_video(nodejs: str, machine: Machine, cl
     """P3. 1.12 and older refuse a whole result for one kind of content that they do not know."""
     with where(machine, transport) as place:
         at = {**place, "client": client.package}
-        told = story.ask([nodejs, str(HERE / "older.mjs")], machine, at, story.aged())
+        reply = story.ask([nodejs, str(HERE / "older.mjs")], machine, at, story.aged())
     # Over HTTP it names no revision after the greeting, and so counts as one of 2025-03-26.
     wordy = transport == "http" or client.revision > "2024-11-05"
-    story.check_aged(told, machine, client.revision, wordy=wordy)
-    assert len(told["steps"]["video"]["beats"]) >= 2
+    story.check_aged(reply, machine, client.revision, wordy=wordy)
+    assert len(reply["steps"]["video"]["beats"]) >= 2
 
 
 @each(PYTHON)
@@ -61,20 +61,20 @@ def test_a_python_client_completes_a_video(machine: Machine, client: Client, tra
     """P3."""
     with where(machine, transport) as place:
         command = [str(python_of(client.package)), str(HERE / "older.py")]
-        told = story.ask(command, machine, place, story.aged())
-    story.check_aged(told, machine, client.revision)
+        reply = story.ask(command, machine, place, story.aged())
+    story.check_aged(reply, machine, client.revision)
 
 
 @pytest.mark.parametrize("revision", NEWEST)
 async def test_the_newest_python_client_completes_a_video(machine: Machine, transport: str, revision: str):
     """P3."""
     async with connected(machine, transport, "legacy" if revision == NEWEST[0] else revision) as client:
-        told = {"spoken": client.protocol_version, **await play(client, story.aged())}
-    story.check_aged(told, machine, revision)
+        reply = {"spoken": client.protocol_version, **await play(client, story.aged())}
+    story.check_aged(reply, machine, revision)
 
 
 def test_the_newest_typescript_client_completes_a_video(nodejs: str, machine: Machine, transport: str):
     """P3. `client2.mjs` ends with an error unless it speaks 2026-07-28."""
     with where(machine, transport) as place:
-        told = story.ask([nodejs, str(HERE / "client2.mjs")], machine, place, story.aged())
-    story.check_aged(told | {"spoken": NEWEST[1]}, machine, NEWEST[1])
+        reply = story.ask([nodejs, str(HERE / "client2.mjs")], machine, place, story.aged())
+    story.check_aged(reply | {"spoken": NEWEST[1]}, machine, NEWEST[1])

@@ -32,8 +32,8 @@ def tell(nodejs: str, client: str, machine: Machine, transport: str, steps: Mapp
 @pytest.mark.parametrize("client", CLIENTS)
 def test_eight_tools_and_errors_pass_the_clients_schema_check(nodejs, client, machine, transport):
     """DESIGN 3: every output schema admits an error; the client validates each and throws at none."""
-    told = tell(nodejs, client, machine, transport, story.whole(machine, transport))
-    story.check_whole(told, machine)
+    reply = tell(nodejs, client, machine, transport, story.whole(machine, transport))
+    story.check_whole(reply, machine)
 
 
 @pytest.mark.parametrize("client", CLIENTS)

@@ -37,7 +37,7 @@ def talk(messages: list[dict[str, Any]], env: dict[str, str], cwd: Path | str) -
     assert process.stdout is not None
     answers: dict[int, Any] = {}
 
-    def heard(line: str) -> None:
+    def received(line: str) -> None:
         message = json.loads(line)
         assert message["jsonrpc"] == "2.0"
         assert "result" in message or "error" in message or "method" in message
@@ -51,13 +51,13 @@ def talk(messages: list[dict[str, Any]], env: dict[str, str], cwd: Path | str) -
             while message.get("id") not in {None, *answers}:
                 line = process.stdout.readline()
                 assert line, "it ended before it answered"
-                heard(line)
+                received(line)
         assert wanted == set(answers)
         rest, errors = process.communicate(timeout=15)
     finally:
         process.kill()
     for line in rest.splitlines():
-        heard(line)
+        received(line)
     assert process.returncode == 0, errors
     return answers, errors
 

@@ -16,7 +16,7 @@ from avm_mcp.sandbox.ledger import fingerprint
 from avm_mcp.store import FILE_NAME
 from manifests import registries
 from tests.hosts.machine import png
-from tests.house import KEY, House, fields
+from tests.stack import KEY, Stack, fields
 
 PAGE = (Path(__file__).parents[2] / "PRIVACY.md").read_text()
 
@@ -31,7 +31,7 @@ class Wire:
 
     def __init__(self, app):
         self._app = app
-        self.heard = []
+        self.received = []
 
     async def __call__(self, scope, receive, send):
         body = bytearray()  # a large one comes in pieces
@@ -40,34 +40,34 @@ class Wire:
             message = await receive()
             body.extend(message.get("body", b""))
             if not message.get("more_body", False):
-                self.heard.append(bytes(body))
+                self.received.append(bytes(body))
                 body.clear()
             return message
 
-        self.heard.append(repr((scope["path"], scope["query_string"], scope["headers"])).encode())
+        self.received.append(repr((scope["path"], scope["query_string"], scope["headers"])).encode())
         await self._app(scope, hearing, send)
 
 
 @pytest.fixture
-def house(tmp_path, wall):
-    house = House(tmp_path, wall, SandboxOptions(render=False), {})
-    house.app = Wire(house.app)
-    return house
+def stack(tmp_path, wall):
+    stack = Stack(tmp_path, wall, SandboxOptions(render=False), {})
+    stack.app = Wire(stack.app)
+    return stack
 
 
 @pytest.fixture
-async def used(house):
+async def used(stack):
     """A machine on which a picture from the disk, whose name tells something, became a video."""
-    picture = house.pictures / "grandmother-1938.png"
+    picture = stack.pictures / "grandmother-1938.png"
     picture.write_bytes(png())
-    async with house.client(AVM_MAX_CREDITS_PER_CALL="50") as client:
+    async with stack.client(AVM_MAX_CREDITS_PER_CALL="50") as client:
         result = await client.call_tool(
             "image_to_video", {"image": str(picture), "prompt": PROMPT, "wait_seconds": 1200, "max_credits": 40}
         )
         await client.call_tool("quote_video", {"model": "t2v", "duration": 5})
         await client.call_tool("list_tasks", {})
     assert fields(result)["status"] == "COMPLETED"
-    return house
+    return stack
 
 
 async def test_no_header_is_sent_that_the_page_does_not_name(used):
@@ -78,12 +78,12 @@ async def test_no_header_is_sent_that_the_page_does_not_name(used):
 
 
 async def test_a_pictures_name_and_path_stay_here_and_a_price_is_asked_without_prompt_or_picture(used):
-    heard = used.app.heard
+    received = used.app.received
     for word in ("grandmother-1938", str(used.folder)):
-        assert not [said for said in heard if word.encode() in said]
+        assert not [printed for printed in received if word.encode() in printed]
     for word in (json.dumps(PROMPT, ensure_ascii=False), "data:image/png;base64,"):
-        (said,) = (said for said in heard if word.encode() in said)  # once: in the paid request
-    assert base64.b64encode(png()) in said
+        (printed,) = (printed for printed in received if word.encode() in printed)  # once: in the paid request
+    assert base64.b64encode(png()) in printed
 
 
 async def test_the_video_is_fetched_without_the_key(used):

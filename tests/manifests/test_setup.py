@@ -91,11 +91,11 @@ def test_no_key_is_printed_whatever_is_in_it(host, key):
 
 @every
 def test_a_key_is_written_only_where_the_host_leaves_no_other_way(host):
-    said = avm_setup(host.name, key=KEY)
-    assert KEY not in said
+    printed = avm_setup(host.name, key=KEY)
+    assert KEY not in printed
     text = path_of(host).read_text()
     assert (KEY in text) == (host.name in ("claude-desktop", "lm-studio"))
-    assert ("stands in that file" in said) == (KEY in text)
+    assert ("stands in that file" in printed) == (KEY in text)
     if KEY in text and os.name == "posix":
         assert stat.S_IMODE(path_of(host).stat().st_mode) == 0o600
     assert KEY not in avm_setup(host.name, "--json", key=KEY)
@@ -113,12 +113,12 @@ def test_a_free_try_needs_no_key_and_gives_way_to_a_real_one(host):
 def test_the_key_that_stands_in_the_file_is_the_one_that_is_told(name):
     """A real key spends money: no word may call it the sandbox's, and a new one takes the old one's place."""
     avm_setup(name, key=KEY)
-    said = avm_setup(name)
+    printed = avm_setup(name)
     assert KEY in path_of(HOSTS[name]).read_text()
-    assert "videos are real" in said
-    assert "placeholders" not in said
-    assert '"sandbox"' not in said
-    assert KEY not in said
+    assert "videos are real" in printed
+    assert "placeholders" not in printed
+    assert '"sandbox"' not in printed
+    assert KEY not in printed
     assert "yours stands in that file" in avm_setup(name, key="ak_the_new_one")
     assert '"ak_the_new_one"' in path_of(HOSTS[name]).read_text()
     assert "ak_the_new_one" not in avm_setup(name)
@@ -133,10 +133,10 @@ def test_a_key_that_somebody_wrote_by_hand_is_said_to_stay(host):
         key = key[name]
     path = path_of(host)
     path.write_text(path.read_text().replace(json.dumps(key["env"]["AVM_API_KEY"]), f'"{KEY}"'))
-    said = avm_setup(host.name)
+    printed = avm_setup(host.name)
     assert KEY in path.read_text()
-    assert "The key that stood in that file stays" in said
-    assert KEY not in said
+    assert "The key that stood in that file stays" in printed
+    assert KEY not in printed
 
 
 @every

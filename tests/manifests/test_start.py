@@ -42,9 +42,9 @@ def test_the_other_name_of_the_key_counts():
     assert Settings.from_env(filled({"AVM_API_KEY": "", "AIVIDEO_API_KEY": "k2"})).api_key == "k2"
 
 
-@pytest.mark.parametrize(("said", "meant"), [("true", "on"), ("True", "on"), ("false", "off"), ("on", "on")])
-def test_a_switch_is_on_or_off(said, meant):
-    assert filled({"AVM_NOTIFY": said})["AVM_NOTIFY"] == meant
+@pytest.mark.parametrize(("printed", "meant"), [("true", "on"), ("True", "on"), ("false", "off"), ("on", "on")])
+def test_a_switch_is_on_or_off(printed, meant):
+    assert filled({"AVM_NOTIFY": printed})["AVM_NOTIFY"] == meant
 
 
 def test_the_folders_are_no_arguments_of_the_server(monkeypatch, tmp_path):

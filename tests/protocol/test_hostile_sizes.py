@@ -11,8 +11,8 @@ from mcp import MCPError
 
 from avm_mcp.images import Threads, threads
 from avm_mcp.presentation import arguments
-from tests.house import error, fields
 from tests.meter import metered
+from tests.stack import error, fields
 from tests.unit.test_whole_pictures import HOSTILE
 
 SIZE = 20_000_000 if os.environ.get("AVM_FULL") else 2_000_000
@@ -71,22 +71,22 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_an_argument_of_many_megabytes_is_refused_in_bounded_work(house, name):
+async def test_an_argument_of_many_megabytes_is_refused_in_bounded_work(stack, name):
     """P4."""
     tool, make = CALLS[name]
     given = make()
-    async with house.client() as client:
+    async with stack.client() as client:
         with suppress(MCPError):
             await client.call_tool("get_account", {})  # what is done once is done
         began = time.perf_counter()
         async with metered(steps=STEPS) as meter:
             result = await client.session.call_tool(tool, given)
         print(f"{name}: {time.perf_counter() - began:.2f} s, {meter.steps:,} steps")
-    told = error(result)
-    assert told["code"] in ("INVALID_INPUT", "FILE_REFUSED"), told
+    reply = error(result)
+    assert reply["code"] in ("INVALID_INPUT", "FILE_REFUSED"), reply
     assert len(str(result)) < 5000
     assert meter.steps < MOST_STEPS
-    assert house.sandbox.entries() == []
+    assert stack.sandbox.entries() == []
 
 
 def test_a_look_at_names_is_linear_in_their_number():
@@ -102,10 +102,10 @@ def test_a_look_at_names_is_linear_in_their_number():
 
 @pytest.mark.asyncio_backend
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_picture_of_ten_megabytes_is_looked_at_beside_the_loop(house, name):
+async def test_a_picture_of_ten_megabytes_is_looked_at_beside_the_loop(stack, name):
     """P4: by path; whatever is in the file, only a thread of its own is kept busy with it."""
-    (house.pictures / "x.jpg").write_bytes(HOSTILE[name]()[:10_000_000])
-    async with house.client(runtime=house.runtime(offload=Threads())) as client:
+    (stack.pictures / "x.jpg").write_bytes(HOSTILE[name]()[:10_000_000])
+    async with stack.client(runtime=stack.runtime(offload=Threads())) as client:
         await client.list_tools()
         async with metered(steps=STEPS) as meter:
             result = await client.session.call_tool("image_to_video", {"image": "x.jpg", "aspect_ratio": "1:1"})
@@ -115,14 +115,14 @@ async def test_a_picture_of_ten_megabytes_is_looked_at_beside_the_loop(house, na
 
 
 @pytest.mark.asyncio_backend
-async def test_the_loop_goes_round_while_a_disk_does_not_answer(house, monkeypatch):
+async def test_the_loop_goes_round_while_a_disk_does_not_answer(stack, monkeypatch):
     """P4: a sleeping network drive, or a cloud folder that brings the file first, keeps no other call waiting."""
-    (house.pictures / "x.png").write_bytes(b"x")
+    (stack.pictures / "x.png").write_bytes(b"x")
     release = threading.Event()
     monkeypatch.setattr("avm_mcp.images.pictures.read_place", lambda *_: release.wait(60) and (b"", 0))
     monkeypatch.setattr(threads, "TIMEOUT", 0.3)
     try:
-        async with house.client(runtime=house.runtime(offload=Threads())) as client, anyio.create_task_group() as group:
+        async with stack.client(runtime=stack.runtime(offload=Threads())) as client, anyio.create_task_group() as group:
             answers = []
 
             async def ask():
@@ -139,4 +139,4 @@ async def test_the_loop_goes_round_while_a_disk_does_not_answer(house, monkeypat
     assert len(answers) == 2 * threads.MOST_AT_ONCE
     assert "could not be read within" in error(answers[0])["message"]
     assert error(answers[0])["field"] == "image"
-    assert house.sandbox.entries() == []
+    assert stack.sandbox.entries() == []

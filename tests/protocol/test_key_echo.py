@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from avm_mcp.provider.redaction import Redaction
 from avm_mcp.sandbox.faults import Fault
-from tests.house import KEY
 from tests.protocol.test_waiting import made_in
+from tests.stack import KEY
 
 
 def b64(text, before=0):
@@ -73,11 +73,11 @@ def traces(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("house", [made_in(60)], indirect=True)
-async def test_an_echo_of_the_key_goes_nowhere(house, form, caplog):
+@pytest.mark.parametrize("stack", [made_in(60)], indirect=True)
+async def test_an_echo_of_the_key_goes_nowhere(stack, form, caplog):
     caplog.set_level("DEBUG", logger="avm_mcp")
-    await house.grown_up()
-    said = []
+    await stack.with_history()
+    printed = []
     text = echo(form)
     envelope = json.dumps({"status": "FAILED", "errorCode": text, "message": text, "error": text})
     task = {
@@ -87,14 +87,14 @@ async def test_an_echo_of_the_key_goes_nowhere(house, form, caplog):
         "input": {"prompt": text, text: 1},
         "output": {"error": text},
     }
-    task |= {"idempotencyKey": text, "createdAt": house.wall.date().isoformat()}
-    faults = house.sandbox.faults
-    async with house.client() as client:
+    task |= {"idempotencyKey": text, "createdAt": stack.wall.date().isoformat()}
+    faults = stack.sandbox.faults
+    async with stack.client() as client:
 
         async def ask(tool, given_):
             result = await client.call_tool(tool, given_)
-            said.append("\n".join(block.text for block in result.content if block.type == "text"))
-            said.append(json.dumps(result.structured_content, ensure_ascii=False))
+            printed.append("\n".join(block.text for block in result.content if block.type == "text"))
+            printed.append(json.dumps(result.structured_content, ensure_ascii=False))
 
         for number, status in enumerate((400, 401, 422, 500)):
             faults.next("generate", Fault(kind="answer", status=status, body=envelope))
@@ -113,10 +113,10 @@ async def test_an_echo_of_the_key_goes_nowhere(house, form, caplog):
         await ask("list_tasks", {})
         faults.next("task", Fault(kind="answer", status=200, body=json.dumps(task)))
         await ask("get_task", {"task_id": "ck1"})
-    files = b"".join(path.read_bytes() for path in house.folder.rglob("*") if path.is_file())
-    assert len(said) == 20
+    files = b"".join(path.read_bytes() for path in stack.folder.rglob("*") if path.is_file())
+    assert len(printed) == 20
     for trace in traces(form):
-        assert not [line for line in said if trace in line]
+        assert not [line for line in printed if trace in line]
         assert trace not in caplog.text
         assert trace.encode() not in files
 

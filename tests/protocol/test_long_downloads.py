@@ -16,17 +16,17 @@ def with_options(seconds, **more):
     return {"options": {**made_in(seconds)["options"], **more}}
 
 
-async def saved_after(house, seconds, most_requests):
+async def saved_after(stack, seconds, most_requests):
     """Make a video, wait, and return what is on the disk, which must be the video, fetched with so many requests."""
-    async with house.client() as client:
-        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
+    async with stack.client() as client:
+        reply, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
         await anyio.sleep(seconds)
-        told, *_ = await call(client, "get_task", {"task_id": told["task_id"]})
-    assert told["download"] == "saved", told
-    assert house.sandbox.counts["file"] <= most_requests
-    video = Path(told["file"]).read_bytes()
+        reply, *_ = await call(client, "get_task", {"task_id": reply["task_id"]})
+    assert reply["download"] == "saved", reply
+    assert stack.sandbox.counts["file"] <= most_requests
+    video = Path(reply["file"]).read_bytes()
     assert video.startswith(clip("wide"))
-    assert len(video) == house.sandbox.options.video_bytes
+    assert len(video) == stack.sandbox.options.video_bytes
     return video
 
 
@@ -36,43 +36,43 @@ THOUSAND = with_options(25, video_bytes=400_000, file_rate=400)
 
 @pytest.mark.parametrize("validators", [True, False])
 @pytest.mark.parametrize("ranges", [True, False])
-@pytest.mark.parametrize("house", [THOUSAND], indirect=True)
-async def test_a_download_of_a_thousand_seconds_completes(house, validators, ranges):
+@pytest.mark.parametrize("stack", [THOUSAND], indirect=True)
+async def test_a_download_of_a_thousand_seconds_completes(stack, validators, ranges):
     """P3: what flows is not cut by us, however slow it is, from whatever host."""
-    house.sandbox.change(file_validators=validators, file_ranges=ranges)
-    await saved_after(house, 1010, 1)
+    stack.sandbox.change(file_validators=validators, file_ranges=ranges)
+    await saved_after(stack, 1010, 1)
 
 
-@pytest.mark.parametrize("house", [with_options(25, video_bytes=400_000, file_validators=False)], indirect=True)
-async def test_a_download_without_validators_goes_on_where_it_was_cut(house):
+@pytest.mark.parametrize("stack", [with_options(25, video_bytes=400_000, file_validators=False)], indirect=True)
+async def test_a_download_without_validators_goes_on_where_it_was_cut(stack):
     """P3: each cut brings half of the rest; begun anew each time it would end only by luck."""
-    house.sandbox.faults.next("file", faults.truncated(), count=6)
-    video = await saved_after(house, 300, 8)
-    ranges = [seen.headers.get("range") for seen in house.sandbox.requests if seen.endpoint == "file"]
+    stack.sandbox.faults.next("file", faults.truncated(), count=6)
+    video = await saved_after(stack, 300, 8)
+    ranges = [seen.headers.get("range") for seen in stack.sandbox.requests if seen.endpoint == "file"]
     assert ranges[0] is None
     assert None not in ranges[1:]
     assert video[-8:] == bytes(8)
 
 
-@pytest.mark.parametrize("house", [with_options(25, video_bytes=400_000, file_rate=400)], indirect=True)
-async def test_a_slow_download_keeps_no_other_video_waiting_for_ever(house):
+@pytest.mark.parametrize("stack", [with_options(25, video_bytes=400_000, file_rate=400)], indirect=True)
+async def test_a_slow_download_keeps_no_other_video_waiting_for_ever(stack):
     """P3: four slow ones, then a fifth, all come."""
-    house.sandbox.change(file_rate=4000)
+    stack.sandbox.change(file_rate=4000)
 
     async def make(client, number):
         await call(client, "text_to_video", {"prompt": f"kite {number}", "wait_seconds": 60})
 
-    async with house.client() as client:
+    async with stack.client() as client:
         async with anyio.create_task_group() as group:
             for number in range(5):
                 group.start_soon(make, client, number)
         await anyio.sleep(220)
-        assert len(list(house.videos.glob("*.mp4"))) == 5
+        assert len(list(stack.videos.glob("*.mp4"))) == 5
 
 
-@pytest.mark.parametrize("house", [with_options(25, video_bytes=400_000, file_rate=400)], indirect=True)
-async def test_a_video_that_trickles_like_an_answer_ends_with_its_link(house):
+@pytest.mark.parametrize("stack", [with_options(25, video_bytes=400_000, file_rate=400)], indirect=True)
+async def test_a_video_that_trickles_like_an_answer_ends_with_its_link(stack):
     """P3: a byte each 10 s flows, and would take years: other tries get their turn."""
-    house.sandbox.change(file_rate=None)
-    house.sandbox.faults.next("file", faults.trickle(10))
-    await saved_after(house, 1200, 4)
+    stack.sandbox.change(file_rate=None)
+    stack.sandbox.faults.next("file", faults.trickle(10))
+    await saved_after(stack, 1200, 4)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from avm_mcp.provider import long_lists
 from avm_mcp.provider.long_lists import MOST_ROWS, SHORT_BODY, parse, task_list
 from tests.clock import EPOCH
-from tests.house import fields, text
 from tests.meter import metered
+from tests.stack import fields, text
 
 ROWS = 50_000 if os.environ.get("AVM_FULL") else 8_000
 NOW = EPOCH.timestamp()
@@ -69,9 +69,9 @@ class Crowded:
 
 
 @pytest.fixture
-def crowd(house):
-    house.app = Crowded(house.app, [row(number) for number in range(ROWS)])
-    return house
+def crowd(stack):
+    stack.app = Crowded(stack.app, [row(number) for number in range(ROWS)])
+    return stack
 
 
 async def test_a_page_of_a_long_list_is_told_while_others_are_served(crowd):
@@ -90,28 +90,28 @@ async def test_a_page_of_a_long_list_is_told_while_others_are_served(crowd):
 async def test_all_pages_of_what_is_looked_at_are_told_once_and_the_rest_is_counted(crowd, monkeypatch):
     """P2: nothing is left out in silence."""
     monkeypatch.setattr(long_lists, "MOST_ROWS", 400)
-    told, cursor = [], ""
+    reply, cursor = [], ""
     async with crowd.client() as client:
         for _ in range(4):
             result = await client.call_tool("list_tasks", {"limit": 100, **({"cursor": cursor} if cursor else {})})
-            told += [task["task_id"] for task in fields(result)["tasks"]]
+            reply += [task["task_id"] for task in fields(result)["tasks"]]
             cursor = fields(result).get("next_cursor")
             assert f"{ROWS:,} tasks" in text(result)
     assert not cursor
-    assert told == [f"ck{number:020}" for number in range(400)]
+    assert reply == [f"ck{number:020}" for number in range(400)]
 
 
 async def test_progress_keeps_coming_while_a_long_list_is_read(crowd):
     """P4: at least every five seconds, whatever another call asks for."""
     beats = []
 
-    async def told(*_):
+    async def reply(*_):
         beats.append(anyio.current_time())
 
     async with crowd.client() as client, anyio.create_task_group() as group:
         started = await client.call_tool("text_to_video", {"prompt": "a kite", "wait_seconds": 0})
         call = {"task_id": fields(started)["task_id"], "wait_seconds": 60}
-        group.start_soon(partial(client.call_tool, "get_task", call, progress_callback=told))
+        group.start_soon(partial(client.call_tool, "get_task", call, progress_callback=reply))
         for _ in range(5):
             await anyio.sleep(10)
             assert len(fields(await client.call_tool("list_tasks", {"limit": 1}))["tasks"]) == 1

@@ -18,8 +18,8 @@ from avm_mcp.fast_start.messages import INVALID_REQUEST, MAX_DEPTH, PARSE_ERROR,
 from avm_mcp.mcp_server.http import build_app
 from avm_mcp.mcp_server.server import build_server
 from tests.e2e.test_odd_lines import REFUSED, UNDERSTOOD
-from tests.house import House, alive
 from tests.snapshot import initialize
+from tests.stack import Stack, alive
 from tests.transport import StreamingASGITransport
 
 PING = {"jsonrpc": "2.0", "id": "p", "method": "ping"}
@@ -85,11 +85,11 @@ def test_a_request_or_a_notification_has_one_outcome(message):
 def test_lines_are_the_same_however_they_are_cut(sent, size):
     """The file that the SDK reads, over pieces of any size."""
 
-    def told(cut: int) -> tuple[bytes, list[bytes]]:
+    def reply(cut: int) -> tuple[bytes, list[bytes]]:
         source, refusals = io.BytesIO(b"\n".join(sent)), []
         return io.BufferedReader(Lines(lambda _: source.read(cut), refusals.append)).read(), refusals
 
-    assert told(size) == told(1 << 20)
+    assert reply(size) == reply(1 << 20)
 
 
 def test_a_response_that_is_broken_is_never_answered():
@@ -108,14 +108,14 @@ def test_brackets_in_a_string_are_no_depth(depth):
     assert len(found.refusals) == (depth >= MAX_DEPTH - 1)
 
 
-async def served(house: House, data: bytes, until: str) -> list[dict[str, Any]]:
+async def served(stack: Stack, data: bytes, until: str) -> list[dict[str, Any]]:
     """Return what the real server says to these bytes over its stdio transport."""
-    low = build_server(house.runtime())._lowlevel_server
-    told: list[dict[str, Any]] = []
+    low = build_server(stack.runtime())._lowlevel_server
+    reply: list[dict[str, Any]] = []
     done = anyio.Event()
     source = io.BytesIO(data)
     reader = io.TextIOWrapper(
-        io.BufferedReader(Lines(source.read, lambda refusal: told.append(json.loads(refusal)))), encoding="utf-8"
+        io.BufferedReader(Lines(source.read, lambda refusal: reply.append(json.loads(refusal)))), encoding="utf-8"
     )
 
     class Stdin:
@@ -130,8 +130,8 @@ async def served(house: House, data: bytes, until: str) -> list[dict[str, Any]]:
 
     class Stdout:
         async def write(self, text: str) -> None:
-            told.append(json.loads(text))
-            if told[-1].get("id") == until:
+            reply.append(json.loads(text))
+            if reply[-1].get("id") == until:
                 done.set()
 
         async def flush(self) -> None:
@@ -141,11 +141,11 @@ async def served(house: House, data: bytes, until: str) -> list[dict[str, Any]]:
     stdout: Any = Stdout()
     async with stdio_server(stdin, stdout) as streams:
         await low.run(*streams, low.create_initialization_options())
-    return told
+    return reply
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_well_formed_request_behind_any_line_is_answered(house: House, seed):
+async def test_a_well_formed_request_behind_any_line_is_answered(stack: Stack, seed):
     """P7. The whole server, in one connection, behind hundreds of odd lines."""
     odd: list[bytes] = []
 
@@ -157,11 +157,11 @@ async def test_a_well_formed_request_behind_any_line_is_answered(house: House, s
     hello = json.dumps(initialize("2025-11-25")).encode()
     stream = [hello, *odd[seed::3], json.dumps(PING | {"id": "last"}).encode()]
     with anyio.fail_after(60):
-        told = await served(house, b"\n".join(stream), "last")
-    assert [answer["id"] for answer in told].count("last") == 1
+        reply = await served(stack, b"\n".join(stream), "last")
+    assert [answer["id"] for answer in reply].count("last") == 1
     refused = sum(len(examined(line).refusals) for line in odd[seed::3])
     asked = [json.loads(m)["id"] for line in odd[seed::3] for m in examined(line).messages if is_request(m)]
-    assert sum("error" in answer or "result" in answer for answer in told) == refused + len(asked) + 2
+    assert sum("error" in answer or "result" in answer for answer in reply) == refused + len(asked) + 2
 
 
 def is_request(text: str) -> bool:
@@ -169,9 +169,9 @@ def is_request(text: str) -> bool:
 
 
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
-async def test_every_post_is_answered(house: House, revision):
+async def test_every_post_is_answered(stack: Stack, revision):
     """P7. Status 400 with a JSON-RPC error, with its id; never 500, nor 202 for a request."""
-    app = build_app(house.runtime())
+    app = build_app(stack.runtime())
     headers = HEADERS | {"MCP-Protocol-Version": revision}
     async with (
         alive(app),

@@ -6,7 +6,7 @@ import hmac
 import pytest
 
 from avm_mcp.domain.accounts import account_of, canonical, earlier_accounts, service
-from tests.house import KEY, fields
+from tests.stack import KEY, fields
 from tests.transport import StreamingASGITransport
 
 CALL = {"prompt": "a red kite", "wait_seconds": 0}
@@ -43,23 +43,23 @@ def test_the_usual_address_keeps_the_name_that_it_had():
         assert account_of(KEY, url) == hmac.new(KEY.encode(), url.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def spelled(house, url, monkeypatch):
-    settings = house.settings
-    monkeypatch.setattr(house, "settings", lambda **more: settings(AVM_BASE_URL=url, **more))
-    return house
+def spelled(stack, url, monkeypatch):
+    settings = stack.settings
+    monkeypatch.setattr(stack, "settings", lambda **more: settings(AVM_BASE_URL=url, **more))
+    return stack
 
 
-async def test_one_request_at_one_service_is_paid_once(house, monkeypatch):
+async def test_one_request_at_one_service_is_paid_once(stack, monkeypatch):
     """P1: before, each spelling paid, four times under a cap of 20."""
     monkeypatch.setattr(StreamingASGITransport, "_connect", anyhost(StreamingASGITransport._connect))
-    await house.grown_up()
-    told = []
+    await stack.with_history()
+    reply = []
     for url in HERE:
         with monkeypatch.context() as patch:
-            async with spelled(house, url, patch).client() as client:
-                told.append(fields(await client.call_tool("text_to_video", CALL))["task_id"])
-    assert len(set(told)) == 1
-    assert len(house.sandbox.entries("charge")) == 1
+            async with spelled(stack, url, patch).client() as client:
+                reply.append(fields(await client.call_tool("text_to_video", CALL))["task_id"])
+    assert len(set(reply)) == 1
+    assert len(stack.sandbox.entries("charge")) == 1
 
 
 def anyhost(connect):
@@ -70,19 +70,19 @@ def anyhost(connect):
     return connected
 
 
-async def test_a_state_of_before_is_found_under_its_old_names(house):
+async def test_a_state_of_before_is_found_under_its_old_names(stack):
     """P1: rows of every spelling are one account's; of two live rows the newer guards, and nothing is paid again."""
-    await house.grown_up()
-    async with house.client() as client:
+    await stack.with_history()
+    async with stack.client() as client:
         first = fields(await client.call_tool("text_to_video", CALL))
     old = earlier_accounts(KEY, HERE[0])
     assert len(old) > 3
-    async with house.runtime() as runtime:
+    async with stack.runtime() as runtime:
         account = runtime.service.account
         async with runtime.store._driver.writing() as tx:
             await tx.run("UPDATE jobs SET account = ? WHERE account = ?", old[0], account)
-    async with house.client() as client:
+    async with stack.client() as client:
         again = fields(await client.call_tool("text_to_video", CALL))
     assert again["deduplicated"]
     assert again["task_id"] == first["task_id"]
-    assert len(house.sandbox.entries("charge")) == 1
+    assert len(stack.sandbox.entries("charge")) == 1

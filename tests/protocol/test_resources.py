@@ -10,25 +10,25 @@ from mcp.types import PromptReference, ResourceTemplateReference
 from avm_mcp.domain import catalog
 from avm_mcp.mcp_server import server
 from avm_mcp.mcp_server.tool_schemas import PUBLISHED
-from tests.house import LEGACY, MODERN, fields
+from tests.stack import LEGACY, MODERN, fields
 
 CALL = {"prompt": "a red kite", "wait_seconds": 1200}
 eras = pytest.mark.parametrize("mode", [LEGACY, MODERN])
 
 
 @eras
-async def test_a_saved_video_is_handed_out_as_it_lies_on_the_disk(house, mode):
+async def test_a_saved_video_is_handed_out_as_it_lies_on_the_disk(stack, mode):
     """P3: a host that cannot read the user's disk gets the bytes."""
-    async with house.client(mode=mode) as client:
-        told = fields(await client.call_tool("text_to_video", CALL))
-        (content,) = (await client.read_resource(f"avm://tasks/{told['task_id']}/video")).contents
+    async with stack.client(mode=mode) as client:
+        reply = fields(await client.call_tool("text_to_video", CALL))
+        (content,) = (await client.read_resource(f"avm://tasks/{reply['task_id']}/video")).contents
     assert content.mime_type == "video/mp4"
-    assert base64.b64decode(content.blob) == Path(told["file"]).read_bytes()
+    assert base64.b64decode(content.blob) == Path(reply["file"]).read_bytes()
 
 
-async def test_a_video_that_is_not_ready_or_too_large_is_said_to_be_so(house, monkeypatch):
+async def test_a_video_that_is_not_ready_or_too_large_is_said_to_be_so(stack, monkeypatch):
     """P2: with its id, and with the path where there is one."""
-    async with house.client() as client:
+    async with stack.client() as client:
         begun = fields(await client.call_tool("text_to_video", CALL | {"wait_seconds": 0}))
         with pytest.raises(Exception, match=f"NOT ready yet.*{begun['task_id']}"):
             await client.read_resource(f"avm://tasks/{begun['task_id']}/video")
@@ -58,13 +58,13 @@ async def test_large_things_go_one_after_another_and_the_first_never_waits():
 
 
 @eras
-async def test_prompts_carry_what_was_given_and_name_tools_that_exist(house, mode):
+async def test_prompts_carry_what_was_given_and_name_tools_that_exist(stack, mode):
     given = {
         "storyboard": {"idea": "a lighthouse in a storm", "seconds": "15"},
         "animate_picture": {"image": "/pictures/cat.png", "mood": "stormy"},
         "cinematic_prompt": {"idea": "a lighthouse in a storm", "aspect_ratio": "9:16"},
     }
-    async with house.client(mode=mode) as client:
+    async with stack.client(mode=mode) as client:
         assert {prompt.name for prompt in (await client.list_prompts()).prompts} == set(given)
         for name, values in given.items():
             (message,) = (await client.get_prompt(name, values)).messages
@@ -73,11 +73,11 @@ async def test_prompts_carry_what_was_given_and_name_tools_that_exist(house, mod
 
 
 @eras
-async def test_ids_shapes_and_lengths_are_completed(house, mode):
+async def test_ids_shapes_and_lengths_are_completed(stack, mode):
     """DESIGN 3: from the journal, newest first, and from the catalogue."""
     task = ResourceTemplateReference(uri="avm://tasks/{task_id}")
     shape, length = PromptReference(name="cinematic_prompt"), PromptReference(name="storyboard")
-    async with house.client(mode=mode) as client:
+    async with stack.client(mode=mode) as client:
         made = fields(await client.call_tool("text_to_video", CALL | {"wait_seconds": 0}))["task_id"]
 
         async def offered(about, name, typed):

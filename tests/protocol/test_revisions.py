@@ -16,8 +16,8 @@ from mcp.types import jsonrpc_message_adapter
 
 from avm_mcp.mcp_server.http import build_app
 from avm_mcp.mcp_server.server import build_server
-from tests.house import House, alive, piped
 from tests.snapshot import LISTS, initialize
+from tests.stack import Stack, alive, piped
 from tests.transport import StreamingASGITransport
 
 REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -61,29 +61,29 @@ def strangers(message: Any, place: str, revision: str) -> set[str]:
     return {f"{place}.{name}" for name in set(message) - known(place, revision)}
 
 
-def newer(told: Mapping[str, Any], progress: list[dict[str, Any]], revision: str) -> set[str]:
+def newer(reply: Mapping[str, Any], progress: list[dict[str, Any]], revision: str) -> set[str]:
     """Return everything in a conversation that the revision does not know."""
-    hello = told["initialize"]
+    hello = reply["initialize"]
     rows: list[tuple[Any, str]] = [
         (hello, "initialize"),
         (hello["capabilities"], "capabilities"),
         (hello["serverInfo"], "serverInfo"),
-        *((tool, "tool") for tool in told["tools/list"]["tools"]),
-        *((prompt, "prompt") for prompt in told["prompts/list"]["prompts"]),
-        *((arg, "argument") for prompt in told["prompts/list"]["prompts"] for arg in prompt["arguments"]),
-        *((template, "template") for template in told["resources/templates/list"]["resourceTemplates"]),
-        *((contents, "contents") for contents in told["resources/read"]["contents"]),
-        *((result, "result") for result in (told["finished"], told["refused"])),
-        *((block, block["type"]) for result in (told["finished"], told["refused"]) for block in result["content"]),
+        *((tool, "tool") for tool in reply["tools/list"]["tools"]),
+        *((prompt, "prompt") for prompt in reply["prompts/list"]["prompts"]),
+        *((arg, "argument") for prompt in reply["prompts/list"]["prompts"] for arg in prompt["arguments"]),
+        *((template, "template") for template in reply["resources/templates/list"]["resourceTemplates"]),
+        *((contents, "contents") for contents in reply["resources/read"]["contents"]),
+        *((result, "result") for result in (reply["finished"], reply["refused"])),
+        *((block, block["type"]) for result in (reply["finished"], reply["refused"]) for block in result["content"]),
         *((beat, "progress") for beat in progress),
     ]
     return set().union(*(strangers(row, place, revision) for row, place in rows))
 
 
 @asynccontextmanager
-async def over_stdio(house: House, revision: str, heard: list[dict[str, Any]]) -> AsyncGenerator[Ask]:
+async def over_stdio(stack: Stack, revision: str, received: list[dict[str, Any]]) -> AsyncGenerator[Ask]:
     """Speak JSON-RPC over one connection."""
-    async with piped(build_server(house.runtime())) as (reading, writing):
+    async with piped(build_server(stack.runtime())) as (reading, writing):
 
         async def send(message: dict[str, Any]) -> None:
             await writing.send(SessionMessage(jsonrpc_message_adapter.validate_python(message)))
@@ -94,15 +94,15 @@ async def over_stdio(house: House, revision: str, heard: list[dict[str, Any]]) -
                 message = (await reading.receive()).message.model_dump(by_alias=True, exclude_unset=True)
                 if message.get("id") == method:
                     return message["result"]
-                heard.append(message["params"])
+                received.append(message["params"])
 
         yield ask
 
 
 @asynccontextmanager
-async def over_http(house: House, revision: str, heard: list[dict[str, Any]]) -> AsyncGenerator[Ask]:
+async def over_http(stack: Stack, revision: str, received: list[dict[str, Any]]) -> AsyncGenerator[Ask]:
     """Speak JSON-RPC in POSTs, with the header that names the revision from the second one on."""
-    app = build_app(house.runtime())
+    app = build_app(stack.runtime())
     headers = {"Accept": "application/json, text/event-stream"}
     async with (
         alive(app),
@@ -119,7 +119,7 @@ async def over_http(house: House, revision: str, heard: list[dict[str, Any]]) ->
                     message = json.loads(line.removeprefix("data: "))
                     if "result" in message:
                         return message["result"]
-                    heard.append(message["params"])
+                    received.append(message["params"])
             raise AssertionError(answer.text)
 
         yield ask
@@ -127,29 +127,29 @@ async def over_http(house: House, revision: str, heard: list[dict[str, Any]]) ->
 
 @pytest.mark.parametrize("revision", REVISIONS)
 @pytest.mark.parametrize("connected", [over_stdio, over_http], ids=["stdio", "http"])
-async def test_nothing_newer_than_the_revision_is_sent(house: House, connected, revision):
+async def test_nothing_newer_than_the_revision_is_sent(stack: Stack, connected, revision):
     """P3, P4. A finished video with its progress, a refusal, every list, a resource; older words stay."""
-    heard: list[dict[str, Any]] = []
-    async with connected(house, revision, heard) as ask:
-        told = {"initialize": await ask("initialize", **initialize(revision)["params"])}
-        assert told["initialize"]["protocolVersion"] == revision
+    received: list[dict[str, Any]] = []
+    async with connected(stack, revision, received) as ask:
+        reply = {"initialize": await ask("initialize", **initialize(revision)["params"])}
+        assert reply["initialize"]["protocolVersion"] == revision
         for name in LISTS:
-            told[name] = await ask(name)
+            reply[name] = await ask(name)
         given = {"prompt": "a red kite over the sea", "wait_seconds": 1200}
         meta = {"progressToken": "p"}
-        told["finished"] = await ask("tools/call", name="text_to_video", arguments=given, _meta=meta)
-        told["refused"] = await ask("tools/call", name="text_to_video", arguments={"prompt": "x", "duration": 7})
-        task = house.sandbox.tasks()[0].id
-        told["resources/read"] = await ask("resources/read", uri=f"avm://tasks/{task}")
-    assert newer(told, heard, revision) == set()
-    said = told["finished"]["content"][0]["text"]
-    assert "COMPLETED" in said or "ready" in said
-    assert str(next(house.videos.glob("*.mp4"))) in said, "the path stands in the text, whatever else is left out"
-    assert len(heard) > 3
+        reply["finished"] = await ask("tools/call", name="text_to_video", arguments=given, _meta=meta)
+        reply["refused"] = await ask("tools/call", name="text_to_video", arguments={"prompt": "x", "duration": 7})
+        task = stack.sandbox.tasks()[0].id
+        reply["resources/read"] = await ask("resources/read", uri=f"avm://tasks/{task}")
+    assert newer(reply, received, revision) == set()
+    printed = reply["finished"]["content"][0]["text"]
+    assert "COMPLETED" in printed or "ready" in printed
+    assert str(next(stack.videos.glob("*.mp4"))) in printed, "the path stands in the text, whatever else is left out"
+    assert len(received) > 3
     if revision >= THIRD:
-        assert told["finished"]["structuredContent"]["status"] == "COMPLETED"
-        assert [block["type"] for block in told["finished"]["content"]] == ["text", "resource_link"]
-        assert all("outputSchema" in tool and tool["title"] for tool in told["tools/list"]["tools"])
+        assert reply["finished"]["structuredContent"]["status"] == "COMPLETED"
+        assert [block["type"] for block in reply["finished"]["content"]] == ["text", "resource_link"]
+        assert all("outputSchema" in tool and tool["title"] for tool in reply["tools/list"]["tools"])
     if revision >= SECOND:
-        assert all(tool["annotations"] for tool in told["tools/list"]["tools"])
-        assert all(task in beat["message"] for beat in heard)
+        assert all(tool["annotations"] for tool in reply["tools/list"]["tools"])
+        assert all(task in beat["message"] for beat in received)

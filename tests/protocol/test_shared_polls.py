@@ -8,120 +8,120 @@ import pytest
 from avm_mcp.domain.rate_limit import Want
 from avm_mcp.sandbox import faults
 from avm_mcp.sandbox.faults import QUERIES
-from tests.house import BASE
 from tests.protocol.test_waiting import KITE, call, made_in
+from tests.stack import BASE
 from tests.transport import Link
 
-pytestmark = pytest.mark.parametrize("house", [made_in(400)], indirect=True)
+pytestmark = pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
 
 
 @asynccontextmanager
-async def two(house):
+async def two(stack):
     """Two processes that both know of one video being made; the first is the one that watches."""
-    async with house.client() as first:
+    async with stack.client() as first:
         task_id = (await call(first, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
         await anyio.sleep(2)
-        async with house.client() as second:
+        async with stack.client() as second:
             yield first, second, task_id
 
 
-def queries(house, since=0):
-    return [seen.endpoint for seen in house.sandbox.requests[since:] if seen.endpoint in QUERIES]
+def queries(stack, since=0):
+    return [seen.endpoint for seen in stack.sandbox.requests[since:] if seen.endpoint in QUERIES]
 
 
-async def quiet(house):
+async def quiet(stack):
     """Wait for a moment well after the last look, and return how many requests there were."""
-    while house.sandbox.requests[-1].at > house.wall() - 8:
+    while stack.sandbox.requests[-1].at > stack.wall() - 8:
         await anyio.sleep(1)
-    return len(house.sandbox.requests)
+    return len(stack.sandbox.requests)
 
 
 @pytest.mark.parametrize("order", [1, -1])
-async def test_two_hosts_that_ask_at_once_share_one_look(house, order):
+async def test_two_hosts_that_ask_at_once_share_one_look(stack, order):
     """Issue 4: `get_task(wait_seconds)` on several hosts at once shares the same look."""
-    async with two(house) as (*clients, task_id):
+    async with two(stack) as (*clients, task_id):
         for _ in range(5):
-            before = await quiet(house)
+            before = await quiet(stack)
             async with anyio.create_task_group() as both:
                 for client in clients[::order]:
                     both.start_soon(call, client, "get_task", {"task_id": task_id, "wait_seconds": 3})
-            assert queries(house, before) == ["status"]
+            assert queries(stack, before) == ["status"]
             await anyio.sleep(60)
 
 
-async def test_a_process_that_does_not_watch_looks_at_what_it_is_asked_for(house):
+async def test_a_process_that_does_not_watch_looks_at_what_it_is_asked_for(stack):
     """DESIGN 6: a user's own call is not told what was true half a minute ago."""
-    async with two(house) as (_, second, task_id):
-        before = await quiet(house)
+    async with two(stack) as (_, second, task_id):
+        before = await quiet(stack)
         await call(second, "get_task", {"task_id": task_id, "wait_seconds": 1})
-        assert queries(house, before) == ["status"]
+        assert queries(stack, before) == ["status"]
 
 
-async def test_the_process_that_watches_counts_from_the_look_of_another(house):
+async def test_the_process_that_watches_counts_from_the_look_of_another(stack):
     """Before asking, it looks whether another process has just asked."""
-    async with two(house) as (_, second, task_id):
+    async with two(stack) as (_, second, task_id):
         await anyio.sleep(5)
         asked = []
         for _ in range(8):
             await call(second, "get_task", {"task_id": task_id, "wait_seconds": 0})
             await anyio.sleep(6)
-            asked.append(len(queries(house)))
+            asked.append(len(queries(stack)))
         assert asked[-1] - asked[0] <= 8, "one look for each call, and none besides"
 
 
-async def test_a_list_that_somebody_asked_for_is_a_look_at_all_of_it(house):
-    async with two(house) as (_, second, task_id):
-        before = await quiet(house)
+async def test_a_list_that_somebody_asked_for_is_a_look_at_all_of_it(stack):
+    async with two(stack) as (_, second, task_id):
+        before = await quiet(stack)
         await call(second, "list_tasks", {})
         await call(second, "get_task", {"task_id": task_id, "wait_seconds": 0})
         await anyio.sleep(1)
-        assert queries(house, before) == ["list"]
+        assert queries(stack, before) == ["list"]
 
 
-async def test_who_takes_over_the_watch_does_not_look_again_at_once(house):
+async def test_who_takes_over_the_watch_does_not_look_again_at_once(stack):
     """A host that starts a process for each call must not cost a look for each."""
-    async with house.client() as client:
+    async with stack.client() as client:
         task_id = (await call(client, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
         await anyio.sleep(40)
         await call(client, "get_task", {"task_id": task_id, "wait_seconds": 0})
         await anyio.sleep(1)
-    before = len(house.sandbox.requests)
-    async with house.client() as client:
+    before = len(stack.sandbox.requests)
+    async with stack.client() as client:
         await call(client, "get_task", {"task_id": task_id, "wait_seconds": 0})
         await anyio.sleep(1)
-    assert queries(house, before) == []
+    assert queries(stack, before) == []
 
 
-async def test_a_look_that_fails_holds_nobody_back(house):
+async def test_a_look_that_fails_holds_nobody_back(stack):
     """One process without a network must not keep the others from looking."""
-    cut_off = house.runtime(link=Link(up=False))
-    async with two(house) as (first, _, task_id), house.client(runtime=cut_off) as alone:
+    cut_off = stack.runtime(link=Link(up=False))
+    async with two(stack) as (first, _, task_id), stack.client(runtime=cut_off) as alone:
         for _ in range(4):
-            before = await quiet(house)
+            before = await quiet(stack)
             await call(alone, "get_task", {"task_id": task_id, "wait_seconds": 2})
             await call(first, "get_task", {"task_id": task_id, "wait_seconds": 3})
-            assert queries(house, before) == ["status"]
+            assert queries(stack, before) == ["status"]
 
 
-async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(house):
+async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(stack):
     """DESIGN 6: looks by the clock leave a few questions of the allowance to those who call."""
-    runtime = house.runtime()
-    async with house.client(runtime=runtime) as client:
+    runtime = stack.runtime()
+    async with stack.client(runtime=runtime) as client:
         task_id = (await call(client, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
         await anyio.sleep(100)
-        before = await quiet(house)
+        before = await quiet(stack)
         egress = f"{runtime.settings.AVM_EGRESS_ID} {BASE.removeprefix('http://')}"
         polls = Want("another account", urgent=False)
-        while not await runtime.store.take_token(egress, house.wall(), polls):
+        while not await runtime.store.take_token(egress, stack.wall(), polls):
             pass
         await call(client, "get_task", {"task_id": task_id, "wait_seconds": 1})
-        assert queries(house, before) == ["status"]
+        assert queries(stack, before) == ["status"]
 
 
-async def test_a_crowd_that_asks_at_one_instant_is_served_as_fast_as_the_allowance_is(house):
+async def test_a_crowd_that_asks_at_one_instant_is_served_as_fast_as_the_allowance_is(stack):
     """P6: who waits sees the same order as all others; when each let the other go first, nobody was served any more."""
     crowd, refill, capacity = 40, 0.75, 10
-    async with house.runtime() as first, house.runtime() as second:
+    async with stack.runtime() as first, stack.runtime() as second:
         began, served = anyio.current_time(), list[float]()
 
         async def ask(runtime):
@@ -134,10 +134,10 @@ async def test_a_crowd_that_asks_at_one_instant_is_served_as_fast_as_the_allowan
     assert max(served) <= (crowd - capacity) / refill + 3
 
 
-async def test_a_crowd_that_waits_for_the_allowance_leaves_the_process_free(house):
+async def test_a_crowd_that_waits_for_the_allowance_leaves_the_process_free(stack):
     """P4: in one process they stand in line; if each asked the journal by itself, nothing else would be done."""
     asked = 0
-    async with house.client(runtime=(runtime := house.runtime())) as client:
+    async with stack.client(runtime=(runtime := stack.runtime())) as client:
         await call(client, "get_account", {})
         take = runtime.store.take_token
 
@@ -156,27 +156,27 @@ async def test_a_crowd_that_waits_for_the_allowance_leaves_the_process_free(hous
             async with anyio.create_task_group() as crowd:
                 for _ in range(200):
                     crowd.start_soon(ask_again_and_again)
-    assert len(queries(house)) > 25
+    assert len(queries(stack)) > 25
     assert asked < 150
 
 
-async def test_a_pause_that_one_service_asks_for_holds_up_no_other(house):
+async def test_a_pause_that_one_service_asks_for_holds_up_no_other(stack):
     """P6: the limit is one service's for one address; a free try on a sandbox is not the real one's."""
-    async with house.client() as one, house.client(AVM_BASE_URL="http://127.0.0.1:8") as other:
-        house.sandbox.faults.next("account", faults.rate_limited(120))
+    async with stack.client() as one, stack.client(AVM_BASE_URL="http://127.0.0.1:8") as other:
+        stack.sandbox.faults.next("account", faults.rate_limited(120))
         assert (await one.call_tool("get_account", {})).is_error
         _, took, _ = await call(other, "get_account", {})
         assert took < 1
         assert (await one.call_tool("get_account", {})).is_error, "nor does the other end the pause"
 
 
-async def test_one_service_has_one_allowance_however_its_address_is_spelled(house):
+async def test_one_service_has_one_allowance_however_its_address_is_spelled(stack):
     """P6: the limit is the service's for one address, and a capital or a port that goes without saying is no other."""
-    async with house.client(AVM_BASE_URL="https://videos.example.com") as one:
-        house.sandbox.faults.next("account", faults.rate_limited(120))
+    async with stack.client(AVM_BASE_URL="https://videos.example.com") as one:
+        stack.sandbox.faults.next("account", faults.rate_limited(120))
         assert (await one.call_tool("get_account", {})).is_error
-        before = len(house.sandbox.requests)
+        before = len(stack.sandbox.requests)
         for same in ("https://Videos.example.com:443", "https://videos.example.com/"):
-            async with house.client(AVM_BASE_URL=same) as other:
+            async with stack.client(AVM_BASE_URL=same) as other:
                 assert (await other.call_tool("get_account", {})).is_error
-        assert len(house.sandbox.requests) == before
+        assert len(stack.sandbox.requests) == before

@@ -9,9 +9,9 @@ import pytest
 
 from avm_mcp.jobs.service import ASK_TIMEOUT
 from avm_mcp.sandbox import faults
-from tests.house import KEY, LEGACY, MODERN, error, text
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import SLACK, call, made_in
+from tests.stack import KEY, LEGACY, MODERN, error, text
 
 KITE = {"prompt": "a red kite"}
 SLOW = [faults.hang(20, after=True), faults.hang(20)]
@@ -21,67 +21,67 @@ SIDES = ["charged at once", "charged late"]
 MUTE = {"options": {"durations": {"t2v": 400}, "honours_idempotency": False, "list_delay_seconds": 10**6}}
 
 
-def assert_paid_once(house, posts=1):
-    assert house.sandbox.posts == posts
-    assert len(house.sandbox.tasks()) == 1
-    assert len(house.sandbox.entries("charge")) == 1
-    assert house.sandbox.balance(KEY) == 1000 - 15
+def assert_paid_once(stack, posts=1):
+    assert stack.sandbox.posts == posts
+    assert len(stack.sandbox.tasks()) == 1
+    assert len(stack.sandbox.entries("charge")) == 1
+    assert stack.sandbox.balance(KEY) == 1000 - 15
 
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 @pytest.mark.parametrize("wait", [0, 10])
 @pytest.mark.parametrize("slow", SLOW, ids=SIDES)
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_post_of_twenty_seconds_is_told_as_being_sent(house, mode, wait, slow):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_a_post_of_twenty_seconds_is_told_as_being_sent(stack, mode, wait, slow):
     """Must-show 8, P4: SUBMITTING within 3 s and the wait, with an id that works for good."""
-    house.sandbox.faults.next("generate", slow)
-    async with house.client(mode=mode) as client:
-        told, took, said = await call(client, "text_to_video", {**KITE, "wait_seconds": wait})
+    stack.sandbox.faults.next("generate", slow)
+    async with stack.client(mode=mode) as client:
+        reply, took, printed = await call(client, "text_to_video", {**KITE, "wait_seconds": wait})
         assert took <= 3 + wait + SLACK
-        assert told["status"] == "SUBMITTING"
-        assert told["done"] is False
-        assert told["task_id"].startswith("sub_")
-        assert f'get_task(task_id="{told["task_id"]}")' in told["next_step"]
-        assert "Do not call text_to_video again for this video" in said
-        ours = told["task_id"]
+        assert reply["status"] == "SUBMITTING"
+        assert reply["done"] is False
+        assert reply["task_id"].startswith("sub_")
+        assert f'get_task(task_id="{reply["task_id"]}")' in reply["next_step"]
+        assert "Do not call text_to_video again for this video" in printed
+        ours = reply["task_id"]
         later, *_ = await call(client, "get_task", {"task_id": ours, "wait_seconds": 30})
-        (task,) = house.sandbox.tasks()
+        (task,) = stack.sandbox.tasks()
         assert later["task_id"] == task.id
         assert later["status"] in ("SUBMITTED", "PROGRESS")
         ready, *_ = await call(client, "get_task", {"task_id": ours, "wait_seconds": 600})
         assert ready["status"] == "COMPLETED"
         assert ready["task_id"] == task.id
     assert Path(ready["file"]).is_file()
-    assert_paid_once(house)
+    assert_paid_once(stack)
 
 
 @pytest.mark.parametrize("slow", SLOW, ids=SIDES)
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_the_same_call_again_returns_the_same_task_at_every_stage(house, slow):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_the_same_call_again_returns_the_same_task_at_every_stage(stack, slow):
     """Must-show 8, P1: while it is sent, while it is made, and when it is ready."""
-    house.sandbox.faults.next("generate", slow)
-    async with house.client() as client:
+    stack.sandbox.faults.next("generate", slow)
+    async with stack.client() as client:
         first, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
         for seconds, status in ((1, "SUBMITTING"), (25, None), (60, None), (600, "COMPLETED")):
             await anyio.sleep(seconds)
-            again, took, said = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
+            again, took, printed = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
             assert again["deduplicated"] is True
             assert status in (None, again["status"])
             nothing = "This call sent nothing" if again["status"] == "SUBMITTING" else "No new video was started"
-            assert said.startswith(nothing)
+            assert printed.startswith(nothing)
             same, *_ = await call(client, "get_task", {"task_id": first["task_id"], "wait_seconds": 0})
             assert same["task_id"] == again["task_id"]
             assert took <= 3 + SLACK
             assert ("take=2" in again["next_step"]) is (again["status"] != "SUBMITTING")
-    assert_paid_once(house)
+    assert_paid_once(stack)
 
 
 @pytest.mark.parametrize("many", [2, 7])
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_the_same_call_many_times_at_once_is_one_request(house, many):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_the_same_call_many_times_at_once_is_one_request(stack, many):
     """P1: a unique key decides, not a read before a write."""
     seen = []
-    async with house.client() as client:
+    async with stack.client() as client:
 
         async def ask():
             seen.append((await call(client, "text_to_video", {**KITE, "wait_seconds": 600}))[0])
@@ -89,50 +89,50 @@ async def test_the_same_call_many_times_at_once_is_one_request(house, many):
         async with anyio.create_task_group() as group:
             for _ in range(many):
                 group.start_soon(ask)
-    assert len({told["task_id"] for told in seen}) == 1
-    assert {told["status"] for told in seen} == {"COMPLETED"}
-    assert sum("deduplicated" not in told for told in seen) == 1
-    assert_paid_once(house)
+    assert len({reply["task_id"] for reply in seen}) == 1
+    assert {reply["status"] for reply in seen} == {"COMPLETED"}
+    assert sum("deduplicated" not in reply for reply in seen) == 1
+    assert_paid_once(stack)
 
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 @pytest.mark.parametrize("slow", SLOW, ids=SIDES)
 @pytest.mark.parametrize("after", [0.001, 3.5, 19.999])
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_host_that_gives_a_call_up_changes_nothing(house, mode, slow, after):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_a_host_that_gives_a_call_up_changes_nothing(stack, mode, slow, after):
     """Must-show 8, P1, P2: the call is cancelled at any moment; one POST, one charge, and the task is found."""
-    house.sandbox.faults.next("generate", slow)
-    async with house.client(mode=mode) as client:
+    stack.sandbox.faults.next("generate", slow)
+    async with stack.client(mode=mode) as client:
         with anyio.move_on_after(after):
             await client.call_tool("text_to_video", {**KITE, "wait_seconds": 60})
         await anyio.sleep(0.1)
-        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 600})
-        assert told["status"] == "COMPLETED"
-        assert told.get("deduplicated") is True or after <= 0.001
-    assert_paid_once(house)
+        reply, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 600})
+        assert reply["status"] == "COMPLETED"
+        assert reply.get("deduplicated") is True or after <= 0.001
+    assert_paid_once(stack)
 
 
 @pytest.mark.parametrize("slow", [*SLOW, faults.hang(8, after=True), faults.hang(8)], ids=[*SIDES, "8 s", "8 s late"])
 @pytest.mark.parametrize("after", [0.5, 3.5])
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_host_that_ends_the_server_meanwhile_changes_nothing(house, slow, after):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_a_host_that_ends_the_server_meanwhile_changes_nothing(stack, slow, after):
     """Must-show 8, P1, P2: the whole process is asked to end while the request waits for its answer."""
-    house.sandbox.faults.next("generate", slow)
+    stack.sandbox.faults.next("generate", slow)
     began = anyio.current_time()
-    async with house.client() as client, anyio.create_task_group() as group:
+    async with stack.client() as client, anyio.create_task_group() as group:
         group.start_soon(_gone, client)
         await anyio.sleep(after)
         group.cancel_scope.cancel()
     assert anyio.current_time() - began <= after + 15, "a process that is asked to end must end"
     await anyio.sleep(30)
-    async with house.client() as client:
-        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
-        assert told["deduplicated"] is True
-        assert told["status"] in ("SUBMITTED", "PROGRESS", "UNKNOWN")
-        told, *_ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 900})
-        assert told["status"] == "COMPLETED"
-        assert Path(told["file"]).is_file()
-    assert_paid_once(house)
+    async with stack.client() as client:
+        reply, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
+        assert reply["deduplicated"] is True
+        assert reply["status"] in ("SUBMITTED", "PROGRESS", "UNKNOWN")
+        reply, *_ = await call(client, "get_task", {"task_id": reply["task_id"], "wait_seconds": 900})
+        assert reply["status"] == "COMPLETED"
+        assert Path(reply["file"]).is_file()
+    assert_paid_once(stack)
 
 
 async def _gone(client):
@@ -156,172 +156,172 @@ LOST = {
 
 
 @pytest.mark.parametrize("lost", LOST)
-@pytest.mark.parametrize("house", [MUTE], indirect=True)
-async def test_a_lost_answer_is_a_normal_result_that_says_so(house, lost):
+@pytest.mark.parametrize("stack", [MUTE], indirect=True)
+async def test_a_lost_answer_is_a_normal_result_that_says_so(stack, lost):
     """Must-show 8, P1, DESIGN 3: status UNKNOWN, the code in the structured part, and never a second POST."""
-    house.sandbox.faults.next("generate", LOST[lost])
-    async with house.client() as client:
+    stack.sandbox.faults.next("generate", LOST[lost])
+    async with stack.client() as client:
         result = await client.call_tool("text_to_video", {**KITE, "wait_seconds": 100})
-        told, said = conforms(result, "text_to_video"), text(result)
+        reply, printed = conforms(result, "text_to_video"), text(result)
         assert not result.is_error
-        assert told["status"] == "UNKNOWN"
-        assert told["done"] is False
-        assert told["task_id"].startswith("sub_")
-        assert told["error"]["code"] == "SUBMISSION_UNKNOWN"
-        assert told["error"]["charged"] == "unknown"
-        assert told["error"]["retryable"] is False
-        assert told["error"]["task_id"] == told["task_id"]
-        assert "Unclear whether the video was started" in said
-        assert "Do not call text_to_video again for this video" in told["next_step"]
-        again, _, said = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
-        assert again["task_id"] == told["task_id"]
+        assert reply["status"] == "UNKNOWN"
+        assert reply["done"] is False
+        assert reply["task_id"].startswith("sub_")
+        assert reply["error"]["code"] == "SUBMISSION_UNKNOWN"
+        assert reply["error"]["charged"] == "unknown"
+        assert reply["error"]["retryable"] is False
+        assert reply["error"]["task_id"] == reply["task_id"]
+        assert "Unclear whether the video was started" in printed
+        assert "Do not call text_to_video again for this video" in reply["next_step"]
+        again, _, printed = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
+        assert again["task_id"] == reply["task_id"]
         assert again["deduplicated"] is True
         assert again["status"] == "UNKNOWN"
-        assert said.startswith("This call sent nothing")
-        assert "nothing was charged" not in said, "that is not known"
-        assert "take=" not in said, "not while it is being looked for"
+        assert printed.startswith("This call sent nothing")
+        assert "nothing was charged" not in printed, "that is not known"
+        assert "take=" not in printed, "not while it is being looked for"
         await anyio.sleep(300)
-        later, *_ = await call(client, "get_task", {"task_id": told["task_id"]})
+        later, *_ = await call(client, "get_task", {"task_id": reply["task_id"]})
         assert later["status"] == "UNKNOWN"
-    assert_paid_once(house)
+    assert_paid_once(stack)
 
 
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("honours", [True, False])
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_lost_answer_is_found_where_it_can_be(house, lost, honours):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_a_lost_answer_is_found_where_it_can_be(stack, lost, honours):
     """P1, P2: the list shows it, so the video comes under the id that was given, for one price."""
-    house.sandbox.change(honours_idempotency=honours)
-    house.sandbox.faults.next("generate", LOST[lost])
-    async with house.client() as client:
-        told, *_ = await call(client, "text_to_video", KITE)
-        ready, *_ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 900})
+    stack.sandbox.change(honours_idempotency=honours)
+    stack.sandbox.faults.next("generate", LOST[lost])
+    async with stack.client() as client:
+        reply, *_ = await call(client, "text_to_video", KITE)
+        ready, *_ = await call(client, "get_task", {"task_id": reply["task_id"], "wait_seconds": 900})
         assert ready["status"] == "COMPLETED"
         assert Path(ready["file"]).is_file()
-    assert_paid_once(house)
+    assert_paid_once(stack)
 
 
-@pytest.mark.parametrize("house", [MUTE], indirect=True)
-async def test_what_is_unclear_cannot_be_cancelled_and_says_why(house):
+@pytest.mark.parametrize("stack", [MUTE], indirect=True)
+async def test_what_is_unclear_cannot_be_cancelled_and_says_why(stack):
     """P2: an error after a submit carries the id, and does not pretend to know what was charged."""
-    house.sandbox.faults.next("generate", faults.drop(after=True))
-    async with house.client() as client:
-        told, *_ = await call(client, "text_to_video", KITE)
-        result = await client.call_tool("cancel_task", {"task_id": told["task_id"]})
+    stack.sandbox.faults.next("generate", faults.drop(after=True))
+    async with stack.client() as client:
+        reply, *_ = await call(client, "text_to_video", KITE)
+        result = await client.call_tool("cancel_task", {"task_id": reply["task_id"]})
         refused = conforms(result, "cancel_task")["error"]
     assert refused["code"] == "NOT_CANCELLABLE"
     assert refused["charged"] == "unknown"
-    assert refused["task_id"] == told["task_id"]
+    assert refused["task_id"] == reply["task_id"]
 
 
 # Provably nothing
 
 
 @pytest.mark.parametrize("failure", ["ConnectError", "ConnectTimeout", "PoolTimeout"])
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_request_that_never_left_is_sent_again(house, failure):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_a_request_that_never_left_is_sent_again(stack, failure):
     """P1: provably nothing came of it."""
-    house.link.next(failure, "connect", match=_paid)
-    async with house.client() as client:
-        told, took, _ = await call(client, "text_to_video", KITE)
-    assert told["status"] == "SUBMITTED"
+    stack.link.next(failure, "connect", match=_paid)
+    async with stack.client() as client:
+        reply, took, _ = await call(client, "text_to_video", KITE)
+    assert reply["status"] == "SUBMITTED"
     assert took <= 3 + SLACK
-    assert_paid_once(house)
+    assert_paid_once(stack)
 
 
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_service_out_of_reach_is_a_refusal_that_charged_nothing(house):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_a_service_out_of_reach_is_a_refusal_that_charged_nothing(stack):
     """P1: and the same call later starts the video."""
-    house.link.next("ConnectError", "connect", match=_paid, times=20)
-    async with house.client() as client:
+    stack.link.next("ConnectError", "connect", match=_paid, times=20)
+    async with stack.client() as client:
         result = await client.call_tool("text_to_video", {**KITE, "wait_seconds": 60})
         conforms(result, "text_to_video")
-        told = error(result)
-        assert told["code"] == "UPSTREAM_UNAVAILABLE"
-        assert told["charged"] == "no"
-        assert told["retryable"] is True
-        house.link._faults.clear()
+        reply = error(result)
+        assert reply["code"] == "UPSTREAM_UNAVAILABLE"
+        assert reply["charged"] == "no"
+        assert reply["retryable"] is True
+        stack.link._faults.clear()
         again, *_ = await call(client, "text_to_video", KITE)
         assert again["status"] == "SUBMITTED"
         assert "deduplicated" not in again
-    assert_paid_once(house)
+    assert_paid_once(stack)
 
 
 @pytest.mark.parametrize("retry_after", [1, None])
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_429_is_waited_out_and_the_request_sent_again(house, retry_after):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_a_429_is_waited_out_and_the_request_sent_again(stack, retry_after):
     """P1: a 429 is provably nothing."""
-    house.sandbox.faults.next("generate", faults.rate_limited(retry_after))
-    async with house.client() as client:
-        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 10})
-    assert told["status"] in ("SUBMITTED", "PROGRESS")
-    assert_paid_once(house, posts=2)
+    stack.sandbox.faults.next("generate", faults.rate_limited(retry_after))
+    async with stack.client() as client:
+        reply, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 10})
+    assert reply["status"] in ("SUBMITTED", "PROGRESS")
+    assert_paid_once(stack, posts=2)
 
 
 @pytest.mark.parametrize("retry_after", [300, 86400])
-@pytest.mark.parametrize("house", [made_in(400)], indirect=True)
-async def test_a_429_that_asks_for_too_long_is_a_refusal_with_the_time(house, retry_after):
+@pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
+async def test_a_429_that_asks_for_too_long_is_a_refusal_with_the_time(stack, retry_after):
     """DESIGN 3: RATE_LIMITED, retry_after, charged no; the text says how long, too."""
-    house.sandbox.faults.next("generate", faults.rate_limited(retry_after))
-    async with house.client() as client:
+    stack.sandbox.faults.next("generate", faults.rate_limited(retry_after))
+    async with stack.client() as client:
         result = await client.call_tool("text_to_video", KITE)
-    told = error(result)
-    assert told["code"] == "RATE_LIMITED"
-    assert told["retry_after"] == retry_after
-    assert told["charged"] == "no"
+    reply = error(result)
+    assert reply["code"] == "RATE_LIMITED"
+    assert reply["retry_after"] == retry_after
+    assert reply["charged"] == "no"
     assert ("5 min" if retry_after == 300 else "24 h") in text(result)
-    assert house.sandbox.posts == 1
-    assert house.sandbox.entries("charge") == []
+    assert stack.sandbox.posts == 1
+    assert stack.sandbox.entries("charge") == []
 
 
 def _paid(request: httpx2.Request) -> bool:
     return "/generate/" in request.url.path
 
 
-@pytest.mark.parametrize("house", [MUTE], indirect=True)
-async def test_what_another_process_found_out_is_told_to_who_waits_here(house):
+@pytest.mark.parametrize("stack", [MUTE], indirect=True)
+async def test_what_another_process_found_out_is_told_to_who_waits_here(stack):
     """P4: also where this process watches other videos meanwhile."""
-    async with house.client() as client, house.runtime() as other:
+    async with stack.client() as client, stack.runtime() as other:
         await call(client, "text_to_video", {"prompt": "another", "wait_seconds": 0})
         await anyio.sleep(3)
-        house.sandbox.faults.next("generate", faults.drop())
-        told, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
-        assert told["status"] == "UNKNOWN"
+        stack.sandbox.faults.next("generate", faults.drop())
+        reply, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 0})
+        assert reply["status"] == "UNKNOWN"
 
         async def found_out():
             await anyio.sleep(30)
-            await other.store.refused(told["task_id"], "NOT_CREATED", "Nothing was made.", house.wall())
+            await other.store.refused(reply["task_id"], "NOT_CREATED", "Nothing was made.", stack.wall())
 
         async with anyio.create_task_group() as group:
             group.start_soon(found_out)
-            later, took, _ = await call(client, "get_task", {"task_id": told["task_id"], "wait_seconds": 200})
+            later, took, _ = await call(client, "get_task", {"task_id": reply["task_id"], "wait_seconds": 200})
     assert later["status"] == "NOT_CREATED"
     assert took < 60
 
 
-async def test_what_another_process_was_refused_is_told_to_who_waits_here(house):
+async def test_what_another_process_was_refused_is_told_to_who_waits_here(stack):
     """P4: of two hosts with the same request, the second does not wait for an answer that the first has had."""
-    await house.grown_up()
-    async with house.client() as client, house.client() as other, anyio.create_task_group() as group:
+    await stack.with_history()
+    async with stack.client() as client, stack.client() as other, anyio.create_task_group() as group:
         await call(client, "text_to_video", {"prompt": "another", "wait_seconds": 0})
         await anyio.sleep(3)
         slow = replace(faults.refuse(402, "INSUFFICIENT_CREDITS"), seconds=10)
-        house.sandbox.faults.next("generate", slow)
+        stack.sandbox.faults.next("generate", slow)
         group.start_soon(other.call_tool, "text_to_video", KITE)
         await anyio.sleep(1)
-        told, took, _ = await call(client, "text_to_video", {**KITE, "wait_seconds": 200})
-    assert told["status"] == "NOT_CREATED"
-    assert told["deduplicated"]
+        reply, took, _ = await call(client, "text_to_video", {**KITE, "wait_seconds": 200})
+    assert reply["status"] == "NOT_CREATED"
+    assert reply["deduplicated"]
     assert took < 60
-    assert house.sandbox.posts == 2
+    assert stack.sandbox.posts == 2
 
 
-async def test_what_is_asked_during_a_pause_is_answered_before_hosts_give_up(house):
+async def test_what_is_asked_during_a_pause_is_answered_before_hosts_give_up(stack):
     """P4: after a 429 everybody waits for two minutes; a call says so, with the id it is about."""
-    async with house.client() as client:
+    async with stack.client() as client:
         made, *_ = await call(client, "text_to_video", KITE)
-        house.sandbox.faults.next("account", faults.rate_limited(120), count=9)
-        house.sandbox.faults.next("cancel", faults.rate_limited(120), count=9)
+        stack.sandbox.faults.next("account", faults.rate_limited(120), count=9)
+        stack.sandbox.faults.next("cancel", faults.rate_limited(120), count=9)
         asked = {
             "get_account": {},
             "get_task": {"task_id": "made-elsewhere"},
@@ -329,13 +329,13 @@ async def test_what_is_asked_during_a_pause_is_answered_before_hosts_give_up(hou
         }
         for tool, given in asked.items():
             began = anyio.current_time()
-            told = error(await client.call_tool(tool, given))
+            reply = error(await client.call_tool(tool, given))
             assert anyio.current_time() - began <= ASK_TIMEOUT + SLACK
-            assert told["code"] == "UPSTREAM_UNAVAILABLE"
-            assert "asked everybody for a pause" in told["message"]
-        assert told["task_id"] == made["task_id"]
-        assert "to see whether it was cancelled" in told["next_step"]
-        assert told["charged"] == "unknown"
+            assert reply["code"] == "UPSTREAM_UNAVAILABLE"
+            assert "asked everybody for a pause" in reply["message"]
+        assert reply["task_id"] == made["task_id"]
+        assert "to see whether it was cancelled" in reply["next_step"]
+        assert reply["charged"] == "unknown"
         listed, took, _ = await call(client, "list_tasks", {})
         assert took <= ASK_TIMEOUT + SLACK
         assert [row["task_id"] for row in listed["tasks"]] == [made["task_id"]]

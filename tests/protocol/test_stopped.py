@@ -10,7 +10,7 @@ from avm_mcp.sandbox import faults
 from avm_mcp.store import Superseded, open_store
 from avm_mcp.store.sends import Send
 from tests.clock import VirtualMachine
-from tests.house import fields
+from tests.stack import fields
 from tests.unit.test_store import NOW, answer, draft, reserve
 
 CALL = {"prompt": "a red kite", "wait_seconds": 0}
@@ -22,13 +22,13 @@ async def only_row(store):
 
 
 @pytest.mark.parametrize("decided", ["never", "adopted", "never, and repeated elsewhere"])
-async def test_what_was_decided_during_a_429_is_not_sent_after_it(house, decided):
+async def test_what_was_decided_during_a_429_is_not_sent_after_it(stack, decided):
     """Issue 10 M: before, the request that was said NOT_CREATED meanwhile was paid, and its repeat too."""
-    await house.grown_up()
-    house.sandbox.faults.next("generate", faults.rate_limited(60))
-    async with house.client() as stopped, house.runtime() as other:
-        told = fields(await stopped.call_tool("text_to_video", CALL))
-        assert told["status"] == SUBMITTING
+    await stack.with_history()
+    stack.sandbox.faults.next("generate", faults.rate_limited(60))
+    async with stack.client() as stopped, stack.runtime() as other:
+        reply = fields(await stopped.call_tool("text_to_video", CALL))
+        assert reply["status"] == SUBMITTING
         job = await only_row(other.store)
         if decided == "adopted":
             await other.store.accepted(job.id, answer("ck1"))
@@ -37,7 +37,7 @@ async def test_what_was_decided_during_a_429_is_not_sent_after_it(house, decided
             job = await other.store.lapsed(job.id, "gone", other.store.clock() + 600)
             assert (await other.store.never(job, "never", other.store.clock())).status == NOT_CREATED
         if "repeated" in decided:
-            async with house.client() as elsewhere:
+            async with stack.client() as elsewhere:
                 await elsewhere.call_tool("text_to_video", CALL | {"wait_seconds": 3600})
         await anyio.sleep(200)
         later = fields(await stopped.call_tool("get_task", {"task_id": job.id, "wait_seconds": 0}))
@@ -45,23 +45,23 @@ async def test_what_was_decided_during_a_429_is_not_sent_after_it(house, decided
         assert later["task_id"] == "ck1"
     else:
         assert later["error"]["charged"] == "no"
-    assert len(house.sandbox.entries("charge")) == ("repeated" in decided)
+    assert len(stack.sandbox.entries("charge")) == ("repeated" in decided)
 
 
-async def test_a_request_that_lapsed_while_it_connected_does_not_leave(house):
+async def test_a_request_that_lapsed_while_it_connected_does_not_leave(stack):
     """The row is read again before each piece of the body; till then nobody may say that it never came to be."""
-    await house.grown_up()
-    house.link.connect_delay = 8.0
-    async with house.client() as stopped, house.runtime() as other:
-        told = fields(await stopped.call_tool("text_to_video", CALL))
+    await stack.with_history()
+    stack.link.connect_delay = 8.0
+    async with stack.client() as stopped, stack.runtime() as other:
+        reply = fields(await stopped.call_tool("text_to_video", CALL))
         job = await only_row(other.store)
         assert job.sender is not None
         job = await other.store.lapsed(job.id, "gone", other.store.clock() + 600)
         assert (await other.store.never(job, "never", other.store.clock())).status == UNKNOWN
         await anyio.sleep(30)
-        later = fields(await stopped.call_tool("get_task", {"task_id": told["task_id"], "wait_seconds": 0}))
+        later = fields(await stopped.call_tool("get_task", {"task_id": reply["task_id"], "wait_seconds": 0}))
     assert later["error"]["charged"] == "no"
-    assert not house.sandbox.tasks(), "a body that was cut makes none"
+    assert not stack.sandbox.tasks(), "a body that was cut makes none"
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -77,13 +77,13 @@ async def test_in_any_order_of_steps_nothing_leaves_that_was_said_never_to_be(tm
     await reserve(stores[0], job)
     senders = [Send(stores[0], job, stores[0].machine.process), None, None]
     step = ["begin", "", ""]
-    said = False
+    printed = False
     for _ in range(60):
         who = rng.randrange(3)
         store, row = stores[who], await stores[2].find("a1", job.id)
         assert row is not None
         if row.status == NOT_CREATED:
-            said = True
+            printed = True
         send = senders[who]
         if send is not None and rng.random() < 0.5:
             try:
@@ -94,7 +94,7 @@ async def test_in_any_order_of_steps_nothing_leaves_that_was_said_never_to_be(tm
                     await send.check()
                     step[who] = "leave"
                 else:
-                    assert not said, "it leaves after it was said never to have come to be"
+                    assert not printed, "it leaves after it was said never to have come to be"
                     step[who] = "begin"
                     if rng.random() < 0.5:  # lost: over, for this sender
                         await store.unknown(job.id, "lost", store.clock())

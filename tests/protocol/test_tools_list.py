@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from mcp.types import CallToolResult
 
-from tests.house import KEY, LEGACY, MODERN, UNASKED, fields, text
+from tests.stack import KEY, LEGACY, MODERN, UNASKED, fields, text
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "tools.json"
 PAID = ("text_to_video", "image_to_video", "long_video")
@@ -23,57 +23,57 @@ TOOLS = (*PAID, "get_task", "list_tasks", "cancel_task", "quote_video", "get_acc
 
 def conforms(result: CallToolResult, tool: str) -> dict[str, Any]:
     """Hold a result to what every result must be, and return its structured content."""
-    values, said = fields(result), text(result)
+    values, printed = fields(result), text(result)
     schema = published()[tool]["outputSchema"]
     Draft202012Validator(schema).validate(values)
     assert set(values) <= set(schema["properties"]), "a field that the output schema does not name"
-    *_, last = said.splitlines()
-    assert last.startswith("Next: "), said
-    both = said + json.dumps(values)
+    *_, last = printed.splitlines()
+    assert last.startswith("Next: "), printed
+    both = printed + json.dumps(values)
     assert KEY not in both
-    assert not re.search(r"\{[a-z_]+\}|task_id=\"…\"", both), f"a template that nobody filled: {said}"
+    assert not re.search(r"\{[a-z_]+\}|task_id=\"…\"", both), f"a template that nobody filled: {printed}"
     if "error" in values:
-        _same_facts_of_an_error(values["error"], said, schema)
+        _same_facts_of_an_error(values["error"], printed, schema)
     if "next_step" in values:
         assert last == f"Next: {values['next_step']}"
-        assert " ".join(values["message"].split()) in " ".join(said.split())
+        assert " ".join(values["message"].split()) in " ".join(printed.split())
     for name in ("task_id", "file", "video_url"):
-        assert values.get(name, "") in said, f"{name} is not in the text: {said}"
+        assert values.get(name, "") in printed, f"{name} is not in the text: {printed}"
     for note in values.get("notes", []):
-        assert note in said
+        assert note in printed
     for name, value in values.get("normalized", {}).items():
-        assert name in said
-        assert str(value) in said
+        assert name in printed
+        assert str(value) in printed
     return values
 
 
-def _same_facts_of_an_error(told: dict[str, Any], said: str, schema: dict[str, Any]) -> None:
-    assert set(told) <= set(schema["properties"]["error"]["properties"]), "a field that the schema does not name"
-    assert {"code", "message", "retryable", "charged", "next_step"} <= set(told)
-    assert said.splitlines()[-1] == f"Next: {told['next_step']}"
-    assert said.startswith(told["message"]) or told["code"] == "SUBMISSION_UNKNOWN"
-    refused = told["code"] in ("INVALID_INPUT", "FILE_REFUSED")
+def _same_facts_of_an_error(reply: dict[str, Any], printed: str, schema: dict[str, Any]) -> None:
+    assert set(reply) <= set(schema["properties"]["error"]["properties"]), "a field that the schema does not name"
+    assert {"code", "message", "retryable", "charged", "next_step"} <= set(reply)
+    assert printed.splitlines()[-1] == f"Next: {reply['next_step']}"
+    assert printed.startswith(reply["message"]) or reply["code"] == "SUBMISSION_UNKNOWN"
+    refused = reply["code"] in ("INVALID_INPUT", "FILE_REFUSED")
     for name in ("task_id", "allowed", *(["field"] if refused else [])):
-        assert str(told.get(name, "")) in said, f"{name} is not in the text: {said}"
-    if "retry_after" in told:
-        assert "before the next try" in said
-    if told["charged"] == "no" and "task_id" not in told:
-        assert "nothing" in said.lower(), "half of the hosts show only the text"
+        assert str(reply.get(name, "")) in printed, f"{name} is not in the text: {printed}"
+    if "retry_after" in reply:
+        assert "before the next try" in printed
+    if reply["charged"] == "no" and "task_id" not in reply:
+        assert "nothing" in printed.lower(), "half of the hosts show only the text"
 
 
 def published() -> dict[str, dict[str, Any]]:
     return {tool["name"]: tool for tool in json.loads(SNAPSHOT.read_text())}
 
 
-async def listed(house: Any, mode: str = LEGACY, **settings: str) -> list[dict[str, Any]]:
-    async with house.client(mode=mode, **settings) as client:
+async def listed(stack: Any, mode: str = LEGACY, **settings: str) -> list[dict[str, Any]]:
+    async with stack.client(mode=mode, **settings) as client:
         tools = (await client.list_tools()).tools
     return [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
 
 
-async def test_the_list_is_the_one_that_was_committed(house):
+async def test_the_list_is_the_one_that_was_committed(stack):
     """DESIGN 3: names, parameters and texts are the public API; UPDATE_SNAPSHOTS=1 rewrites the file."""
-    tools = json.dumps(await listed(house), indent=1, ensure_ascii=False) + "\n"
+    tools = json.dumps(await listed(stack), indent=1, ensure_ascii=False) + "\n"
     if os.environ.get("UPDATE_SNAPSHOTS") == "1":
         SNAPSHOT.parent.mkdir(exist_ok=True)
         SNAPSHOT.write_text(tools)
@@ -83,10 +83,10 @@ async def test_the_list_is_the_one_that_was_committed(house):
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 @pytest.mark.parametrize("key", ["ak_0123456789abcdef", ""])
-async def test_the_list_is_the_same_without_a_key_and_at_both_eras(house, mode, key):
+async def test_the_list_is_the_same_without_a_key_and_at_both_eras(stack, mode, key):
     """P7: tools are listed without a key; the list is constant for a version."""
-    assert await listed(house, mode, AVM_API_KEY=key) == json.loads(SNAPSHOT.read_text())
-    assert house.sandbox.requests == []
+    assert await listed(stack, mode, AVM_API_KEY=key) == json.loads(SNAPSHOT.read_text())
+    assert stack.sandbox.requests == []
 
 
 def test_the_eight_tools_are_these():
@@ -134,11 +134,11 @@ def strays(schema: Any, dialect: dict[str, set[str]], where: str = "") -> list[s
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_schemas_speak_the_narrowest_dialect(tool):
     """DESIGN 4: plain `type`, enums of strings, no `nullable`, `additionalProperties`, `anyOf` or `title`."""
-    told = published()[tool]
-    Draft202012Validator.check_schema(told["inputSchema"])
-    assert strays(told["inputSchema"], INPUT_DIALECT, tool) == []
-    assert strays(told["outputSchema"], OUTPUT_DIALECT, tool) == []
-    for name, parameter in told["inputSchema"]["properties"].items():
+    reply = published()[tool]
+    Draft202012Validator.check_schema(reply["inputSchema"])
+    assert strays(reply["inputSchema"], INPUT_DIALECT, tool) == []
+    assert strays(reply["outputSchema"], OUTPUT_DIALECT, tool) == []
+    for name, parameter in reply["inputSchema"]["properties"].items():
         assert parameter["description"].strip().endswith("."), name
 
 
@@ -167,25 +167,25 @@ NEEDED = {
 
 
 @pytest.mark.parametrize("tool", PAID)
-@pytest.mark.parametrize("house", [UNASKED], indirect=True)
-async def test_a_call_with_every_default_spelled_out_is_the_call_without(house, tool):
+@pytest.mark.parametrize("stack", [UNASKED], indirect=True)
+async def test_a_call_with_every_default_spelled_out_is_the_call_without(stack, tool):
     """DESIGN 4: every default legal when sent, null too; and the same request, so nothing is paid twice."""
-    async with house.client() as client:
+    async with stack.client() as client:
         first = conforms(await client.call_tool(tool, NEEDED[tool]), tool)
         for given in (filled(tool) | {"max_credits": 1000}, dict.fromkeys(filled(tool))):
             again = conforms(await client.call_tool(tool, given | NEEDED[tool]), tool)
             assert again["task_id"] == first["task_id"]
             assert again["deduplicated"]
             assert "normalized" not in again
-    assert house.sandbox.posts == 1
+    assert stack.sandbox.posts == 1
 
 
 @pytest.mark.parametrize("tool", ["list_tasks", "quote_video", "get_account"])
 @pytest.mark.parametrize("model", ["t2v", "i2v_v3", "lv"])
-async def test_a_free_call_with_every_default_spelled_out_is_the_call_without(house, tool, model):
+async def test_a_free_call_with_every_default_spelled_out_is_the_call_without(stack, tool, model):
     """DESIGN 4."""
     needed = {"model": model} if tool == "quote_video" else {}
-    async with house.client() as client:
+    async with stack.client() as client:
         await client.call_tool("text_to_video", {"prompt": "a kite"})
         plain = conforms(await client.call_tool(tool, needed), tool)
         for given in (filled(tool), dict.fromkeys(filled(tool))):
@@ -193,27 +193,27 @@ async def test_a_free_call_with_every_default_spelled_out_is_the_call_without(ho
 
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
-async def test_get_task_waits_as_the_host_allows_where_the_default_is_spelled_out(house, mode):
-    async with house.client(mode=mode) as client:
+async def test_get_task_waits_as_the_host_allows_where_the_default_is_spelled_out(stack, mode):
+    async with stack.client(mode=mode) as client:
         made = fields(await client.call_tool("text_to_video", {"prompt": "a kite"}))
         began = anyio.current_time()
-        told = conforms(
+        reply = conforms(
             await client.call_tool("get_task", filled("get_task") | {"task_id": made["task_id"]}), "get_task"
         )
         assert anyio.current_time() - began == pytest.approx(3, abs=1), "three seconds, where a host is not known"
-    assert told["status"] in ("SUBMITTED", "PROGRESS")
-    assert "normalized" not in told
+    assert reply["status"] in ("SUBMITTED", "PROGRESS")
+    assert "normalized" not in reply
 
 
 @pytest.mark.parametrize("above", ["0", "7", "50", "1000000"])
-async def test_one_threshold_stands_in_the_instructions_and_in_the_default(house, above):
+async def test_one_threshold_stands_in_the_instructions_and_in_the_default(stack, above):
     """DESIGN 6: both follow AVM_APPROVE_ABOVE, and nothing else of the list does."""
-    async with house.client(AVM_APPROVE_ABOVE=above) as client:
-        said = client.instructions
-    assert said is not None
-    assert f"Up to {above} credits you may start at once" in said
-    tools = await listed(house, AVM_APPROVE_ABOVE=above)
-    assert await listed(house, MODERN, AVM_APPROVE_ABOVE=above) == tools
+    async with stack.client(AVM_APPROVE_ABOVE=above) as client:
+        printed = client.instructions
+    assert printed is not None
+    assert f"Up to {above} credits you may start at once" in printed
+    tools = await listed(stack, AVM_APPROVE_ABOVE=above)
+    assert await listed(stack, MODERN, AVM_APPROVE_ABOVE=above) == tools
     defaults = [tool["inputSchema"]["properties"].get("max_credits", {}).pop("default", None) for tool in tools]
     assert defaults == [int(above)] * 3 + [None] * 5
     plain = json.loads(SNAPSHOT.read_text())
@@ -256,12 +256,12 @@ def test_every_output_schema_admits_an_error_alone(tool):
 
 
 @pytest.mark.parametrize("environ", [{}, {"AVM_SAVE": "off"}])
-async def test_the_instructions_are_short_and_say_what_costs(house, environ):
+async def test_the_instructions_are_short_and_say_what_costs(stack, environ):
     """TEXTS: under 700 characters, whether or not videos are saved here."""
-    async with house.client(**environ) as client:
-        said = client.instructions
-    assert said is not None
-    assert len(said) < 700
+    async with stack.client(**environ) as client:
+        printed = client.instructions
+    assert printed is not None
+    assert len(printed) < 700
     facts = (
         "makes one video",
         "Up to 50 credits",
@@ -271,5 +271,5 @@ async def test_the_instructions_are_short_and_say_what_costs(house, environ):
         "max_credits",
     )
     for fact in facts:
-        assert fact in said
-    assert ("saved on the user's disk" in said) is not bool(environ)
+        assert fact in printed
+    assert ("saved on the user's disk" in printed) is not bool(environ)

@@ -24,13 +24,13 @@ async def asked(app, method, path, headers=(), host="127.0.0.1:8765"):
 
 
 def message(answer):
-    told = answer.json()
-    assert told["jsonrpc"] == "2.0"
-    return told["error"]["message"]
+    reply = answer.json()
+    assert reply["jsonrpc"] == "2.0"
+    return reply["error"]["message"]
 
 
-def ours(house, **settings):
-    return build_app(house.runtime(paths_allowed=False, **settings))
+def ours(stack, **settings):
+    return build_app(stack.runtime(paths_allowed=False, **settings))
 
 
 async def well(_request):
@@ -75,9 +75,9 @@ FOREIGN_ORIGINS = [
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_another_host_is_refused_on_every_route_and_told_what_allows_it(house, path):
+async def test_another_host_is_refused_on_every_route_and_told_what_allows_it(stack, path):
     """P5: no web page reaches it by a name of its own; who is meant to reads which setting to change."""
-    app = ours(house)
+    app = ours(stack)
     for host in (*FOREIGN_HOSTS, "", "a" * 5000):
         answer = await asked(app, "GET", path, host=host)
         assert answer.status_code == 421, host
@@ -86,23 +86,23 @@ async def test_another_host_is_refused_on_every_route_and_told_what_allows_it(ho
         assert len(message(answer)) < 400
 
 
-async def test_every_name_of_this_machine_is_answered(house):
-    app = ours(house)
+async def test_every_name_of_this_machine_is_answered(stack):
+    app = ours(stack)
     for host in ("127.0.0.1", "127.0.0.1:8765", "localhost", "LocalHost:1", "localhost.:8765", "[::1]:8"):
         assert (await asked(app, "GET", "/healthz", host=host)).status_code == 200, host
 
 
-async def test_a_host_that_is_allowed_by_the_setting_is_answered(house):
-    app = ours(house, AVM_ALLOWED_HOSTS="host.docker.internal, [fd00::1]")
+async def test_a_host_that_is_allowed_by_the_setting_is_answered(stack):
+    app = ours(stack, AVM_ALLOWED_HOSTS="host.docker.internal, [fd00::1]")
     for host in ("host.docker.internal", "HOST.docker.internal:8765", "[fd00::1]:80"):
         assert (await asked(app, "GET", "/healthz", host=host)).status_code == 200, host
     assert (await asked(app, "GET", "/healthz", host="other.internal")).status_code == 421
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_another_page_is_refused_without_cors_and_told_what_allows_it(house, path):
+async def test_another_page_is_refused_without_cors_and_told_what_allows_it(stack, path):
     """P5, and the preflight of such a page too: a browser then sends nothing."""
-    app = ours(house)
+    app = ours(stack)
     for origin in (*FOREIGN_ORIGINS, ""):
         for method in ("GET", "POST", "OPTIONS"):
             answer = await asked(app, method, path, [("Origin", origin), ("Access-Control-Request-Method", "POST")])
@@ -111,14 +111,14 @@ async def test_another_page_is_refused_without_cors_and_told_what_allows_it(hous
             assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
-async def test_a_second_origin_does_not_hide_behind_the_first(house):
-    answer = await asked(ours(house), "POST", "/mcp", [("Origin", PAGE), ("Origin", "https://evil.example")])
+async def test_a_second_origin_does_not_hide_behind_the_first(stack):
+    answer = await asked(ours(stack), "POST", "/mcp", [("Origin", PAGE), ("Origin", "https://evil.example")])
     assert answer.status_code == 403
 
 
-async def test_a_page_of_another_site_that_sends_no_origin_is_refused(house):
+async def test_a_page_of_another_site_that_sends_no_origin_is_refused(stack):
     """A no-cors GET, as of an image or a script, has no Origin; browsers say where it comes from all the same."""
-    answer = await asked(ours(house), "GET", "/readyz", [("Sec-Fetch-Site", "cross-site")])
+    answer = await asked(ours(stack), "GET", "/readyz", [("Sec-Fetch-Site", "cross-site")])
     assert answer.status_code == 403
 
 
@@ -126,9 +126,9 @@ HEADERS = "authorization,content-type,last-event-id,mcp-protocol-version,mcp-ses
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])
-async def test_a_preflight_from_this_machine_is_answered(house, token):
+async def test_a_preflight_from_this_machine_is_answered(stack, token):
     """Issue 10 J: it got 405. It carries no token, and browsers never let one be sent with it."""
-    app = ours(house, **({"AVM_HTTP_TOKEN": token} if token else {}))
+    app = ours(stack, **({"AVM_HTTP_TOKEN": token} if token else {}))
     for path in ("/mcp", "/healthz"):
         for origin in (PAGE, "http://127.0.0.1:80", "https://localhost", "http://[::1]:3", "HTTP://LOCALHOST"):
             asks = [
@@ -187,9 +187,9 @@ WRONG = (
 )
 
 
-async def test_without_the_token_nothing_but_its_health_is_answered(house):
+async def test_without_the_token_nothing_but_its_health_is_answered(stack):
     """P9: another user of this machine spends nobody's credits."""
-    app = ours(house, AVM_HTTP_TOKEN=TOKEN)
+    app = ours(stack, AVM_HTTP_TOKEN=TOKEN)
     for path in ("/mcp", "/readyz", "/anything", "/healthz/", "//healthz", "/HEALTHZ", "/healthz%2f"):
         for given in WRONG:
             headers = [("Authorization", one) for one in given]
@@ -200,32 +200,32 @@ async def test_without_the_token_nothing_but_its_health_is_answered(house):
             assert TOKEN not in answer.text
 
 
-async def test_with_the_token_it_answers_and_its_health_needs_none(house):
-    app = ours(house, AVM_HTTP_TOKEN=TOKEN)
+async def test_with_the_token_it_answers_and_its_health_needs_none(stack):
+    app = ours(stack, AVM_HTTP_TOKEN=TOKEN)
     assert (await asked(app, "GET", "/healthz")).json() == {"ok": True}
     for scheme in ("Bearer", "bearer"):
         assert (await asked(app, "GET", "/nothing", [("Authorization", f"{scheme} {TOKEN}")])).status_code == 404
 
 
-async def test_a_stream_that_nothing_could_come_by_is_not_opened(house):
+async def test_a_stream_that_nothing_could_come_by_is_not_opened(stack):
     """Each kept a connection for as long as its client liked: as many as there are places, and nobody got in."""
-    answer = await asked(ours(house), "GET", "/mcp", [("Accept", "text/event-stream"), ("Origin", PAGE)])
+    answer = await asked(ours(stack), "GET", "/mcp", [("Accept", "text/event-stream"), ("Origin", PAGE)])
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert answer.headers["access-control-allow-origin"] == PAGE
 
 
-async def test_the_token_is_not_the_upstream_key(house):
+async def test_the_token_is_not_the_upstream_key(stack):
     """P5: who has the token spends within this server's caps; who has the key spends all there is."""
     from avm_mcp.domain.errors import BadSetting
 
     with pytest.raises(BadSetting, match=r"AVM_HTTP_TOKEN.*cannot be used: allowed is another value than the API key"):
-        house.settings(AVM_API_KEY=TOKEN, AVM_HTTP_TOKEN=TOKEN)
+        stack.settings(AVM_API_KEY=TOKEN, AVM_HTTP_TOKEN=TOKEN)
 
 
-def test_the_settings_of_http_reach_no_other_process(house):
+def test_the_settings_of_http_reach_no_other_process(stack):
     from avm_mcp.settings import HTTP_ONLY, child_environment
 
-    settings = house.settings(
+    settings = stack.settings(
         AVM_HTTP_TOKEN=TOKEN, AVM_ALLOWED_HOSTS="a.example", AVM_ALLOWED_ORIGINS="https://a.example"
     )
     given = child_environment(settings)

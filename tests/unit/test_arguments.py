@@ -79,9 +79,9 @@ def _assert_helpful(refusal: InvalidInput, tool: str) -> None:
     assert refusal.field is not None
     assert refusal.allowed
     assert refusal.charged == "no"
-    told = json.dumps([refusal.message, refusal.field, refusal.allowed, refusal.next_step], ensure_ascii=False)
-    told.encode()
-    assert len(told) < 1500
+    reply = json.dumps([refusal.message, refusal.field, refusal.allowed, refusal.next_step], ensure_ascii=False)
+    reply.encode()
+    assert len(reply) < 1500
     assert "\n" not in refusal.message
 
 
@@ -233,10 +233,10 @@ def test_no_text_stops_the_loop_for_more_than_its_length(image_and_ratio: tuple[
         "except errors.AvmError as error:\n"
         "    print(error.code)"
     )
-    told = subprocess.run(
+    reply = subprocess.run(
         [sys.executable, "-c", script], input="|".join(image_and_ratio), capture_output=True, text=True, timeout=60
     )
-    assert told.stdout.strip() in ("INVALID_INPUT", "FILE_REFUSED"), told.stderr
+    assert reply.stdout.strip() in ("INVALID_INPUT", "FILE_REFUSED"), reply.stderr
 
 
 def _some(name: str, tool: str) -> Any:

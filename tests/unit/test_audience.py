@@ -25,9 +25,9 @@ def test_every_step_speaks_to_its_reader(leaf):
     )
     assert not re.search(r"\bthe user\b|\bcall\b|restart the host|\(task_id", shell), shell
     assert not re.search(r"\byou\b|\byour\b|\bavm (get|list)\b|--", model), model
-    for said in (shell, model, agent):
-        assert not re.search(r"[{}]|  |^ | $|model:|person:|host:", said), said
-        assert said.endswith(".")
+    for printed in (shell, model, agent):
+        assert not re.search(r"[{}]|  |^ | $|model:|person:|host:", printed), printed
+        assert printed.endswith(".")
 
 
 def test_an_agent_that_reads_json_is_told_shell_commands_and_to_ask_the_user():
@@ -52,8 +52,8 @@ def test_only_who_has_a_host_is_told_to_restart_it(leaf):
 
 
 def test_a_person_without_a_key_is_told_where_to_get_one():
-    said = error_text(NotConfigured("Not set up: no API key."), SHELL_AUDIENCE)
-    assert "Next: get a key at https://aivideomaker.ai and set AVM_API_KEY" in said
+    printed = error_text(NotConfigured("Not set up: no API key."), SHELL_AUDIENCE)
+    assert "Next: get a key at https://aivideomaker.ai and set AVM_API_KEY" in printed
 
 
 @given(template=st.text(alphabet="{}:ab model get_task!\n\\"))

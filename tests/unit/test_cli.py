@@ -28,10 +28,10 @@ from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE, SHELL_AUDIENCE, Place
 from avm_mcp.presentation.task import Report
 from avm_mcp.sandbox import faults
-from tests.house import KEY
+from tests.stack import KEY
 
 
-class Told:
+class Reply:
     """What a command came to."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
@@ -43,12 +43,12 @@ class Told:
         return json.loads(self.out)
 
 
-async def avm(house, *argv, stop=None, **environ) -> Told:
+async def avm(stack, *argv, stop=None, **environ) -> Reply:
     """Run one verb as `avm` would, on a runtime of its own."""
     args = build_parser("avm").parse_args(argv)
     terminal = Terminal(io.StringIO(), io.StringIO(), args.json)
     verb = VERBS[args.verb]
-    async with house.runtime(**environ) as runtime:
+    async with stack.runtime(**environ) as runtime:
         try:
             checked = arguments.read(verb.tool, given(verb, args))
         except AvmError as error:
@@ -56,7 +56,7 @@ async def avm(house, *argv, stop=None, **environ) -> Told:
             code = exits.of_error(error)
         else:
             code = await Session(runtime, terminal, stop or anyio.Event()).run(checked)
-    return Told(code, terminal.out.getvalue(), terminal.err.getvalue())
+    return Reply(code, terminal.out.getvalue(), terminal.err.getvalue())
 
 
 def picture(path: Path, size=(640, 360)) -> Path:
@@ -144,8 +144,8 @@ def test_what_is_no_speed_is_bad_usage(speed, monkeypatch, capsys):
 
 def test_usage_errors_are_json_too(capsys):
     assert entry.run("avm", ["get", "--json"]) == 2
-    told = json.loads(capsys.readouterr().out)
-    assert told["error"]["code"] == "INVALID_INPUT"
+    reply = json.loads(capsys.readouterr().out)
+    assert reply["error"]["code"] == "INVALID_INPUT"
     with pytest.raises(Usage):
         build_parser("avm").parse_args(["get"])
 
@@ -242,114 +242,114 @@ def test_every_error_has_an_exit_code_and_every_code_a_meaning():
 # --- the main job ---
 
 
-async def test_a_video_is_waited_for_and_its_path_is_printed(house):
+async def test_a_video_is_waited_for_and_its_path_is_printed(stack):
     """P3. By default a paid verb ends when the video is on the disk."""
-    told = await avm(house, "text-to-video", "a red kite", "--duration", "5s", "--aspect-ratio", "vertical")
-    assert told.code == 0
-    saved = next(house.videos.glob("*.mp4"))
-    assert f"File: {saved}" in told.out
-    assert "Understood aspect_ratio as 9:16." in told.out
-    assert "avm get" in told.err.splitlines()[0]
-    again = (await avm(house, "list", "--json")).fields["tasks"]
+    reply = await avm(stack, "text-to-video", "a red kite", "--duration", "5s", "--aspect-ratio", "vertical")
+    assert reply.code == 0
+    saved = next(stack.videos.glob("*.mp4"))
+    assert f"File: {saved}" in reply.out
+    assert "Understood aspect_ratio as 9:16." in reply.out
+    assert "avm get" in reply.err.splitlines()[0]
+    again = (await avm(stack, "list", "--json")).fields["tasks"]
     assert [task["file"] for task in again] == [str(saved)]
 
 
-async def test_json_is_one_object_and_the_id_is_said_before_the_wait(house):
+async def test_json_is_one_object_and_the_id_is_said_before_the_wait(stack):
     """P2."""
-    told = await avm(house, "text-to-video", "a red kite", "--json")
-    assert told.fields["status"] == "COMPLETED"
-    assert Path(told.fields["file"]).is_file()
-    first, *lines = told.err.splitlines()
-    assert told.fields["task_id"] in first
+    reply = await avm(stack, "text-to-video", "a red kite", "--json")
+    assert reply.fields["status"] == "COMPLETED"
+    assert Path(reply.fields["file"]).is_file()
+    first, *lines = reply.err.splitlines()
+    assert reply.fields["task_id"] in first
     assert 3 < len(lines) < 30  # a plain line about every half minute, for a job of six
 
 
 @pytest.mark.parametrize(("argv", "code"), [(["--wait", "0"], 0), (["--wait", "20"], 75)])
-async def test_a_wait_that_runs_out_says_how_to_go_on(house, argv, code):
+async def test_a_wait_that_runs_out_says_how_to_go_on(stack, argv, code):
     """P4. --wait 0 asked for a start only; a wait that ran out is not finished."""
-    told = await avm(house, "text-to-video", "a red kite", *argv)
-    assert told.code == code
-    assert "NOT ready yet" in told.out
-    assert "avm get ck" in told.out
-    task = (await avm(house, "list", "--json")).fields["tasks"][0]
-    done = await avm(house, "get", task["task_id"], "--json")
+    reply = await avm(stack, "text-to-video", "a red kite", *argv)
+    assert reply.code == code
+    assert "NOT ready yet" in reply.out
+    assert "avm get ck" in reply.out
+    task = (await avm(stack, "list", "--json")).fields["tasks"][0]
+    done = await avm(stack, "get", task["task_id"], "--json")
     assert done.code == 0
     assert Path(done.fields["file"]).is_file()
-    assert house.sandbox.posts == 1
+    assert stack.sandbox.posts == 1
 
 
-async def test_a_signal_while_waiting_prints_the_task_and_exits_75(house):
+async def test_a_signal_while_waiting_prints_the_task_and_exits_75(stack):
     """P2. Whatever ends the wait, the id was told, and the job goes on."""
     stop = anyio.Event()
     results = []
 
     async def run():
-        results.append(await avm(house, "text-to-video", "a red kite", "--json", stop=stop))
+        results.append(await avm(stack, "text-to-video", "a red kite", "--json", stop=stop))
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
         await anyio.sleep(60)
         stop.set()
-    (told,) = results
-    assert told.code == 75
-    assert told.fields["done"] is False
-    assert told.fields["elapsed_seconds"] >= 55
-    done = await avm(house, "get", told.fields["task_id"], "--json")
+    (reply,) = results
+    assert reply.code == 75
+    assert reply.fields["done"] is False
+    assert reply.fields["elapsed_seconds"] >= 55
+    done = await avm(stack, "get", reply.fields["task_id"], "--json")
     assert (done.code, done.fields["status"]) == (0, "COMPLETED")
 
 
-async def test_a_signal_while_the_request_is_being_sent_loses_no_id(house):
+async def test_a_signal_while_the_request_is_being_sent_loses_no_id(stack):
     """P1, P2. The request goes on for as long as its answer may take; the id in the result is good for ever."""
-    house.sandbox.faults.next("generate", faults.hang(20))
+    stack.sandbox.faults.next("generate", faults.hang(20))
     stop = anyio.Event()
     results = []
 
     async def run():
-        results.append(await avm(house, "text-to-video", "a red kite", "--json", stop=stop))
+        results.append(await avm(stack, "text-to-video", "a red kite", "--json", stop=stop))
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
         await anyio.sleep(1)
         stop.set()
-    (told,) = results
-    assert told.code == 75
-    assert told.fields["task_id"].startswith("sub_")
-    assert house.sandbox.posts == 1
+    (reply,) = results
+    assert reply.code == 75
+    assert reply.fields["task_id"].startswith("sub_")
+    assert stack.sandbox.posts == 1
 
 
 @pytest.mark.parametrize(
-    "house", [{"options": {"answer_delay_seconds": 20}, "environ": {"AVM_MAX_CREDITS_PER_CALL": "99"}}], indirect=True
+    "stack", [{"options": {"answer_delay_seconds": 20}, "environ": {"AVM_MAX_CREDITS_PER_CALL": "99"}}], indirect=True
 )
-async def test_a_signal_before_anything_was_sent_starts_nothing(house):
+async def test_a_signal_before_anything_was_sent_starts_nothing(stack):
     """P1. The price was being asked for; nothing was reserved."""
     stop = anyio.Event()
     stop.set()
-    told = await avm(house, "text-to-video", "a red kite", stop=stop)
-    assert (told.code, told.out) == (exits.INTERRUPTED, "")
-    assert house.sandbox.posts == 0
+    reply = await avm(stack, "text-to-video", "a red kite", stop=stop)
+    assert (reply.code, reply.out) == (exits.INTERRUPTED, "")
+    assert stack.sandbox.posts == 0
 
 
-async def test_a_free_verb_can_be_interrupted_too(house):
+async def test_a_free_verb_can_be_interrupted_too(stack):
     stop = anyio.Event()
     stop.set()
-    house.sandbox.change(answer_delay_seconds=20)
-    told = await avm(house, "list", stop=stop)
-    assert (told.code, told.out) == (exits.INTERRUPTED, "")
+    stack.sandbox.change(answer_delay_seconds=20)
+    reply = await avm(stack, "list", stop=stop)
+    assert (reply.code, reply.out) == (exits.INTERRUPTED, "")
 
 
 @pytest.mark.parametrize("argv", [("list",), ("text-to-video", "a red kite"), ("cancel", "ck_nobody")])
-async def test_an_interruption_in_json_is_one_object_too(house, argv):
+async def test_an_interruption_in_json_is_one_object_too(stack, argv):
     stop = anyio.Event()
     stop.set()
-    house.sandbox.change(answer_delay_seconds=20)
-    told = await avm(house, *argv, "--json", stop=stop)
-    assert told.code == exits.INTERRUPTED
-    assert told.fields["error"]["code"] == "INTERRUPTED"
-    assert (told.fields["error"]["charged"], house.sandbox.posts) == ("no", 0)
+    stack.sandbox.change(answer_delay_seconds=20)
+    reply = await avm(stack, *argv, "--json", stop=stop)
+    assert reply.code == exits.INTERRUPTED
+    assert reply.fields["error"]["code"] == "INTERRUPTED"
+    assert (reply.fields["error"]["charged"], stack.sandbox.posts) == ("no", 0)
 
 
 @pytest.mark.parametrize("module", ["videos", "doctor"])
-async def test_the_other_verbs_say_so_too(house, module, monkeypatch):
+async def test_the_other_verbs_say_so_too(stack, module, monkeypatch):
     async def stopped(*_args: object) -> None:
         raise Stopped
 
@@ -357,7 +357,7 @@ async def test_the_other_verbs_say_so_too(house, module, monkeypatch):
     terminal = Terminal(io.StringIO(), io.StringIO(), json=True)
     program = {"videos": videos, "doctor": doctor}[module]
     monkeypatch.setattr(program, "unless_stopped", stopped)
-    given = (args, house.runtime(), terminal) if module == "videos" else (house.runtime(), terminal)
+    given = (args, stack.runtime(), terminal) if module == "videos" else (stack.runtime(), terminal)
     assert await program.run(*given) == exits.INTERRUPTED
     assert json.loads(terminal.out.getvalue())["error"]["code"] == "INTERRUPTED"
 
@@ -400,69 +400,69 @@ def test_a_stream_that_was_closed_is_no_end(monkeypatch, capsys):
         (["quote", "t2v", "--segments", "2"], 2, "segments"),
     ],
 )
-async def test_a_refusal_has_its_exit_code_and_starts_nothing(house, argv, code, word):
-    told = await avm(house, *argv)
-    assert told.code == code
-    assert told.out == ""
-    assert word in told.err
-    assert "Next: " in told.err
-    assert house.sandbox.posts == 0
+async def test_a_refusal_has_its_exit_code_and_starts_nothing(stack, argv, code, word):
+    reply = await avm(stack, *argv)
+    assert reply.code == code
+    assert reply.out == ""
+    assert word in reply.err
+    assert "Next: " in reply.err
+    assert stack.sandbox.posts == 0
 
 
-async def test_an_error_in_json_is_one_object_with_its_code(house):
-    told = await avm(house, "text-to-video", "a", "--max-credits", "1", "--json")
-    assert told.code == 4
-    assert told.err == ""
-    assert told.fields["error"]["code"] == "BUDGET_EXCEEDED"
+async def test_an_error_in_json_is_one_object_with_its_code(stack):
+    reply = await avm(stack, "text-to-video", "a", "--max-credits", "1", "--json")
+    assert reply.code == 4
+    assert reply.err == ""
+    assert reply.fields["error"]["code"] == "BUDGET_EXCEEDED"
 
 
-@pytest.mark.parametrize("house", [{"options": {"fail_rate": 1.0}}], indirect=True)
-async def test_a_video_that_failed_is_exit_5(house):
-    told = await avm(house, "text-to-video", "a", "--json")
-    assert (told.code, told.fields["status"]) == (5, "FAILED")
+@pytest.mark.parametrize("stack", [{"options": {"fail_rate": 1.0}}], indirect=True)
+async def test_a_video_that_failed_is_exit_5(stack):
+    reply = await avm(stack, "text-to-video", "a", "--json")
+    assert (reply.code, reply.fields["status"]) == (5, "FAILED")
 
 
-async def test_a_cancelled_task_is_a_success_for_cancel_and_no_video_for_get(house):
-    started = await avm(house, "text-to-video", "a", "--wait", "0", "--json")
+async def test_a_cancelled_task_is_a_success_for_cancel_and_no_video_for_get(stack):
+    started = await avm(stack, "text-to-video", "a", "--wait", "0", "--json")
     task = started.fields["task_id"]
-    assert (await avm(house, "cancel", task, "--json")).code == 0
-    assert (await avm(house, "get", task)).code == 5
+    assert (await avm(stack, "cancel", task, "--json")).code == 0
+    assert (await avm(stack, "get", task)).code == 5
 
 
-async def test_a_lost_answer_is_unclear_and_exit_75(house):
+async def test_a_lost_answer_is_unclear_and_exit_75(stack):
     """P1, P2. Looked for a while, then told with its id; never sent again."""
-    house.sandbox.change(honours_idempotency=False)
-    house.sandbox.faults.next("generate", faults.drop())
-    told = await avm(house, "text-to-video", "a", "--json")
-    assert told.code == 75
-    assert told.fields["task_id"].startswith("sub_")
-    assert told.fields["error"]["code"] == "SUBMISSION_UNKNOWN"
+    stack.sandbox.change(honours_idempotency=False)
+    stack.sandbox.faults.next("generate", faults.drop())
+    reply = await avm(stack, "text-to-video", "a", "--json")
+    assert reply.code == 75
+    assert reply.fields["task_id"].startswith("sub_")
+    assert reply.fields["error"]["code"] == "SUBMISSION_UNKNOWN"
 
 
 # --- pictures ---
 
 
-async def test_a_relative_path_is_relative_to_where_the_user_stands(house, tmp_path, monkeypatch):
+async def test_a_relative_path_is_relative_to_where_the_user_stands(stack, tmp_path, monkeypatch):
     """P5. A file the user names may be in any folder of theirs."""
     place = tmp_path / "elsewhere"
     picture(place / "cat.png")
     monkeypatch.chdir(place)
-    told = await avm(house, "image-to-video", "cat.png", "it blinks", "--wait", "0", "--json")
-    assert told.code == 0, told.out
+    reply = await avm(stack, "image-to-video", "cat.png", "it blinks", "--wait", "0", "--json")
+    assert reply.code == 0, reply.out
 
 
 @pytest.mark.parametrize("name", [".cat.png", "link.png", "text.png"])
-async def test_hidden_files_links_out_and_false_pictures_stay_refused(house, tmp_path, name):
+async def test_hidden_files_links_out_and_false_pictures_stay_refused(stack, tmp_path, name):
     """P5. Only the folder of the named file is allowed besides; every other check holds."""
     place = tmp_path / "elsewhere"
     picture(place / ".cat.png")
     picture(tmp_path / "secret" / "cat.png")
     (place / "link.png").symlink_to(tmp_path / "secret" / "cat.png")
     (place / "text.png").write_text("no picture")
-    told = await avm(house, "image-to-video", str(place / name), "--json")
-    assert told.code == 8
-    assert told.fields["error"]["code"] == "FILE_REFUSED"
-    assert house.sandbox.posts == 0
+    reply = await avm(stack, "image-to-video", str(place / name), "--json")
+    assert reply.code == 8
+    assert reply.fields["error"]["code"] == "FILE_REFUSED"
+    assert stack.sandbox.posts == 0
 
 
 @pytest.mark.parametrize("image", ["https://example.com/a.png", "file:///a.png", "data:image/png;base64,AA", None])
@@ -470,13 +470,13 @@ def test_links_are_left_as_they_are(image):
     assert commands._typed(image, [Path("/p")]) == (image, [Path("/p")])
 
 
-async def test_the_clock_of_a_video_that_is_ready_does_not_go_back(house):
+async def test_the_clock_of_a_video_that_is_ready_does_not_go_back(stack):
     """It ended before it was looked at: after "1 h of usually 5 min" no line may say "4 min of usually 5 min"."""
-    task = (await avm(house, "text-to-video", "a kite", "--wait", "0", "--json")).fields["task_id"]
+    task = (await avm(stack, "text-to-video", "a kite", "--wait", "0", "--json")).fields["task_id"]
     await anyio.sleep(3600)
-    told = await avm(house, "get", task)
-    assert told.code == 0
-    *_, last = told.err.splitlines()
+    reply = await avm(stack, "get", task)
+    assert reply.code == 0
+    *_, last = reply.err.splitlines()
     assert last.startswith(f"Task {task}: ready after ")
     assert ", usually " in last
 
@@ -484,78 +484,78 @@ async def test_the_clock_of_a_video_that_is_ready_does_not_go_back(house):
 # --- free verbs ---
 
 
-async def test_quote_account_and_list_tell_text_and_fields(house):
-    price = await avm(house, "quote", "lv", "--segments", "2", "--json")
+async def test_quote_account_and_list_tell_text_and_fields(stack):
+    price = await avm(stack, "quote", "lv", "--segments", "2", "--json")
     assert price.fields["credits"] == 150
-    assert "150 credits" in (await avm(house, "quote", "lv", "--segments", "2")).out
-    account = (await avm(house, "account", "--json")).fields
+    assert "150 credits" in (await avm(stack, "quote", "lv", "--segments", "2")).out
+    account = (await avm(stack, "account", "--json")).fields
     assert account["balance"] == 1000
-    assert account["output_folder"] == str(house.videos)
-    assert "Balance: 1000 credits" in (await avm(house, "account")).out
-    assert "No videos found." in (await avm(house, "list")).out
+    assert account["output_folder"] == str(stack.videos)
+    assert "Balance: 1000 credits" in (await avm(stack, "account")).out
+    assert "No videos found." in (await avm(stack, "list")).out
 
 
-async def test_a_task_of_a_sandbox_that_ended_is_said_to_be_forgotten(house):
-    told = await avm(house, "get", "ckgone")
-    assert told.code == 7
-    assert "A sandbox forgets its tasks when it ends" in told.err
+async def test_a_task_of_a_sandbox_that_ended_is_said_to_be_forgotten(stack):
+    reply = await avm(stack, "get", "ckgone")
+    assert reply.code == 7
+    assert "A sandbox forgets its tasks when it ends" in reply.err
 
 
-async def test_the_next_page_is_asked_for_as_the_reader_asks(house):
+async def test_the_next_page_is_asked_for_as_the_reader_asks(stack):
     for number in range(2):
-        await avm(house, "text-to-video", f"kite {number}", "--wait", "0")
-    told = await avm(house, "list", "--limit", "1")
-    assert "More: the same command with --cursor " in told.out
-    cursor = told.out.split("--cursor ")[1].split(".")[0]
-    assert '"kite 0"' in (await avm(house, "list", "--limit", "1", "--cursor", cursor)).out
+        await avm(stack, "text-to-video", f"kite {number}", "--wait", "0")
+    reply = await avm(stack, "list", "--limit", "1")
+    assert "More: the same command with --cursor " in reply.out
+    cursor = reply.out.split("--cursor ")[1].split(".")[0]
+    assert '"kite 0"' in (await avm(stack, "list", "--limit", "1", "--cursor", cursor)).out
 
 
-async def test_an_account_whose_jobs_are_not_kept_says_so(house, tmp_path):
+async def test_an_account_whose_jobs_are_not_kept_says_so(stack, tmp_path):
     """P1, P2: a host shows nobody its server's stderr, and without the journal a request is paid again."""
     (tmp_path / "file").write_text("")
-    told = await avm(house, "account", AVM_STATE_DIR=str(tmp_path / "file"))
-    assert "for a while: all processes here share them" in told.out
-    assert "for a while" not in (await avm(house, "account")).out
+    reply = await avm(stack, "account", AVM_STATE_DIR=str(tmp_path / "file"))
+    assert "for a while: all processes here share them" in reply.out
+    assert "for a while" not in (await avm(stack, "account")).out
 
 
-async def test_a_price_that_may_not_be_spent_is_not_offered(house):
+async def test_a_price_that_may_not_be_spent_is_not_offered(stack):
     """What "Next:" says is done to the letter: a start that a cap or the key refuses is no next step."""
-    assert "Next: start it" in (await avm(house, "quote", "t2v")).out
-    told = await avm(house, "quote", "t2v", AVM_MAX_CREDITS_PER_CALL="10")
-    assert "Next: make it cheaper, or raise AVM_MAX_CREDITS_PER_CALL." in told.out
-    told = await avm(house, "quote", "t2v", AVM_MAX_CREDITS_PER_DAY="10")
-    assert "Next: make it cheaper, or raise AVM_MAX_CREDITS_PER_DAY." in told.out
-    await avm(house, "text-to-video", "a kite", "--wait", "0")
-    told = await avm(house, "quote", "t2v", AVM_MAX_CREDITS_PER_DAY="20")
-    assert "Next: wait for the new day at 00:00 UTC, or raise AVM_MAX_CREDITS_PER_DAY." in told.out
-    house.sandbox.revoke(KEY)
-    told = await avm(house, "quote", "t2v")
-    assert "the service refused the API key" in told.out
-    assert "Next: check AVM_API_KEY" in told.out
+    assert "Next: start it" in (await avm(stack, "quote", "t2v")).out
+    reply = await avm(stack, "quote", "t2v", AVM_MAX_CREDITS_PER_CALL="10")
+    assert "Next: make it cheaper, or raise AVM_MAX_CREDITS_PER_CALL." in reply.out
+    reply = await avm(stack, "quote", "t2v", AVM_MAX_CREDITS_PER_DAY="10")
+    assert "Next: make it cheaper, or raise AVM_MAX_CREDITS_PER_DAY." in reply.out
+    await avm(stack, "text-to-video", "a kite", "--wait", "0")
+    reply = await avm(stack, "quote", "t2v", AVM_MAX_CREDITS_PER_DAY="20")
+    assert "Next: wait for the new day at 00:00 UTC, or raise AVM_MAX_CREDITS_PER_DAY." in reply.out
+    stack.sandbox.revoke(KEY)
+    reply = await avm(stack, "quote", "t2v")
+    assert "the service refused the API key" in reply.out
+    assert "Next: check AVM_API_KEY" in reply.out
 
 
-async def test_a_list_that_nobody_could_be_asked_for_is_not_an_empty_one(house):
+async def test_a_list_that_nobody_could_be_asked_for_is_not_an_empty_one(stack):
     """Whose key is refused, or whose service is down, has not lost the videos that were paid for."""
-    house.sandbox.revoke(KEY)
-    told = await avm(house, "list")
-    assert told.code == 3
-    assert "No videos found" not in told.out + told.err
-    assert "Next: check AVM_API_KEY" in told.err
-    house.sandbox.revoke(KEY, revoked=False)
-    await avm(house, "text-to-video", "a kite", "--wait", "0")
-    house.sandbox.revoke(KEY)
-    told = await avm(house, "list")
-    assert told.code == 0
-    assert "This is what is known here." in told.out
-    assert '"a kite"' in told.out
+    stack.sandbox.revoke(KEY)
+    reply = await avm(stack, "list")
+    assert reply.code == 3
+    assert "No videos found" not in reply.out + reply.err
+    assert "Next: check AVM_API_KEY" in reply.err
+    stack.sandbox.revoke(KEY, revoked=False)
+    await avm(stack, "text-to-video", "a kite", "--wait", "0")
+    stack.sandbox.revoke(KEY)
+    reply = await avm(stack, "list")
+    assert reply.code == 0
+    assert "This is what is known here." in reply.out
+    assert '"a kite"' in reply.out
 
 
-async def test_control_characters_from_elsewhere_never_reach_the_terminal(house):
+async def test_control_characters_from_elsewhere_never_reach_the_terminal(stack):
     """A prompt may be somebody else's, and a terminal obeys escapes."""
-    await avm(house, "text-to-video", "a \x1b[2J\x07 video", "--wait", "0")
-    told = await avm(house, "list")
-    assert "\x1b" not in told.out
-    assert "\x07" not in told.out
+    await avm(stack, "text-to-video", "a \x1b[2J\x07 video", "--wait", "0")
+    reply = await avm(stack, "list")
+    assert "\x1b" not in reply.out
+    assert "\x07" not in reply.out
 
 
 async def test_control_characters_in_an_id_never_reach_the_terminal_by_the_bar(monkeypatch):
@@ -580,10 +580,10 @@ def test_json_holds_nothing_that_a_terminal_obeys_and_means_the_same():
     terminal = Terminal(io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO(), json=True)
     terminal.fields({"prompt": text})
     terminal.out.seek(0)
-    told = terminal.out.read()
-    assert json.loads(told) == {"prompt": text}
-    assert told.rstrip("\n").isprintable()
-    assert "– ü 滝" in told
+    reply = terminal.out.read()
+    assert json.loads(reply) == {"prompt": text}
+    assert reply.rstrip("\n").isprintable()
+    assert "– ü 滝" in reply
 
 
 def test_json_is_ascii_where_the_stream_is_not_utf8():
@@ -604,41 +604,41 @@ def verdicts(checks):
     return {check.name: check.verdict for check in checks}
 
 
-async def test_doctor_finds_all_well(house):
+async def test_doctor_finds_all_well(stack):
     """P5. The key is named by its fingerprint only."""
-    house.videos.mkdir()
-    runtime = house.runtime()
+    stack.videos.mkdir()
+    runtime = stack.runtime()
     checks = await examine(runtime, silent)
     assert set(verdicts(checks).values()) == {"ok"}
     terminal = Terminal(io.StringIO(), io.StringIO())
-    assert doctor.told(checks, terminal) == 0
-    said = terminal.out.getvalue()
-    assert said.endswith("All is well.\n")
-    assert "1000 credits" in said
-    assert runtime.settings.api_key not in said
+    assert doctor.reply(checks, terminal) == 0
+    printed = terminal.out.getvalue()
+    assert printed.endswith("All is well.\n")
+    assert "1000 credits" in printed
+    assert runtime.settings.api_key not in printed
 
 
-async def test_doctor_says_when_the_fast_start_is_off(house, monkeypatch):
+async def test_doctor_says_when_the_fast_start_is_off(stack, monkeypatch):
     """Issue 4: hosts that find no tools in a late server are told so."""
-    assert verdicts(await examine(house.runtime(), silent))["fast start"] == "ok"
-    monkeypatch.setattr(sys, "path", [str(house.folder)])
-    (check,) = [check for check in await examine(house.runtime(), silent) if check.name == "fast start"]
+    assert verdicts(await examine(stack.runtime(), silent))["fast start"] == "ok"
+    monkeypatch.setattr(sys, "path", [str(stack.folder)])
+    (check,) = [check for check in await examine(stack.runtime(), silent) if check.name == "fast start"]
     assert check.verdict == "warn"
     assert check.found.startswith("off: the SDK that is installed")
     assert "update avm-mcp" in check.todo
 
 
-async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(house):
-    checks = await examine(house.runtime(AVM_API_KEY=""), silent)
+async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(stack):
+    checks = await examine(stack.runtime(AVM_API_KEY=""), silent)
     terminal = Terminal(io.StringIO(), io.StringIO(), True)
-    assert doctor.told(checks, terminal) == 3
-    told = json.loads(terminal.out.getvalue())
-    assert told["ok"] is False
-    assert told["todo"][0].startswith("API key: get a key at https://aivideomaker.ai")
+    assert doctor.reply(checks, terminal) == 3
+    reply = json.loads(terminal.out.getvalue())
+    assert reply["ok"] is False
+    assert reply["todo"][0].startswith("API key: get a key at https://aivideomaker.ai")
 
 
 @pytest.mark.parametrize(
-    ("house", "name", "verdict", "code"),
+    ("stack", "name", "verdict", "code"),
     [
         ({"options": {"keys": frozenset({"other"})}}, "API key", "FAIL", 3),
         ({"options": {"balance": 3}}, "balance", "FAIL", 4),
@@ -650,32 +650,32 @@ async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(house):
         ({"environ": {"AVM_STATE_DIR": "/dev/null/x", "AVM_MAX_CREDITS_PER_DAY": "9"}}, "state folder", "FAIL", 9),
         ({"environ": {"AVM_OUTPUT_DIR": "/dev/null/x"}}, "output folder", "FAIL", 9),
     ],
-    indirect=["house"],
+    indirect=["stack"],
 )
-async def test_doctor_names_what_is_wrong(house, name, verdict, code):
-    checks = await examine(house.runtime(), silent)
+async def test_doctor_names_what_is_wrong(stack, name, verdict, code):
+    checks = await examine(stack.runtime(), silent)
     assert verdicts(checks)[name] == verdict
-    assert doctor.told(checks, Terminal(io.StringIO(), io.StringIO())) == code
+    assert doctor.reply(checks, Terminal(io.StringIO(), io.StringIO())) == code
 
 
-async def test_doctor_tells_an_unreachable_service_from_a_bad_key(house):
+async def test_doctor_tells_an_unreachable_service_from_a_bad_key(stack):
     async def unreachable(_url):
         return "no connection (gaierror)"
 
-    without_key = verdicts(await examine(house.runtime(AVM_API_KEY=""), unreachable))
+    without_key = verdicts(await examine(stack.runtime(AVM_API_KEY=""), unreachable))
     assert (without_key["API key"], without_key["service"]) == ("FAIL", "FAIL")
-    house.link.up = False
-    with_key = verdicts(await examine(house.runtime(), silent))
+    stack.link.up = False
+    with_key = verdicts(await examine(stack.runtime(), silent))
     assert (with_key["API key"], with_key["service"]) == ("warn", "FAIL")
 
 
 # --- videos by hand ---
 
 
-async def test_a_video_is_saved_somewhere_else_and_shown(house, tmp_path):
+async def test_a_video_is_saved_somewhere_else_and_shown(stack, tmp_path):
     """P3. `avm save --to` and `avm open`."""
-    made = (await avm(house, "text-to-video", "a", "--json")).fields
-    async with house.runtime() as runtime:
+    made = (await avm(stack, "text-to-video", "a", "--json")).fields
+    async with stack.runtime() as runtime:
         terminal = Terminal(io.StringIO(), io.StringIO(), True)
         assert await videos.save(made["task_id"], tmp_path / "usb", runtime, terminal) == 0
         assert [path.suffix for path in (tmp_path / "usb").iterdir()] == [".mp4"]
@@ -686,24 +686,24 @@ async def test_a_video_is_saved_somewhere_else_and_shown(house, tmp_path):
         def missing(_command):
             raise FileNotFoundError(2, "No such file or directory")
 
-        said = Terminal(io.StringIO(), io.StringIO())
-        assert await videos.show(made["task_id"], runtime, said, missing) == 0
-        assert "No player could be started" in said.err.getvalue()
+        printed = Terminal(io.StringIO(), io.StringIO())
+        assert await videos.show(made["task_id"], runtime, printed, missing) == 0
+        assert "No player could be started" in printed.err.getvalue()
 
 
-async def test_open_does_not_send_to_open(house):
-    made = (await avm(house, "text-to-video", "a", "--json")).fields
-    async with house.runtime() as runtime:
-        said = Terminal(io.StringIO(), io.StringIO())
-        assert await videos.show(made["task_id"], runtime, said, lambda _command: None) == 0
-    assert "Next: For another version" in said.out.getvalue()
+async def test_open_does_not_send_to_open(stack):
+    made = (await avm(stack, "text-to-video", "a", "--json")).fields
+    async with stack.runtime() as runtime:
+        printed = Terminal(io.StringIO(), io.StringIO())
+        assert await videos.show(made["task_id"], runtime, printed, lambda _command: None) == 0
+    assert "Next: For another version" in printed.out.getvalue()
 
 
-async def test_a_video_that_cannot_be_saved_where_it_was_asked_for_goes_elsewhere(house, tmp_path):
+async def test_a_video_that_cannot_be_saved_where_it_was_asked_for_goes_elsewhere(stack, tmp_path):
     """The service has nothing to do with a folder that cannot be written."""
-    made = (await avm(house, "text-to-video", "a", "--json")).fields
+    made = (await avm(stack, "text-to-video", "a", "--json")).fields
     (tmp_path / "file").write_text("")
-    async with house.runtime() as runtime:
+    async with stack.runtime() as runtime:
         with pytest.raises(AvmError) as caught:
             await runtime.service.save(made["task_id"], tmp_path / "file")
     assert ".." not in caught.value.message
@@ -713,65 +713,65 @@ async def test_a_video_that_cannot_be_saved_where_it_was_asked_for_goes_elsewher
     )
 
 
-async def test_a_video_on_its_way_has_a_next_step_that_gets_it(house):
+async def test_a_video_on_its_way_has_a_next_step_that_gets_it(stack):
     """P3."""
-    house.sandbox.faults.next("file", faults.http_error(503), count=99)
-    done = await avm(house, "text-to-video", "five")
-    assert f"Next: run avm get {house.sandbox.tasks()[0].id} to save it. For another version" in done.out
+    stack.sandbox.faults.next("file", faults.http_error(503), count=99)
+    done = await avm(stack, "text-to-video", "five")
+    assert f"Next: run avm get {stack.sandbox.tasks()[0].id} to save it. For another version" in done.out
 
 
-async def test_where_no_video_can_be_saved_the_next_step_saves_it_elsewhere(house):
+async def test_where_no_video_can_be_saved_the_next_step_saves_it_elsewhere(stack):
     """P3. Looking again does not help where the folder cannot be written."""
-    house.sandbox.faults.next("file", faults.http_error(503), count=99)
-    made = (await avm(house, "text-to-video", "a", "--json")).fields
-    async with house.runtime() as runtime:
+    stack.sandbox.faults.next("file", faults.http_error(503), count=99)
+    made = (await avm(stack, "text-to-video", "a", "--json")).fields
+    async with stack.runtime() as runtime:
         found = await runtime.service.find(made["task_id"])
-        full = Place(house.videos, trouble="it may not be written to")
+        full = Place(stack.videos, trouble="it may not be written to")
         shell, model = (Report(found, audience, full).text() for audience in (SHELL_AUDIENCE, MODEL_AUDIENCE))
     assert f"Next: run avm save {made['task_id']} --to FOLDER with one that can be written." in shell
     assert "Next: say why the file is not saved yet, and give the user the link exactly as written." in model
 
 
-async def test_a_video_that_is_not_saved_here_can_be(house):
+async def test_a_video_that_is_not_saved_here_can_be(stack):
     """P3. It was made elsewhere, or AVM_SAVE is off: after a day its link is dead."""
-    made = (await avm(house, "text-to-video", "a", "--json", AVM_SAVE="off")).fields
+    made = (await avm(stack, "text-to-video", "a", "--json", AVM_SAVE="off")).fields
     assert "file" not in made
-    told = await avm(house, "get", made["task_id"])
-    assert f"Next: run avm save {made['task_id']} to have it on this disk. For another version" in told.out
+    reply = await avm(stack, "get", made["task_id"])
+    assert f"Next: run avm save {made['task_id']} to have it on this disk. For another version" in reply.out
 
 
 @pytest.mark.parametrize(
-    ("audience", "goes_on", "said"),
+    ("audience", "goes_on", "printed"),
     [
         (MODEL_AUDIENCE, False, "This server keeps looking and does not pay twice."),
         (SHELL_AUDIENCE, True, "It is looked for by itself, in the background, and not paid twice."),
         (SHELL_AUDIENCE, False, "looks for it; nothing is paid twice."),
     ],
 )
-async def test_who_looks_for_a_lost_answer_is_said_truly(house, audience, goes_on, said):
+async def test_who_looks_for_a_lost_answer_is_said_truly(stack, audience, goes_on, printed):
     """P1. A command that has ended looks for nothing."""
-    made = (await avm(house, "text-to-video", "a", "--wait", "0", "--json")).fields
-    async with house.runtime() as runtime:
+    made = (await avm(stack, "text-to-video", "a", "--wait", "0", "--json")).fields
+    async with stack.runtime() as runtime:
         found = await runtime.service.find(made["task_id"])
         lost = replace(found, job=replace(found.job, status=UNKNOWN))
-        assert said in Report(lost, audience, Place(house.videos, goes_on=goes_on)).text()
+        assert printed in Report(lost, audience, Place(stack.videos, goes_on=goes_on)).text()
 
 
-async def test_what_has_ended_is_not_waited_for(house):
-    made = (await avm(house, "text-to-video", "a", "--json")).fields
-    refused = await avm(house, "cancel", made["task_id"])
+async def test_what_has_ended_is_not_waited_for(stack):
+    made = (await avm(stack, "text-to-video", "a", "--json")).fields
+    refused = await avm(stack, "cancel", made["task_id"])
     assert f"Next: run avm get {made['task_id']} to see it.\n" in refused.err
 
 
-async def test_a_tool_is_a_command_at_a_terminal(house):
-    refused = await avm(house, "text-to-video", "a", "--model", "i2v")
+async def test_a_tool_is_a_command_at_a_terminal(stack):
+    refused = await avm(stack, "text-to-video", "a", "--model", "i2v")
     assert "Next: run avm image-to-video" in refused.err
 
 
-async def test_a_folder_is_named_once(house, monkeypatch):
-    monkeypatch.chdir(house.pictures)
-    refused = await avm(house, "image-to-video", "nope.png")
-    assert f"Allowed for image: {house.pictures}\n" in refused.err
+async def test_a_folder_is_named_once(stack, monkeypatch):
+    monkeypatch.chdir(stack.pictures)
+    refused = await avm(stack, "image-to-video", "nope.png")
+    assert f"Allowed for image: {stack.pictures}\n" in refused.err
 
 
 def test_words_left_over_are_said_by_their_verb():
@@ -785,65 +785,65 @@ def test_words_left_over_are_said_by_their_verb():
         assert caught.value.program == "avm text-to-video"
 
 
-async def test_an_account_without_a_key_has_something_to_do(house):
-    said = await avm(house, "account", AVM_API_KEY="")
-    assert "Next: get a key at https://aivideomaker.ai" in said.out
+async def test_an_account_without_a_key_has_something_to_do(stack):
+    printed = await avm(stack, "account", AVM_API_KEY="")
+    assert "Next: get a key at https://aivideomaker.ai" in printed.out
 
 
-def test_the_embedded_sandbox_says_that_its_tasks_end_with_it(house):
-    embedded = house.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="")
-    assert "ends with each command, and its tasks with it" in worker_status.said(embedded, "off")
-    assert worker_status.said(house.runtime(), "off") == worker_status.SAID["off"]
+def test_the_embedded_sandbox_says_that_its_tasks_end_with_it(stack):
+    embedded = stack.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="")
+    assert "ends with each command, and its tasks with it" in worker_status.printed(embedded, "off")
+    assert worker_status.printed(stack.runtime(), "off") == worker_status.PRINTED["off"]
 
 
-async def test_a_take_is_said_to_be_which_and_not_how_many(house):
-    said = (await avm(house, "text-to-video", "a", "--take", "2")).out
-    assert "Note: This is ONE video: take 2 says which version, not how many." in said
+async def test_a_take_is_said_to_be_which_and_not_how_many(stack):
+    printed = (await avm(stack, "text-to-video", "a", "--take", "2")).out
+    assert "Note: This is ONE video: take 2 says which version, not how many." in printed
 
 
 # --- what is saved, pending, lost ---
 
 
-async def test_a_list_shows_what_is_saved_pending_and_lost_and_whether_a_background_worker_is_at_work(house):
+async def test_a_list_shows_what_is_saved_pending_and_lost_and_whether_a_background_worker_is_at_work(stack):
     """P3. For a person, and with --json for whoever reads that."""
-    await house.grown_up()
-    saved = (await avm(house, "text-to-video", "one", "--json")).fields
-    gone = (await avm(house, "text-to-video", "two", "--json")).fields
+    await stack.with_history()
+    saved = (await avm(stack, "text-to-video", "one", "--json")).fields
+    gone = (await avm(stack, "text-to-video", "two", "--json")).fields
     Path(gone["file"]).unlink()
-    await avm(house, "text-to-video", "three", "--wait", "0")
-    off = (await avm(house, "text-to-video", "four", "--json", AVM_SAVE="off")).fields
-    house.sandbox.faults.next("file", faults.http_error(503), count=99)
-    pending = (await avm(house, "text-to-video", "five", "--json")).fields
-    told = (await avm(house, "list", "--json", AVM_SAVE="off")).fields
-    videos = {task["task_id"]: task.get("download") for task in told["tasks"]}
+    await avm(stack, "text-to-video", "three", "--wait", "0")
+    off = (await avm(stack, "text-to-video", "four", "--json", AVM_SAVE="off")).fields
+    stack.sandbox.faults.next("file", faults.http_error(503), count=99)
+    pending = (await avm(stack, "text-to-video", "five", "--json")).fields
+    reply = (await avm(stack, "list", "--json", AVM_SAVE="off")).fields
+    videos = {task["task_id"]: task.get("download") for task in reply["tasks"]}
     assert (videos[saved["task_id"]], videos[gone["task_id"]]) == ("saved", "missing")
     assert (videos[off["task_id"]], videos[pending["task_id"]]) == ("not saved", "pending")
-    assert told["worker"] == "off"
-    said = (await avm(house, "list")).out
-    assert f"File: {saved['file']}" in said
-    assert "Video missing (moved or deleted since it was saved). Link: http" in said
-    assert "Video pending (" in said
-    assert "\nBackground worker: none here: a video is saved when it is waited for" in said
+    assert reply["worker"] == "off"
+    printed = (await avm(stack, "list")).out
+    assert f"File: {saved['file']}" in printed
+    assert "Video missing (moved or deleted since it was saved). Link: http" in printed
+    assert "Video pending (" in printed
+    assert "\nBackground worker: none here: a video is saved when it is waited for" in printed
     await anyio.sleep(25 * 3600)
-    house.sandbox.faults.clear()
-    lost = (await avm(house, "get", pending["task_id"])).out
+    stack.sandbox.faults.clear()
+    lost = (await avm(stack, "get", pending["task_id"])).out
     assert "could not be saved" in lost
-    said = (await avm(house, "list")).out
-    assert "Video lost (" in said
-    async with house.runtime() as runtime:
+    printed = (await avm(stack, "list")).out
+    assert "Video lost (" in printed
+    async with stack.runtime() as runtime:
         service = runtime.service
-        assert await runtime.store.lease(f"worker:{service.account}", "somebody", house.wall(), 30)
-    assert "Background worker: at work" in (await avm(house, "list")).out
+        assert await runtime.store.lease(f"worker:{service.account}", "somebody", stack.wall(), 30)
+    assert "Background worker: at work" in (await avm(stack, "list")).out
 
 
-async def test_what_is_ready_can_be_opened_unless_nobody_will_know_it(house):
+async def test_what_is_ready_can_be_opened_unless_nobody_will_know_it(stack):
     """A task of the embedded sandbox ends with its process, so no command that names it is offered."""
-    done = await avm(house, "text-to-video", "one")
-    assert f"Next: avm open {house.sandbox.tasks()[0].id} shows it. For another version, repeat the command" in done.out
-    async with house.runtime() as runtime:
-        found = await runtime.service.find(house.sandbox.tasks()[0].id)
-        said = Report(found, SHELL_AUDIENCE, Place(house.videos, fleeting=True)).text()
-        assert "avm open" not in said
-        assert "Next: For another version" in said
+    done = await avm(stack, "text-to-video", "one")
+    assert f"Next: avm open {stack.sandbox.tasks()[0].id} shows it. For another version, repeat the command" in done.out
+    async with stack.runtime() as runtime:
+        found = await runtime.service.find(stack.sandbox.tasks()[0].id)
+        printed = Report(found, SHELL_AUDIENCE, Place(stack.videos, fleeting=True)).text()
+        assert "avm open" not in printed
+        assert "Next: For another version" in printed
         assert runtime.place.fleeting is False
-    assert house.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="").place.fleeting is True
+    assert stack.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="").place.fleeting is True

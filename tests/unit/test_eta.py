@@ -193,7 +193,7 @@ def test_isotonic_pools_what_falls() -> None:
     assert isotonic([3, 2, 1], [1, 1, 2]) == pytest.approx([1.75] * 3)
 
 
-SAID = range(10, 100, 10)
+PRINTED = range(10, 100, 10)
 FEW = 0.1
 """Share of the videos that has to see a figure for it to be held to the stated error."""
 
@@ -204,23 +204,23 @@ def calibration(known: list[Distribution], videos: int = 1500) -> dict[int, tupl
 
     Videos are watched every second; what is compared is all moments at which the rounded share is said.
     """
-    true: dict[int, list[float]] = {said: [] for said in SAID}
-    came = dict.fromkeys(SAID, 0)
+    true: dict[int, list[float]] = {printed: [] for printed in PRINTED}
+    came = dict.fromkeys(PRINTED, 0)
     rng = random.Random(11)
     for _ in range(5):
         past = [seconds for phase in known for seconds in phase.sample(WARM, rng)][::-1]
         belief = learned("t2v", past)
-        said = [belief.percent(second) for second in range(8000)]
+        printed = [belief.percent(second) for second in range(8000)]
         for video in known[-1].sample(videos // 5, rng):
-            for nearest in SAID:
-                came[nearest] += said[int(video)] >= nearest
+            for nearest in PRINTED:
+                came[nearest] += printed[int(video)] >= nearest
             for second in range(1, int(video)):
-                nearest = round(said[second] / 10) * 10
-                if nearest in true and abs(said[second] - nearest) < 1:
+                nearest = round(printed[second] / 10) * 10
+                if nearest in true and abs(printed[second] - nearest) < 1:
                     true[nearest].append(100 * second / video)
     return {
-        said: (mean(shares), median(abs(share - said) for share in shares), came[said] / videos)
-        for said, shares in true.items()
+        printed: (mean(shares), median(abs(share - printed) for share in shares), came[printed] / videos)
+        for printed, shares in true.items()
         if shares
     }
 
@@ -230,14 +230,14 @@ def test_when_it_says_half_half_of_the_time_has_passed(
     name: str, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Must-show 3. Stated error: 5 points where 50 % is said, 10 points elsewhere, as means over all such moments."""
-    found = {said: shares for said, shares in calibration(parsed(FOUR[name])).items() if shares[2] > FEW}
-    report = ", ".join(f"{said} % is {true:.1f} ± {off:.0f}" for said, (true, off, _) in found.items())
+    found = {printed: shares for printed, shares in calibration(parsed(FOUR[name])).items() if shares[2] > FEW}
+    report = ", ".join(f"{printed} % is {true:.1f} ± {off:.0f}" for printed, (true, off, _) in found.items())
     record_property("calibration", report)
     with capsys.disabled():
         print(f"\n  calibration ({name}): {report}", end="")
     assert found[50][0] == pytest.approx(50, abs=5)
-    for said, (true, *_) in found.items():
-        assert true == pytest.approx(said, abs=10)
+    for printed, (true, *_) in found.items():
+        assert true == pytest.approx(printed, abs=10)
 
 
 @pytest.mark.parametrize("name", ["a", "b", "d"])

@@ -48,20 +48,20 @@ def served(data: bytes, save: str = "mine", above: str = "") -> list[bytes]:
     """Return the lines that the real server writes when it reads these bytes and then nothing for a while."""
     lines = list(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="replace"))
     clock = trio.testing.MockClock(autojump_threshold=0)
-    return [told.encode() for told in trio.run(answered, lines, 1 << 30, save, above, clock=clock)]
+    return [reply.encode() for reply in trio.run(answered, lines, 1 << 30, save, above, clock=clock)]
 
 
 def both(data: bytes) -> tuple[Front, list[bytes]]:
     """Return the front after these bytes, and what the client gets: its answers, and the SDK's to what it kept."""
     mine = fresh()
-    told = mine.feed(data).splitlines(keepends=True)
+    reply = mine.feed(data).splitlines(keepends=True)
     mine.stop()
     sdk = served(bytes(mine.lead + mine.rest))
     if mine.opening is not None:
-        assert told[0] == mine.opening
+        assert reply[0] == mine.opening
         assert sdk[0] == mine.opening
         sdk.pop(0)
-    return mine, told + sdk
+    return mine, reply + sdk
 
 
 # --- the snapshot, and each answer ---
@@ -75,11 +75,11 @@ def test_the_packaged_snapshot_is_what_the_server_says():
 @pytest.mark.parametrize("save", ["mine", "all", "off"])
 @pytest.mark.parametrize("offered", OFFERED)
 def test_every_answer_at_a_handshake_revision_is_the_sdks_to_the_byte(offered, save):
-    told = [initialize(offered), INITIALIZED, request("ping", 1), *(request(name, name) for name in LISTS)]
-    data = b"".join(map(line, told))
+    reply = [initialize(offered), INITIALIZED, request("ping", 1), *(request(name, name) for name in LISTS)]
+    data = b"".join(map(line, reply))
     mine = fresh(fast_start._VARIANTS[save])
     assert sorted(mine.feed(data).splitlines(keepends=True)) == sorted(served(data, save))
-    assert bytes(mine.lead + mine.rest) == line(told[0]) + line(INITIALIZED)
+    assert bytes(mine.lead + mine.rest) == line(reply[0]) + line(INITIALIZED)
 
 
 @pytest.mark.parametrize("save", ["mine", "all", "off"])
@@ -96,9 +96,9 @@ def test_every_answer_with_an_envelope_is_the_sdks_to_the_byte(opening, save):
 @pytest.mark.parametrize("above", ["0", "7", "50", "1000000"])
 def test_the_threshold_is_the_settings_in_every_answer_to_the_byte(above):
     """DESIGN 6: in the instructions, and as the published default of max_credits."""
-    told = [initialize("2025-11-25"), INITIALIZED, *(request(name, name) for name in LISTS)]
+    reply = [initialize("2025-11-25"), INITIALIZED, *(request(name, name) for name in LISTS)]
     modern = [request(name, at, **envelope(MODERN)) for at, name in enumerate(("server/discover", *LISTS))]
-    for asked in (told, modern):
+    for asked in (reply, modern):
         data = b"".join(map(line, asked))
         answers = fresh("saved", above).feed(data)
         assert sorted(answers.splitlines(keepends=True)) == sorted(served(data, "mine", above))
@@ -110,9 +110,9 @@ def test_the_threshold_is_the_settings_in_every_answer_to_the_byte(above):
 @pytest.mark.parametrize("at", IDS)
 def test_an_id_comes_back_as_it_is(at):
     for asked in ([initialize("2025-06-18") | {"id": at}], [request("server/discover", at, **envelope(MODERN))]):
-        (told,) = fresh().feed(line(asked[0])).splitlines(keepends=True)
-        assert json.loads(told)["id"] == at
-        assert [told] == served(line(asked[0]))
+        (reply,) = fresh().feed(line(asked[0])).splitlines(keepends=True)
+        assert json.loads(reply)["id"] == at
+        assert [reply] == served(line(asked[0]))
 
 
 CLIENTS: dict[str, dict[str, Any]] = {
@@ -146,9 +146,9 @@ CLIENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("client", CLIENTS)
 def test_real_clients_are_answered(client):
     data = line(initialize("2025-11-25", **CLIENTS[client]))
-    mine, told = both(data)
+    mine, reply = both(data)
     assert mine.opening is not None
-    assert told == served(data)
+    assert reply == served(data)
 
 
 WRONG: dict[str, bytes] = {
@@ -268,8 +268,8 @@ def numbered(messages: list[Any]) -> bytes:
 @given(st.lists(changed(), min_size=1, max_size=6))
 def test_for_any_lines_the_client_is_told_what_the_sdk_alone_would_tell(messages):
     data = numbered(messages)
-    _, told = both(data)
-    assert sorted(told) == sorted(served(data))
+    _, reply = both(data)
+    assert sorted(reply) == sorted(served(data))
 
 
 @settings(max_examples=200, deadline=None)
@@ -278,11 +278,11 @@ def test_for_any_split_the_answers_and_what_is_kept_are_the_same(messages, data)
     stream = line(initialize("2025-11-25")) + b"".join(b"?\n" if m is None else line(m) for m in messages) + b'{"half'
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
     whole, parts = fresh(), fresh()
-    told = whole.feed(stream)
-    heard = b"".join(parts.feed(stream[a:b]) for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True))
+    reply = whole.feed(stream)
+    received = b"".join(parts.feed(stream[a:b]) for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True))
     whole.stop()
     parts.stop()
-    assert (heard, parts.lead, parts.rest) == (told, whole.lead, whole.rest)
+    assert (received, parts.lead, parts.rest) == (reply, whole.lead, whole.rest)
 
 
 def test_too_much_to_keep_ends_the_answers():
@@ -319,7 +319,7 @@ class Ends:
         self.theirs_in, sink = os.pipe()
         self.wire = Wire(fresh(), source, sink)
         self.seen: list[bytes] = []
-        self.told = bytearray()
+        self.reply = bytearray()
         self.ours = (source, sink)
         self.threads = [threading.Thread(target=run) for run in (self.wire.answer, self._listen)]
         for thread in self.threads:
@@ -327,7 +327,7 @@ class Ends:
 
     def _listen(self) -> None:
         while data := os.read(self.theirs_in, 1 << 16):
-            self.told += data
+            self.reply += data
 
     def sdk(self, opening: bytes | None = None, before: bytes = b"") -> None:
         """Read to the end, answering each request; `opening` in place of the right answer to the first."""
@@ -362,7 +362,7 @@ class Ends:
             assert not thread.is_alive()
         for number in (self.ours[0], self.theirs_in):
             os.close(number)
-        return bytes(self.told).splitlines(keepends=True)
+        return bytes(self.reply).splitlines(keepends=True)
 
 
 @settings(max_examples=60, deadline=None)
@@ -397,14 +397,14 @@ def test_nothing_is_lost_or_reordered_wherever_the_sdk_begins_to_read(data):
     now.wait(0.05)  # a long line is taken by the SDK only, and the sender waits for it
     ends.sdk()
     sender.join(20)
-    told = [json.loads(text) for text in ends.close()]
+    reply = [json.loads(text) for text in ends.close()]
     asked = [json.loads(text)["id"] for text in sent if b'"id"' in text]
-    refused = [answer["id"] for answer in told if "error" in answer]
+    refused = [answer["id"] for answer in reply if "error" in answer]
     assert refused == [None] * sum(text.startswith(b"?") for text in sent)
-    told = [answer for answer in told if "result" in answer]
-    assert sorted(answer["id"] for answer in told) == asked
-    by_sdk = {answer["id"] for answer in told if answer["result"].get("by") == "sdk"}
-    ours = {answer["id"] for answer in told} - by_sdk
+    reply = [answer for answer in reply if "result" in answer]
+    assert sorted(answer["id"] for answer in reply) == asked
+    by_sdk = {answer["id"] for answer in reply if answer["result"].get("by") == "sdk"}
+    ours = {answer["id"] for answer in reply} - by_sdk
     shown = [
         text
         for text in sent
@@ -421,9 +421,9 @@ def test_the_answer_that_the_client_has_had_is_dropped_even_if_it_differs(caplog
     with caplog.at_level(logging.WARNING):
         ends.threads[0].join(20)
         ends.sdk(opening=b'{"jsonrpc":"2.0","id":0,"result":{"other":1}}\n', before=note)
-    told = ends.close()
-    assert [json.loads(text).get("id") for text in told] == [0, None, 1]
-    assert told[1] == note
+    reply = ends.close()
+    assert [json.loads(text).get("id") for text in reply] == [0, None, 1]
+    assert reply[1] == note
     assert "AVM_FAST_START=off" in caplog.text
 
 

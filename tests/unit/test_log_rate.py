@@ -48,10 +48,10 @@ def test_a_complaint_from_one_place_is_written_once_a_second_and_counted(clock, 
     assert written.getvalue().count("\n") < 10
     clock.now += 1
     complain(-1)
-    told = written.getvalue()
-    assert "connection 0\nTraceback" in told
-    assert "connection -1 (and 9999 more like it)\n" in told
-    assert told.count("Traceback") == 2
+    reply = written.getvalue()
+    assert "connection 0\nTraceback" in reply
+    assert "connection -1 (and 9999 more like it)\n" in reply
+    assert reply.count("Traceback") == 2
 
 
 def test_what_is_ours_and_what_is_no_complaint_is_not_dropped(clock, written):

@@ -65,5 +65,5 @@ def test_a_file_name_is_never_a_part_of_a_script(command):
     script = " ".join(command[command.index("-Command") + 1 :])
     assert "calc" not in script
     assert '"' not in script, "it would end the argument on some versions"
-    told = re.match(r"\$t,\$m='([A-Za-z0-9+/=]*)','([A-Za-z0-9+/=]*)'\|", script)
-    assert [base64.b64decode(word).decode() for word in told.groups()] == [TITLE, MESSAGE]
+    reply = re.match(r"\$t,\$m='([A-Za-z0-9+/=]*)','([A-Za-z0-9+/=]*)'\|", script)
+    assert [base64.b64decode(word).decode() for word in reply.groups()] == [TITLE, MESSAGE]

@@ -195,26 +195,26 @@ def test_a_jump_of_the_wall_clock_only_moves_the_next_look(jump):
 # With the stack
 
 
-@pytest.mark.parametrize("house", [{"options": {"list_cap": 5}}], indirect=True)
-async def test_videos_beyond_the_end_of_a_short_list_are_made_all_the_same(house):
+@pytest.mark.parametrize("stack", [{"options": {"list_cap": 5}}], indirect=True)
+async def test_videos_beyond_the_end_of_a_short_list_are_made_all_the_same(stack):
     """DESIGN 6: how many tasks the API lists is not documented."""
     import anyio
 
     from avm_mcp.domain.request import VideoRequest
 
     late = []
-    await house.grown_up()
-    async with house.runtime() as runtime, anyio.create_task_group() as group:
+    await stack.with_history()
+    async with stack.runtime() as runtime, anyio.create_task_group() as group:
 
         async def make(number):
             found = await runtime.service.submit(VideoRequest("t2v", 5, (f"kite {number}",), "16:9"))
             found = await runtime.service.wait(found, 3000)
             assert found.job.status == "COMPLETED"
-            late.append(house.wall() - house.sandbox.ledger.tasks[found.job.task_id].ends_at)
+            late.append(stack.wall() - stack.sandbox.ledger.tasks[found.job.task_id].ends_at)
 
         for number in range(20):
             group.start_soon(make, number)
     assert len(late) == 20
     assert max(late) < 90
-    assert house.sandbox.busiest_minute() <= 45
-    assert house.sandbox.counts["429"] == 0
+    assert stack.sandbox.busiest_minute() <= 45
+    assert stack.sandbox.counts["429"] == 0

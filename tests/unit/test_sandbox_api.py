@@ -567,17 +567,17 @@ async def test_an_enormous_body_is_413(box: Box, monkeypatch: pytest.MonkeyPatch
 
 async def test_a_server_may_announce_its_life(box: Box) -> None:
     async with box() as (_, app):
-        said: list[str] = []
-        told = iter(["lifespan.startup", "lifespan.shutdown"])
+        printed: list[str] = []
+        reply = iter(["lifespan.startup", "lifespan.shutdown"])
 
         async def receive() -> dict[str, Any]:
-            return {"type": next(told)}
+            return {"type": next(reply)}
 
         async def send(message: Any) -> None:
-            said.append(message["type"])
+            printed.append(message["type"])
 
         await app({"type": "lifespan"}, receive, send)
-        assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert printed == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 def test_the_package_has_only_the_names_it_says() -> None:

@@ -254,11 +254,11 @@ def test_all_that_is_wrong_is_named_at_once_and_the_rest_holds() -> None:
 )
 def test_no_value_breaks_it(name: str, text: str) -> None:
     try:
-        told = str(Settings.from_env({name: text}))
+        reply = str(Settings.from_env({name: text}))
     except BadSetting as refusal:
-        told = f"{refusal.field}: {refusal}"
-    assert name in ALIASES or name in told
-    assert "\n" not in told
+        reply = f"{refusal.field}: {refusal}"
+    assert name in ALIASES or name in reply
+    assert "\n" not in reply
 
 
 # The key

@@ -549,17 +549,17 @@ async def test_a_crowd_behind_a_lock_that_stays_is_told_together(tmp_path: Path,
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     start = anyio.current_time()
-    told: list[float] = []
+    reply: list[float] = []
 
     async def one(number: int) -> None:
         with pytest.raises(StateUnavailable, match="too long"):
             await reserve(store, draft(f"i{number}"))
-        told.append(anyio.current_time() - start)
+        reply.append(anyio.current_time() - start)
 
     async with anyio.create_task_group() as group:
         for number in range(5):
             group.start_soon(one, number)
-    assert TIMEOUT <= min(told) <= max(told) < TIMEOUT + 1
+    assert TIMEOUT <= min(reply) <= max(reply) < TIMEOUT + 1
     other.execute("ROLLBACK")
     other.close()
     assert not (await reserve(store, draft())).duplicate

@@ -20,10 +20,10 @@ class ScriptedLlm(BaseLlm):
         seen = json.dumps(part.function_response.response) if part.function_response else None
         turn = self.script.next(seen)
         if isinstance(turn, str):
-            said = types.Part.from_text(text=turn)
+            printed = types.Part.from_text(text=turn)
         else:
-            said = types.Part.from_function_call(name=turn.tool, args=turn.arguments)
-        yield LlmResponse(content=types.Content(role="model", parts=[said]))
+            printed = types.Part.from_function_call(name=turn.tool, args=turn.arguments)
+        yield LlmResponse(content=types.Content(role="model", parts=[printed]))
 
 
 def scripted() -> ScriptedLlm:

@@ -48,18 +48,18 @@ async def piped(server: MCPServer[Any]) -> AsyncGenerator[Any]:
 async def alive(app: Any) -> AsyncGenerator[None]:
     """Start an ASGI app and stop it, as a server does."""
     to_app, heard_by_app = anyio.create_memory_object_stream[dict[str, Any]](1)
-    by_app, said = anyio.create_memory_object_stream[dict[str, Any]](1)
-    async with to_app, heard_by_app, by_app, said, anyio.create_task_group() as group:
+    by_app, printed = anyio.create_memory_object_stream[dict[str, Any]](1)
+    async with to_app, heard_by_app, by_app, printed, anyio.create_task_group() as group:
         group.start_soon(app, {"type": "lifespan", "state": {}}, heard_by_app.receive, by_app.send)
         for phase in ("startup", "shutdown"):
             await to_app.send({"type": f"lifespan.{phase}"})
-            assert (await said.receive())["type"] == f"lifespan.{phase}.complete"
+            assert (await printed.receive())["type"] == f"lifespan.{phase}.complete"
             if phase == "startup":
                 yield
 
 
 @dataclass
-class House:
+class Stack:
     """One user's machine, and the service it talks to.
 
     `runtime()` starts a process; several may run at once on the same state.
@@ -116,7 +116,7 @@ class House:
             offload=offload,
         )
 
-    async def grown_up(self) -> "House":
+    async def with_history(self) -> "Stack":
         """A state that was begun long ago, so that its guard needs no look at the service's list."""
         async with self.runtime():
             pass

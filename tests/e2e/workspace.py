@@ -84,7 +84,7 @@ def alive(pid: int) -> bool:
 
 
 @dataclass
-class Ground:
+class Workspace:
     """A folder, and a service that belongs to the test. `mine` gives each story a key and folders of its own."""
 
     folder: Path
@@ -100,7 +100,7 @@ class Ground:
     def videos(self) -> Path:
         return self.folder / "videos"
 
-    def mine(self, name: str) -> "Ground":
+    def mine(self, name: str) -> "Workspace":
         folder = self.folder / name
         folder.mkdir(parents=True)
         return replace(self, folder=folder, key=f"{self.key}_{name}")
@@ -161,11 +161,11 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(folder: Path, options: SandboxOptions = FAST) -> AsyncGenerator[Ground]:
+async def open_workspace(folder: Path, options: SandboxOptions = FAST) -> AsyncGenerator[Workspace]:
     """A service in this loop, for programs in other processes."""
     app = build_sandbox(options)
     async with running(app=app) as url:
-        yield Ground(folder, app.sandbox, url)
+        yield Workspace(folder, app.sandbox, url)
 
 
 @asynccontextmanager
@@ -191,9 +191,9 @@ async def output(argv: Sequence[str], env: Mapping[str, str], seconds: float = 6
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-async def avm(spot: Ground, *argv: str, seconds: float = 60, **more: str) -> dict[str, Any]:
+async def avm(workspace: Workspace, *argv: str, seconds: float = 60, **more: str) -> dict[str, Any]:
     """Run `avm … --json` and return what it says."""
-    code, out, err = await output([*AVM, *argv, "--json"], spot.environ(**more), seconds)
+    code, out, err = await output([*AVM, *argv, "--json"], workspace.environ(**more), seconds)
     assert out.strip(), (code, err)
     return json.loads(out) | {"_exit": code, "_stderr": err}
 
@@ -206,23 +206,23 @@ class Worker:
     """One worker process."""
 
     pid: int
-    told_to: Path
+    reply_to: Path
     ended: anyio.Event = field(default_factory=anyio.Event)
     status: int = 0
 
-    def said(self) -> list[dict[str, Any]]:
+    def printed(self) -> list[dict[str, Any]]:
         """Return what it has said so far, one object for each line that is whole."""
-        text = self.told_to.read_text() if self.told_to.exists() else ""
+        text = self.reply_to.read_text() if self.reply_to.exists() else ""
         return [json.loads(line) for line in text.split("\n")[:-1]]
 
     @property
     def err(self) -> str:
-        return self.told_to.with_suffix(".err").read_text()
+        return self.reply_to.with_suffix(".err").read_text()
 
     async def up(self) -> "Worker":
         """Wait until its runtime is entered."""
-        await until(lambda: self.said() or self.ended.is_set(), "a worker that is up")
-        assert self.said(), self.err[-3000:]
+        await until(lambda: self.printed() or self.ended.is_set(), "a worker that is up")
+        assert self.printed(), self.err[-3000:]
         return self
 
     async def end(self, seconds: float = 60) -> list[dict[str, Any]]:
@@ -230,7 +230,7 @@ class Worker:
         with anyio.fail_after(seconds):
             await self.ended.wait()
         assert self.status in (0, -signal.SIGKILL), self.err[-3000:]
-        return self.said()
+        return self.printed()
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -254,35 +254,35 @@ class Workers:
             for line in lines:
                 news = json.loads(line)
                 if "started" in news:
-                    told, found, path = self._ordered.popleft()
+                    reply, found, path = self._ordered.popleft()
                     self._running[news["started"]] = worker = Worker(news["started"], path)
                     found.append(worker)
-                    told.set()
+                    reply.set()
                 else:
                     worker = self._running.pop(news["ended"])
                     worker.status = news["status"]
                     worker.ended.set()
 
-    async def start(self, spot: Ground, **job: Any) -> Worker:
+    async def start(self, workspace: Workspace, **job: Any) -> Worker:
         """Start a worker; see `crash_worker.Job` for what it can be told."""
         assert self._process.stdin is not None
         self._number += 1
         out = self._folder / f"worker-{self._number}.jsonl"
         order = {"constants": dict(QUICK), **job, "out": str(out), "err": str(out.with_suffix(".err"))}
-        order["environ"] = spot.environ(**job.get("environ", {}))
-        told, found = anyio.Event(), list[Worker]()
-        self._ordered.append((told, found, out))
+        order["environ"] = workspace.environ(**job.get("environ", {}))
+        reply, found = anyio.Event(), list[Worker]()
+        self._ordered.append((reply, found, out))
         await self._process.stdin.send(json.dumps(order).encode() + b"\n")
-        await told.wait()
+        await reply.wait()
         return found[0]
 
-    async def run(self, spot: Ground, seconds: float = 60, **job: Any) -> list[dict[str, Any]]:
+    async def run(self, workspace: Workspace, seconds: float = 60, **job: Any) -> list[dict[str, Any]]:
         """Run a worker to its end and return what it said."""
-        worker = await self.start(spot, **job)
+        worker = await self.start(workspace, **job)
         try:
             return await worker.end(seconds)
         except TimeoutError:
-            raise AssertionError(f"{job} took too long: {worker.said()} {worker.err[-3000:]}") from None
+            raise AssertionError(f"{job} took too long: {worker.printed()} {worker.err[-3000:]}") from None
 
 
 @asynccontextmanager
@@ -384,8 +384,8 @@ class Host:
 
 
 @asynccontextmanager
-async def host(spot: Ground, *, err: Path | None = None, **more: str) -> AsyncGenerator[Host]:
+async def host(workspace: Workspace, *, err: Path | None = None, **more: str) -> AsyncGenerator[Host]:
     """A host and its `avm-mcp`, in a process group of its own."""
     argv = [sys.executable, "-m", "avm_mcp"]
-    async with program(argv, spot.environ(**more), err=err, start_new_session=True) as process:
+    async with program(argv, workspace.environ(**more), err=err, start_new_session=True) as process:
         yield await Host(process).open()
