@@ -100,7 +100,7 @@ def home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def stack(tmp_path, wall, request):
-    """A machine with nothing on it; `@pytest.mark.parametrize("house", [...], indirect=True)` sets it up."""
+    """A machine with nothing on it; `@pytest.mark.parametrize("stack", [...], indirect=True)` sets it up."""
     from avm_mcp.sandbox import SandboxOptions
     from tests.stack import Stack
 

@@ -186,7 +186,7 @@ async def reply(
 ) -> AsyncIterator[Callable[[str], Awaitable[Reply]]]:
     """The stories whose tests will run, three at a time, the longest first; `await told(story)` is the end of one."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    names = [item.callspec.params["story"] for item in items if "told" in item.fixturenames]
+    names = [item.callspec.params["story"] for item in items if "reply" in item.fixturenames]
     running = {name: RunningStory(name.split()[0], EXAMPLES[name.split()[1]]) for name in names}
     places = anyio.CapacityLimiter(3)
 
