@@ -1,63 +1,70 @@
-"""Write every manifest: `python -m manifests.build`. What comes out is committed; a test compares it with the code."""
+"""Write every manifest from its template: `python -m manifests.build`. The result is committed; a test compares it.
+
+A template has the name of its manifest and holds `<<names>>`, for which a document's values are filled in.
+"""
 
 import json
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
-from manifests import clients, facts, registries, skill
+from manifests import clients, facts, skill
 from manifests.facts import MANIFESTS, ROOT
+
+TEMPLATES = MANIFESTS / "templates"
+PLACEHOLDER = re.compile(r"<<(\w+)>>")
 
 
 def documents() -> dict[str, str]:
     """Return the text of every generated file, by its path below `manifests/`."""
-    made = {
-        "mcpb/manifest.json": _json(registries.mcpb()),
-        "server.json": _json(registries.server_json()),
-        "plugin/.claude-plugin/plugin.json": _json(registries.plugin()),
-        "plugin/.claude-plugin/marketplace.json": _json(registries.marketplace()),
-        "gemini/gemini-extension.json": _json(registries.gemini()),
-        "gemini/GEMINI.md": registries.GEMINI_MD,
-        "docker/server.yaml": registries.docker_yaml(),
-        "../llms.txt": llms(),
-        **clients.files(),
+    shared = {
+        "version": facts.VERSION,
+        "python": facts.PYTHON,
+        "owner": facts.OWNER,
+        "sentence": facts.SENTENCE,
+        "mcp_url": facts.MCP_URL,
+        **facts.SETTINGS,
     }
-    for name, text in skill.files().items():
-        made[f"skill/{facts.SKILL}/{name}"] = text
-        made[f"plugin/skills/{facts.SKILL}/{name}"] = text
+    own: dict[str, dict[str, Any]] = {
+        "mcpb/manifest.json": {"tools": [{"name": name, "description": text} for name, text in facts.TOOLS.items()]},
+        "llms.txt": {"tools": "\n".join(f"- `{name}`: {text}" for name, text in facts.TOOLS.items())},
+        "clients/README.md": {
+            "hosts": clients.host_rows(),
+            "links": "\n".join(f"- {name}: `{link}`" for name, link in clients.links().items()),
+        },
+        f"skill/{facts.SKILL}/references/commands.md": skill.commands(),
+        f"skill/{facts.SKILL}/references/errors.md": skill.failures(),
+    }
+    made = clients.files()
+    for path in sorted(path for path in TEMPLATES.rglob("*") if path.is_file()):
+        name = path.relative_to(TEMPLATES).as_posix()
+        text = fill(path, shared | own.get(name, {}))
+        made["../llms.txt" if name == "llms.txt" else name] = text
+        if name.startswith("skill/"):
+            made[f"plugin/{name.replace('skill/', 'skills/', 1)}"] = text
     return made
 
 
-def llms() -> str:
-    """Return the page for models that look at the repository."""
-    tools = "\n".join(f"- `{name}`: {text}" for name, text in facts.TOOLS.items())
-    return f"""# {facts.NAME}
+def fill(template: Path, values: dict[str, Any]) -> str:
+    """Return a template's text with its values; those in JSON are escaped, and the document is laid out anew.
 
-> {facts.SENTENCE} An MCP server (`avm-mcp`), a command line (`avm`) and a local sandbox of the API, in Python.
+    Raises:
+        KeyError: The template has a name without a value.
+    """
+    text = template.read_text()
+    if template.suffix != ".json":
+        return PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
-Install: `uv tool install '.[sandbox]'` in a checkout, then `avm setup HOST` (`avm setup` lists the hosts).
-`AVM_API_KEY` is a key from {facts.SITE}; the word `sandbox` in its place is free and makes placeholder videos.
-A paid call returns a task at once; `get_task` waits for it. Never repeat a paid call to check on it.
+    def escape(found: re.Match[str]) -> str:
+        value = values[found[1]]
+        return json.dumps(value)[1:-1] if isinstance(value, str) else json.dumps(value)
 
-## Tools
-
-{tools}
-
-## Docs
-
-- [README](README.md): install, what it costs, what leaves the machine, tools, settings, errors
-- [Hosts](manifests/clients/README.md): the entry for each host, commands, links
-- [Skill](manifests/skill/{facts.SKILL}/SKILL.md): driving the command line
-- [Contributing](CONTRIBUTING.md): the map of the code, tests
-- [Privacy](PRIVACY.md), [Security](SECURITY.md), [Changelog](CHANGELOG.md)
-"""
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(json.loads(PLACEHOLDER.sub(escape, text)), indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> int:
-    """Write what differs, and say what that was."""
+    """Write what differs, and print the names of those files."""
     for name, text in documents().items():
         path = (MANIFESTS / name).resolve()
         if path.is_file() and path.read_text() == text:

@@ -100,7 +100,7 @@ def _typed(bench: Bench, host: Mapping[str, Program]) -> Iterator[Check]:
     }
     serve = [bench.programs / "avm-mcp", "serve", "--port", "0", "--json"]
     with serving.over_http(serve, bench.environ, bench.scratch) as url:
-        for name, command in clients.COMMANDS.items():
+        for name, command in clients.commands().items():
             title = name.split(",")[0]
             if title not in read:
                 continue

@@ -19,7 +19,7 @@ from avm_mcp.cli.parser import build_parser
 from avm_mcp.cli.setup.hosts import HOSTS
 from avm_mcp.mcp_server.server import build_server
 from avm_mcp.settings import ALIASES, Settings
-from manifests import build, bundle, clients, facts, registries
+from manifests import build, bundle, clients, facts
 from manifests.facts import MANIFESTS, ROOT
 
 HERE = Path(__file__).parent
@@ -207,7 +207,7 @@ def test_the_same_content_packs_to_the_same_bytes(tmp_path):
     assert sums[0] == sums[1]
     assert (tmp_path / "one.mcpb").read_bytes() == (tmp_path / "two.mcpb").read_bytes()
     assert sums[0] in bundle.server_json(sums[0])
-    assert registries.server_json()["packages"][2]["fileSha256"] not in bundle.server_json(sums[0])
+    assert read("server.json")["packages"][2]["fileSha256"] not in bundle.server_json(sums[0])
 
 
 def test_the_bundle_holds_what_users_need_and_nothing_else(tmp_path):

@@ -14,7 +14,7 @@ from avm_mcp import worker
 from avm_mcp.sandbox import SandboxOptions
 from avm_mcp.sandbox.ledger import fingerprint
 from avm_mcp.store import FILE_NAME
-from manifests import registries
+from manifests import build
 from tests.hosts.machine import png
 from tests.stack import KEY, Stack, fields
 
@@ -113,5 +113,5 @@ def test_the_state_folder_of_each_system_is_the_one_on_the_page(home, monkeypatc
 
 
 def test_the_bundle_leads_to_the_page():
-    (policy,) = registries.mcpb()["privacy_policies"]
+    (policy,) = json.loads(build.documents()["mcpb/manifest.json"])["privacy_policies"]
     assert policy.endswith("/PRIVACY.md")

@@ -4,7 +4,6 @@ What will change is printed, then written in one step; the file as it was is kep
 understood is left as it is, and what to put into it is printed instead.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from avm_mcp.cli import exits
 from avm_mcp.cli.setup import files
 from avm_mcp.cli.setup.hosts import HOSTS, INPUT_ID, SERVER, VARIABLE, Entry, Host
-from avm_mcp.cli.setup.written import Unreadable, toml_block, yaml_block
+from avm_mcp.cli.setup.written import Unreadable
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain.errors import BadSetting, InvalidInput
 from avm_mcp.settings import SANDBOX_KEY, Settings
@@ -214,14 +213,4 @@ def _masked(host: Host, entry: Entry) -> Entry:
 
 
 def _shown(host: Host, entry: Entry) -> str:
-    entry = _masked(host, entry)
-    if host.form == "toml":
-        return toml_block(entry)
-    if host.form == "yaml":
-        return "extensions:\n" + "\n".join(f"  {line}" for line in yaml_block(entry).split("\n"))
-    content: Entry = {SERVER: entry}
-    for name in reversed(host.place):
-        content = {name: content}
-    if entry.get("env", {}).get(VARIABLE) == f"${{input:{INPUT_ID}}}":
-        content["inputs"] = [files.INPUT]
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return files.fragment(host, _masked(host, entry))

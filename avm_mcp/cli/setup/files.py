@@ -103,6 +103,20 @@ class File:
             self.backup.chmod(self.backup.stat().st_mode & 0o700)
 
 
+def fragment(host: Host, entry: Entry) -> str:
+    """Return what a host's file holds when only our entry is in it, without the last line end."""
+    if host.form == "toml":
+        return toml_block(entry)
+    if host.form == "yaml":
+        return "extensions:\n" + "\n".join(f"  {line}" for line in yaml_block(entry).split("\n"))
+    content: Entry = {SERVER: entry}
+    for name in reversed(host.place):
+        content = {name: content}
+    if entry.get("env", {}).get(VARIABLE) == f"${{input:{INPUT_ID}}}":
+        content = {"inputs": [INPUT], **content}
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
 # --- with us, and without us ---
 
 
