@@ -106,7 +106,7 @@ LONGER: Mapping[str, tuple[int, str]] = {
     "settings": (350, "every variable, side by side"),
     "store/jobs": (410, "every statement that writes a job, side by side"),
     "jobs/service": (535, "the use cases"),
-    "jobs/submit": (425, "one paid request from intent to answer"),
+    "jobs/submit": (430, "one paid request from intent to answer"),
 }
 
 # Catching everything is for the edge of a task, where an error must not take the others along.
