@@ -1,15 +1,17 @@
-"""Why a video was not saved, and whether it is worth another try.
+"""Why a video was not saved: what is retried, with which link, and until when.
 
-VideoError               retryable  link at fault
-|- VideoGone             yes        yes   the host has no video under this link: a firewall may say so, or it is signed
-|                                        and has run out; a fresh link, or time, helps until the service deletes it
-|- VideoUnavailable      yes        no    network, server, a cut; what arrived is continued
-|  `- VideoCut           yes        no    all that was announced came, and it is not all of a video
-|- VideoRefused          says so    yes   the link itself is private, or the video too large: no; a name that leads to a
-|                                        private address, a redirect, what is no video: a login page's, so yes
-`- VideoUnwritable       yes        no    the folder; a person can change that
+error              what happened                                          retried   fresh link   until
+VideoError
+|- VideoGone       the host refuses the link: 401, 403, 404, 410, 451     yes       at once      the link ends
+|- VideoUnavailable  network, server error, broken connection; what       yes       after some   the link ends
+|  |                 arrived is kept and continued                                  failures
+|  `- VideoCut     all announced bytes came and are not a whole video     yes       no           15 min, then accepted
+|- VideoRefused    private address, not a video, too large                if it     at once      the link ends
+|                                                                         may pass
+`- VideoUnwritable the folder cannot be written                           yes       no           the link ends
 
-None of them says that a video is lost: only the end of its link does, which `archive` knows.
+`retryable` tells a person who asks whether another try can help. The downloader itself retries everything until the
+link's end, since what refuses a link may be a firewall or a login page (`downloader.py`).
 """
 
 from typing import ClassVar
@@ -22,7 +24,7 @@ class VideoError(Exception):
         message: What happened, in one sentence.
         retryable: Whether the same call can succeed later.
         link_at_fault: Whether a fresh link may help.
-        retry_after: Seconds until then, where the server told.
+        retry_after: Seconds after which the server wants to be asked again, if it said so.
     """
 
     retryable: bool = False
@@ -38,41 +40,41 @@ class VideoError(Exception):
 
     @property
     def next_step(self) -> str:
-        """What to do about it, as a template for `report.Face`."""
+        """What to do about it, as a template like `AvmError.next_step`."""
         return "try again in a minute." if self.retryable else self.gone
 
 
 class VideoGone(VideoError):
-    """The host has no video under this link, as it says or as something in its place does: 401, 403, 404, 410, 451."""
+    """The host, or a firewall in its place, has no video under this link: 401, 403, 404, 410 or 451."""
 
     retryable = True
     link_at_fault = True
 
 
 class VideoUnavailable(VideoError):
-    """The network, the server's state, a cut: what arrived is kept and continued by the next call."""
+    """The network, the server or the connection failed. What arrived is kept and continued by the next call."""
 
     retryable = True
 
 
 class VideoCut(VideoUnavailable):
-    """All bytes came that were announced, and they are not all of a video; the host may have more of it later."""
+    """All announced bytes came, and they are not a whole video. The host may have more of it later."""
 
-    says: ClassVar[str] = "The video looks cut at the service"
+    LOOKS_CUT: ClassVar[str] = "The video looks cut at the service"
 
 
 class VideoRefused(VideoError):
-    """What is there is not taken: a private address, too large, or no video."""
+    """The link leads to a private address, to something too large, or to something that is not a video."""
 
     link_at_fault = True
 
 
 class VideoUnwritable(VideoError):
-    """The folder cannot be written; a person can change that."""
+    """The folder cannot be written."""
 
     retryable = True
 
     @property
     def next_step(self) -> str:
-        """Waiting does not help; `avm save` is the one face that asks."""
+        """Name the command for another folder, since waiting does not help."""
         return "run avm save {id} --to FOLDER with one that can be written."

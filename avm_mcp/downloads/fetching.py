@@ -119,7 +119,7 @@ class Download:
                 return self.found, self.found.stat().st_size
             if (missing := self.part.missing()) is not None and not self._again():
                 if not self.take_cut:
-                    raise VideoCut(f"{VideoCut.says}: {missing}.")
+                    raise VideoCut(f"{VideoCut.LOOKS_CUT}: {missing}.")
                 continue
             size = self.part.size
             with writing(self.folder):

@@ -28,7 +28,7 @@ import avm_mcp.provider.exchange
 from avm_mcp.domain import rate_limit
 from avm_mcp.domain.errors import AuthFailed, TaskNotFound
 from avm_mcp.downloads import partials
-from avm_mcp.downloads.downloader import Downloader
+from avm_mcp.downloads.fresh_links import FreshLinks
 from avm_mcp.jobs.reconcile import Reconciler, match
 from avm_mcp.jobs.submit import Submitter
 from avm_mcp.mcp_server import Tools
@@ -151,11 +151,11 @@ def _unbounded() -> Iterator[Patch]:
 def _gone() -> Iterator[Patch]:
     refused: dict[tuple[int, str], float] = {}
 
-    async def _over(self: Any, job: Any) -> bool:
+    async def _has_ended(self: Any, job: Any) -> bool:
         since = refused.setdefault((id(self), job.id), anyio.current_time())
         return anyio.current_time() - since > 900
 
-    yield Downloader, "_over", _over
+    yield FreshLinks, "has_ended", _has_ended
 
 
 def _old_row() -> Iterator[Patch]:
