@@ -5,6 +5,7 @@
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,6 +96,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 # `time.time` is the one wall clock: the runtime injects it, and the sandbox has its own default.
 CLOCKS: tuple[str, ...] = ("app", "sandbox/state", "cli/doctor")
+
+# Only these know a model by its name; everybody else reads its entry in the catalogue. Docstrings may name one.
+MODEL_NAMES = re.compile(r"(?<!\w)(t2v|t2v_v3|i2v|i2v_v3|lv|minimax|seedance20|wan27|happyhorse)(?!\w)")
+KNOW_MODELS: tuple[str, ...] = ("domain/catalog", "provider", "sandbox")
 
 FORBIDDEN_STEMS = ("util", "utils", "helper", "helpers", "common", "base", "misc", "shared_utils", "core")
 
@@ -189,7 +194,7 @@ def modules(package: Path = PACKAGE) -> list[Module]:
 
 def violations(package: Path = PACKAGE) -> list[str]:
     """Return everything that is against the rules."""
-    checks = (_order, _doors, _names, _catch_alls, _time_outs, _form)
+    checks = (_order, _doors, _names, _catch_alls, _time_outs, _models, _form)
     return [f"{module.name}: {what}" for module in modules(package) for check in checks for what in check(module)]
 
 
@@ -279,6 +284,17 @@ def _time_outs(module: Module) -> Iterator[str]:
             yield f"leaves a time-out in line {node.lineno} unset"
 
 
+def _models(module: Module) -> Iterator[str]:
+    if module.within(KNOW_MODELS):
+        return
+    statements = (node for node in ast.walk(module.tree) if isinstance(node, ast.Expr))
+    documented = {id(node.value) for node in statements}  # docstrings, of attributes too
+    for node in ast.walk(module.tree):
+        text = node.value if isinstance(node, ast.Constant) and id(node) not in documented else None
+        if isinstance(text, str) and (found := MODEL_NAMES.search(text)) is not None:
+            yield f"names the model {found[0]} in line {node.lineno}"
+
+
 def _form(module: Module) -> Iterator[str]:
     stem = module.name.removesuffix("/__init__").split("/")[-1]
     if stem.strip("_") in FORBIDDEN_STEMS:
@@ -308,7 +324,13 @@ def test_every_place_in_the_tables_exists() -> None:
     assert rooms - set(ALONE) <= {room for layer in LAYERS for room in layer}
     for pair in (*LATE, *NEVER):
         assert set(pair) <= rooms, pair
-    for place in (*LONGER, *CATCH_ALL, *CLOCKS, *(p for places in (*DOORS.values(), *NAMES.values()) for p in places)):
+    for place in (
+        *LONGER,
+        *CATCH_ALL,
+        *CLOCKS,
+        *KNOW_MODELS,
+        *(p for places in (*DOORS.values(), *NAMES.values()) for p in places),
+    ):
         assert place in names | folders, place
 
 
@@ -436,6 +458,9 @@ GOOD = '"""A module."""\n'
             "leaves the time-outs of AsyncClient",
         ),
         ("images/x", "import httpx2\nx = httpx2.Timeout(5, connect=1)", "leaves a time-out in line"),
+        ("jobs/service", "def f(model):\n    return model == 'lv'", "names the model lv"),
+        ("presentation/x", "x = f'{1} s with t2v_v3'", "names the model t2v_v3"),
+        ("domain/request", "x = {'wan27': 1}", "names the model wan27"),
         ("images/utils", "x = 1", "is a drawer"),
         ("helpers", "x = 1", "is a drawer"),
         ("provider/client", "x = 1\n" * 500, "500 lines"),
@@ -463,6 +488,8 @@ def test_a_wrong_module_is_found(made_up: Path, name: str, source: str, words: s
             "from avm_mcp.store.driver import Driver\nfrom .driver import Row\nfrom ..domain.rate_limit import Want",
         ),
         ("sandbox/app", "from avm_mcp.sandbox.state import Sandbox"),
+        ("domain/catalog", "x = 't2v'"),
+        ("jobs/service", "def f():\n    '''One i2v_v3 took 13 minutes.'''\nx = 't2vs relevance'"),
         ("app", "def f():\n    from avm_mcp.sandbox import SandboxOptions"),
         ("settings", "import os\nx = os.environ"),
         ("cli/terminal", "print('x')"),

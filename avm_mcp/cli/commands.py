@@ -11,6 +11,7 @@ from avm_mcp.app import Runtime
 from avm_mcp.cli import bars, exits, worker_status
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
+from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import UNKNOWN, Job
 from avm_mcp.domain.request import VideoRequest
@@ -138,7 +139,7 @@ class Session:
 
     async def _quote(self, given: Arguments) -> int:
         model = given["model"]
-        seconds = given["segments"] * 5 if model == "lv" else given["duration"]
+        seconds = catalog.length(model, given["duration"], given["segments"])
         prices = self._runtime.service.prices
         price = await self._unless_stopped(lambda: prices.told(model, seconds))
         left = await prices.left_today()

@@ -164,7 +164,9 @@ def _reached(settings: Settings, failure: str | None, took: str = "", step: str 
 
 
 def _balance(balance: int | None) -> Check:
-    cheapest = min(catalog.estimate(model.name, model.durations[0]) for model in catalog.MODELS.values())
+    cheapest = min(
+        catalog.estimate(catalog.sample(model.name, model.durations[0])) for model in catalog.MODELS.values()
+    )
     if balance is None:
         return Check("balance", "ok", "not told by this generation of the service")
     if balance < cheapest:

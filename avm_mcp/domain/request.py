@@ -1,9 +1,12 @@
-"""A video that somebody wants, checked against the catalogue."""
+"""One video that somebody wants: its model and the values of its parameters."""
 
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, assert_never
+
+Parameter = Literal["prompt", "prompts", "duration", "aspect_ratio", "resolution", "quality", "image"]
+"""What a request can carry. A model's entry in the catalogue says how each goes to the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +23,28 @@ class ImageInput:
     digest: str
     shown: str
 
+    @property
+    def embedded(self) -> bool:
+        """Return whether `value` holds the picture's bytes."""
+        return self.value.startswith("data:")
+
+
+Value = str | int | tuple[str, ...] | ImageInput
+
 
 @dataclass(frozen=True, slots=True)
 class VideoRequest:
-    """One video that somebody wants, checked against the catalogue.
+    """One video that somebody wants. `catalog.check` says whether its model makes it.
 
     Attributes:
-        model: The API's name: t2v, t2v_v3, i2v, i2v_v3 or lv.
+        model: The API's name of the model.
         seconds: Length of the video.
-        prompts: None, one, or for lv one for each five seconds.
-        aspect_ratio: Sent for text models only; a video from a picture keeps the picture's shape.
-        image: The starting picture, for i2v, i2v_v3 and lv.
+        prompts: None, one, or one for each segment.
+        aspect_ratio: For models that take one; a video from a picture mostly keeps the picture's shape.
+        image: The starting picture.
         take: Which take of the same request this is.
+        resolution: For models that take one, as `720p`.
+        quality: For models that take one.
     """
 
     model: str
@@ -40,31 +53,37 @@ class VideoRequest:
     aspect_ratio: str | None = None
     image: ImageInput | None = None
     take: int = 1
+    resolution: str | None = None
+    quality: str | None = None
 
     @property
     def prompt(self) -> str:
         return " / ".join(self.prompts)
 
-    def fields(self) -> dict[str, Any]:
-        """Return the JSON fields that `POST /generate/{model}` takes for this request (field tables of the API)."""
-        if self.model == "lv":
-            assert self.image is not None
-            return {"image": self.image.value, "prompt": list(self.prompts)}
-        body: dict[str, Any] = {}
-        if self.image is not None:
-            body["image"] = self.image.value
-        if self.prompts:
-            body["prompt"] = self.prompts[0]
-        if self.aspect_ratio is not None:
-            body["aspectRatio"] = self.aspect_ratio
-        return {**body, "duration": str(self.seconds)}
-
-    def body(self) -> bytes:
-        """Return the exact bytes to send; a resend must repeat them, so they are made once and kept."""
-        return json.dumps(self.fields(), ensure_ascii=False, separators=(",", ":")).encode()
+    def value(self, parameter: Parameter) -> Value | None:
+        """Return the value of one parameter; None where the request does not have it."""
+        match parameter:
+            case "prompt":
+                return self.prompts[0] if self.prompts else None
+            case "prompts":
+                return self.prompts or None
+            case "duration":
+                return self.seconds
+            case "aspect_ratio":
+                return self.aspect_ratio
+            case "resolution":
+                return self.resolution
+            case "quality":
+                return self.quality
+            case "image":
+                return self.image
+        assert_never(parameter)
 
     def identity(self) -> str:
-        """Return what makes two requests the same: everything but how long to wait and what to pay at most."""
+        """Return what makes two requests the same: everything but how long to wait and what to pay at most.
+
+        The hash is a key of stored rows, so the list may grow only by what older requests did not have.
+        """
         parts: list[Any] = [
             self.model,
             self.seconds,
@@ -73,4 +92,6 @@ class VideoRequest:
             self.image.digest if self.image else None,
             self.take,
         ]
+        if self.resolution is not None or self.quality is not None:
+            parts += [self.resolution, self.quality]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -8,7 +8,8 @@ import anyio
 from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AuthFailed, AvmError, BudgetExceeded, NotConfigured, StateUnavailable, capped
 from avm_mcp.domain.job import Job, Price
-from avm_mcp.domain.request import ImageInput, VideoRequest
+from avm_mcp.domain.request import VideoRequest
+from avm_mcp.provider.bodies import quote_fields
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.provider.wire import Quote
 from avm_mcp.settings import Settings
@@ -122,7 +123,7 @@ class Prices:
             BudgetExceeded: It costs more than the settings allow for a call.
         """
         cap = self._settings.AVM_MAX_CREDITS_PER_CALL
-        estimate = catalog.estimate(request.model, request.seconds)
+        estimate = catalog.estimate(request)
         caps = (max_credits, cap, self._settings.AVM_MAX_CREDITS_PER_DAY)
         if all(limit is None for limit in caps) and not self.needs_yes(estimate):
             return Price(estimate, "estimate")
@@ -157,8 +158,8 @@ class Prices:
         shorter = [s for s in model.durations if s < seconds and price.credits * s <= limit * seconds]
         if shorter and (fits := await self.of(model.name, max(shorter))).credits <= limit:
             return f" Within {limit} credits: {max(shorter)} s for {_at_most(fits)}{fits.credits}."
-        for other in catalog.alternatives(model.tool, seconds):
-            if (amount := catalog.estimate(other, seconds)) <= limit:
+        for other in catalog.alternatives(catalog.tool_of(model.name, picture=draft.image is not None), seconds):
+            if (amount := catalog.estimate(catalog.sample(other, seconds))) <= limit:
                 return f" Within {limit} credits: {seconds} s with {other} for up to {amount}."
         return ""
 
@@ -170,7 +171,7 @@ class Prices:
         """Return the API's quote, or where it gives none the highest formula known. Starts nothing."""
         quote = await self._quote(model, seconds)
         if quote is None:
-            return Price(catalog.estimate(model, seconds), "estimate")
+            return Price(catalog.estimate(catalog.sample(model, seconds)), "estimate")
         if (charged := self._charged.get((model, seconds), 0)) > quote.credits:
             return Price(charged, "estimate", quote.usd_per_credit, quote.balance)
         return Price(quote.credits, "quote", quote.usd_per_credit, quote.balance)
@@ -207,7 +208,7 @@ class Prices:
         quote: Quote | None = None
         with anyio.move_on_after(QUOTE_TIMEOUT) as timeout:
             try:
-                quote = await self._client.quote(model, _sample(model, seconds).fields())
+                quote = await self._client.quote(model, quote_fields(catalog.sample(model, seconds)))
                 self._refused = False
             except AvmError as error:
                 self._refused = isinstance(error, AuthFailed)
@@ -223,16 +224,8 @@ def _at_most(price: Price) -> str:
     return "" if price.basis == "quote" else "up to "
 
 
-def _sample(model: str, seconds: int) -> VideoRequest:
-    """Return a request that costs the same: a quote does not depend on the words, and never reads the picture."""
-    known = catalog.MODELS[model]
-    image = ImageInput("https://aivideomaker.ai/picture.png", "", "") if known.takes_image else None
-    prompts = ("A video",) * (seconds // catalog.SEGMENT_SECONDS if model == "lv" else 1)
-    return VideoRequest(model, seconds, prompts, None if known.takes_image else "16:9", image)
-
-
 def affordable(balance: int) -> str | None:
     """Return in words what a balance would still buy; None where that is nothing."""
-    offers = [(catalog.estimate(m.name, m.durations[0]), m) for m in catalog.MODELS.values()]
+    offers = [(catalog.estimate(catalog.sample(m.name, m.durations[0])), m) for m in catalog.MODELS.values()]
     price, model = min(offers, key=lambda offer: offer[0])
     return f"A {model.durations[0]} s {model.name} costs about {price}" if price <= balance else None

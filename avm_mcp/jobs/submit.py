@@ -5,7 +5,6 @@ comes of it is written down whether or not anybody still listens.
 """
 
 import itertools
-import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -32,6 +31,7 @@ from avm_mcp.jobs.budget import QUOTE_ANEW, Prices, affordable
 from avm_mcp.jobs.poller import Poller
 from avm_mcp.jobs.reconcile import Reconciler
 from avm_mcp.jobs.start_worker import WorkerStarter
+from avm_mcp.provider.bodies import paid_body, stored_json
 from avm_mcp.provider.client import AvmClient
 from avm_mcp.settings import Settings
 from avm_mcp.store import Limits, Reservation, RowMissing, Send, Store, Superseded
@@ -148,13 +148,13 @@ class Submitter:
             if same is None:
                 raise
             return self._duplicate(same)
-        body = request.body()
-        reservation = await self._store.reserve(draft, body=body, input_json=_without_bytes(request), limits=limits)
+        body = paid_body(request)
+        reservation = await self._store.reserve(draft, body=body, input_json=stored_json(request), limits=limits)
         if reservation.duplicate:
             self._poller.nudge()
         else:
             # No await between the row and this line: from here on the runtime sends, whoever goes away.
-            self._sending[draft.id] = _Sending(_without_bytes(request))
+            self._sending[draft.id] = _Sending(stored_json(request))
             self._group.start_soon(self._send, draft, body, window)
         self._poller.publish(reservation.job)
         return reservation
@@ -417,11 +417,3 @@ class Submitter:
             fits = affordable(account.balance)
             has += f". {fits}" if fits else ""
         return InsufficientCredits(f"Not started, nothing charged: {price}, {has}".rstrip(".") + ".")
-
-
-def _without_bytes(request: VideoRequest) -> str:
-    """Return the fields that are sent, as JSON; a picture's bytes are named by their digest."""
-    shown = request.fields()
-    if request.image is not None and request.image.value.startswith("data:"):
-        shown["image"] = f"data:sha256={request.image.digest}"
-    return json.dumps(shown, ensure_ascii=False)

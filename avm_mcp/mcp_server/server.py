@@ -122,12 +122,13 @@ def _add_resources(server: MCPServer[Runtime], runtime: Runtime) -> None:
 def _add_prompts(server: MCPServer[Runtime]) -> None:
     @server.prompt(title="Storyboard", description="Plan a long video: one prompt for each five seconds.")
     def storyboard(idea: str, seconds: str = "30") -> str:
+        model = catalog.models_of("long_video")[0]
         return (
             f"Plan a video of {seconds} seconds about: {idea}\n"
             "Write one prompt for each five seconds, six at most, each a single shot that follows from the one before: "
             "subject, action, camera. Keep names, clothes and light the same in all. Ask the user for the starting "
-            "picture (a file path or an https link), say the price with quote_video(model=lv, segments=…), and call "
-            "long_video once they agree."
+            f"picture (a file path or an https link), say the price with quote_video(model={model}, segments=…), and "
+            "call long_video once they agree."
         )
 
     @server.prompt(title="Animate a picture", description="Bring a picture to life with one movement.")

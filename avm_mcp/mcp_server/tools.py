@@ -16,6 +16,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, InputRequiredResult, ResourceLink, TextContent
 
+from avm_mcp.domain import catalog
 from avm_mcp.domain.client_timeouts import HOSTS, Host
 from avm_mcp.domain.errors import FREE_BUG, AvmError, Internal
 from avm_mcp.domain.job import COMPLETED, Job
@@ -166,7 +167,7 @@ class Tools:
 
     async def _quote_video(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         prices = self._backend.service.prices
-        seconds = given["segments"] * 5 if given["model"] == "lv" else given["duration"]
+        seconds = catalog.length(given["model"], given["duration"], given["segments"])
         price = await prices.told(given["model"], seconds)
         left = await prices.left_today()
         shown = price_fields(given["model"], seconds, price, left)

@@ -7,11 +7,12 @@ allowed, and the nearest valid call, because the reader is a model that will try
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from avm_mcp.domain import catalog
+from avm_mcp.domain.catalog import either
 from avm_mcp.domain.errors import InvalidInput, quoted
 from avm_mcp.domain.job import API_STATUSES
 from avm_mcp.presentation.wishes import HOST_ARGUMENTS, unknown
@@ -99,13 +100,8 @@ def _lengths(tool: str) -> str:
     """Return which model makes which lengths, for the description of `duration`."""
     told: list[str] = []
     for name in catalog.models_of(tool):
-        told.append(f"{name}: {_either(catalog.MODELS[name].durations)}.")
+        told.append(f"{name}: {either(catalog.MODELS[name].durations)}.")
     return "Seconds. " + " ".join(told)
-
-
-def _either(values: Sequence[object]) -> str:
-    *first, last = map(str, values)
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _model(tool: str) -> Parameter:
@@ -116,7 +112,9 @@ def _model(tool: str) -> Parameter:
 
 def _duration(tool: str) -> Parameter:
     lengths = sorted({s for name in catalog.models_of(tool) for s in catalog.MODELS[name].durations})
-    return Parameter("duration", "integer", _lengths(tool), default=5, numbers=tuple(lengths))
+    return Parameter(
+        "duration", "integer", _lengths(tool), default=catalog.default_of(tool, "duration"), numbers=tuple(lengths)
+    )
 
 
 def _wait(about: str) -> Parameter:
@@ -141,6 +139,7 @@ COMMON = (
         high=MAX_TAKE,
     ),
 )
+_SEGMENTED = ", ".join(name for name, model in catalog.MODELS.items() if model.segmented)
 IMAGE = Parameter("image", "string", "File path or public https link. Never write base64 yourself.", required=True)
 TASK_ID = Parameter("task_id", "string", "As returned by a paid call or list_tasks.", required=True)
 
@@ -152,8 +151,8 @@ PARAMETERS: Mapping[str, tuple[Parameter, ...]] = {
             "aspect_ratio",
             "string",
             "16:9 wide, 9:16 vertical, 1:1 square.",
-            default="16:9",
-            words=tuple(catalog.SHAPES),
+            default=catalog.default_of("text_to_video", "aspect_ratio"),
+            words=tuple(map(str, catalog.values_of("text_to_video", "aspect_ratio"))),
         ),
         _model("text_to_video"),
         *COMMON,
@@ -202,15 +201,17 @@ PARAMETERS: Mapping[str, tuple[Parameter, ...]] = {
     ),
     "cancel_task": (TASK_ID,),
     "quote_video": (
-        Parameter("model", "string", "lv is long_video.", required=True, words=tuple(catalog.MODELS)),
+        Parameter("model", "string", f"{_SEGMENTED} is long_video.", required=True, words=tuple(catalog.MODELS)),
         Parameter(
             "duration",
             "integer",
-            "Seconds; not for lv.",
-            default=5,
-            numbers=tuple(sorted({s for m in catalog.MODELS.values() if m.name != "lv" for s in m.durations})),
+            f"Seconds; not for {_SEGMENTED}.",
+            default=catalog.default_of("text_to_video", "duration"),
+            numbers=tuple(sorted({s for m in catalog.MODELS.values() if not m.segmented for s in m.durations})),
         ),
-        Parameter("segments", "integer", "Number of prompts, for lv.", default=1, low=1, high=catalog.MAX_SEGMENTS),
+        Parameter(
+            "segments", "integer", f"Number of prompts, for {_SEGMENTED}.", default=1, low=1, high=catalog.MAX_SEGMENTS
+        ),
     ),
     "get_account": (),
 }
@@ -231,7 +232,7 @@ _SYNONYMS: Mapping[str, Mapping[str, str]] = {
         "ERROR": "FAILED", "CANCELLED": "CANCEL", "CANCELED": "CANCEL",
         "UNFINISHED": ACTIVE, "OPEN": ACTIVE, "ANY": ALL,
     },
-    "model": {"long_video": "lv", "text_to_video": "t2v", "image_to_video": "i2v"},
+    "model": {tool: catalog.models_of(tool)[0] for tool in catalog.TOOLS},
 }  # fmt: skip
 
 
@@ -306,7 +307,7 @@ def _same(raw: object, value: object) -> bool:
 def _understood(tool: str, parameter: Parameter, raw: object) -> Any:
     if _is_nothing(raw):
         if parameter.required:
-            allowed = _either(parameter.words) if parameter.words else parameter.about
+            allowed = either(parameter.words) if parameter.words else parameter.about
             end = "" if allowed.endswith(".") else "."
             raise InvalidInput(f"{tool} needs {parameter.name}: {allowed}{end}", field=parameter.name, allowed=allowed)
         return parameter.default
@@ -356,17 +357,17 @@ def _word(parameter: Parameter, raw: object) -> str:
             if word in parameter.words:
                 return word
         if name == "model" and text.lower() in catalog.MODELS:
-            tool = catalog.MODELS[text.lower()].tool
+            tool = catalog.tool_of(text.lower())
             raise InvalidInput(
                 f"model {text} is for {tool}.",
                 field=name,
-                allowed=_either(parameter.words),
+                allowed=either(parameter.words),
                 next_step=f"{{do}} {{tool:{tool}}}; nothing was started.",
             )
     raise InvalidInput(
-        f"{name} {quoted(raw, 60)} is not known; allowed: {_either(parameter.words)}.",
+        f"{name} {quoted(raw, 60)} is not known; allowed: {either(parameter.words)}.",
         field=name,
-        allowed=_either(parameter.words),
+        allowed=either(parameter.words),
     )
 
 
@@ -381,7 +382,7 @@ def _whole(parameter: Parameter, raw: object) -> int:
         unit = r"(?:s|sec|secs|second|seconds|credits?)?"
         match = re.fullmatch(rf"([+-]?\d{{1,9}})(?:\.0+)?\s*{unit}", raw.strip().lower())
         number = int(match[1]) if match else None
-    allowed = _either(parameter.numbers) if parameter.numbers else _range(parameter)
+    allowed = either(parameter.numbers) if parameter.numbers else _range(parameter)
     if number is None:
         raise InvalidInput(
             f"{name} {quoted(raw, 60)} is not a whole number; allowed: {allowed}.", field=name, allowed=allowed
@@ -439,11 +440,11 @@ def _agree_on_length(tool: str, model: str, seconds: int) -> None:
     hint = ""
     able = catalog.alternatives(tool, seconds)
     if able:
-        price = catalog.estimate(able[0], seconds)
+        price = catalog.estimate(catalog.sample(able[0], seconds))
         hint = f" For {seconds} s: model={able[0]}, up to {price} credits."
     nearest = min(durations, key=lambda d: (abs(d - seconds), d))
     hint += f" Nearest for {model}: duration={nearest}."
-    allowed = f"{model}: {_either(durations)} s"
+    allowed = f"{model}: {either(durations)} s"
     raise InvalidInput(
         f"duration {seconds} is not made by {model}. {allowed}.{hint}", field="duration", allowed=allowed
     )
@@ -451,18 +452,21 @@ def _agree_on_length(tool: str, model: str, seconds: int) -> None:
 
 def _agree_on_quote(values: dict[str, Any]) -> None:
     """Check the length in the words of its model; the other model's parameter may stand there with its default."""
-    if values["model"] == "lv":
+    model = values["model"]
+    if catalog.MODELS[model].segmented:
         meant = (_default("quote_video", "duration"), catalog.SEGMENT_SECONDS * values["segments"])
         if values["duration"] not in meant:
             raise InvalidInput(
-                "duration is not for lv: its length is five seconds for each prompt.",
+                f"duration is not for {model}: its length is five seconds for each prompt.",
                 field="duration",
                 allowed="segments=1 to 6",
             )
     else:
         if values["segments"] != _default("quote_video", "segments"):
-            raise InvalidInput("segments is only for lv.", field="segments", allowed="duration for other models")
-        _agree_on_length(catalog.MODELS[values["model"]].tool, values["model"], values["duration"])
+            raise InvalidInput(
+                f"segments is only for {_SEGMENTED}.", field="segments", allowed="duration for other models"
+            )
+        _agree_on_length(catalog.tool_of(model), model, values["duration"])
 
 
 def _default(tool: str, name: str) -> Any:

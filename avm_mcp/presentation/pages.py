@@ -85,7 +85,7 @@ def price_text(
         step = capped("AVM_MAX_CREDITS_PER_DAY", tomorrow=price.credits <= caps.get("per_day", 0))
     if lacks is not None:
         step = lacks.default_next_step
-    parts = seconds // catalog.SEGMENT_SECONDS if model == "lv" else 0
+    parts = seconds // catalog.SEGMENT_SECONDS if catalog.MODELS[model].segmented else 0
     what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
     left = "" if cap_left is None else f" The daily cap leaves {cap_left} credits today."
     left += f" A video may cost {caps['per_call']} credits at most." if "per_call" in caps else ""

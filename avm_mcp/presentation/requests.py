@@ -26,22 +26,29 @@ def video_request(
 
     Raises:
         FileRefused: The picture may not, or can not, be used.
-        InvalidInput: The picture has another shape than was asked for.
+        InvalidInput: The picture has another shape than was asked for, or the model does not make such a video.
     """
-    if tool == "text_to_video":
-        prompts = (str(given["prompt"]),)
-        return VideoRequest(
-            given["model"], given["duration"], prompts, given["aspect_ratio"], None, given["take"]
-        ), None
-    picture = read_picture(given["image"], folders=folders, paths_allowed=paths_allowed)
-    image = ImageInput(picture.value, picture.digest, picture.shown)
+    picture: Picture | None = None
+    if "image" in given.values:
+        picture = read_picture(given["image"], folders=folders, paths_allowed=paths_allowed)
     if tool == "long_video":
-        prompts = tuple(given["prompts"])
+        model, prompts = catalog.models_of(tool)[0], tuple(given["prompts"])
         seconds = catalog.SEGMENT_SECONDS * len(prompts)
-        return VideoRequest("lv", seconds, prompts, None, image, given["take"]), picture
-    _same_shape(picture, given["aspect_ratio"])
-    prompts = (given["prompt"],) if given["prompt"] else ()
-    return VideoRequest(given["model"], given["duration"], prompts, None, image, given["take"]), picture
+    else:
+        model, prompts = given["model"], (given["prompt"],) if given["prompt"] else ()
+        seconds = given["duration"]
+    if tool == "image_to_video" and picture is not None:
+        _same_shape(picture, given["aspect_ratio"])
+    request = VideoRequest(
+        model,
+        seconds,
+        prompts,
+        aspect_ratio=given["aspect_ratio"] if tool == "text_to_video" else None,
+        image=ImageInput(picture.value, picture.digest, picture.shown) if picture is not None else None,
+        take=given["take"],
+    )
+    catalog.check(request)
+    return request, picture
 
 
 async def read_request_in_thread(

@@ -154,7 +154,8 @@ class Report:
         return self._audience.say(template, id=self.job.public_id)
 
     def _never_again(self) -> str:
-        tool = catalog.MODELS[self.job.model].tool if self.job.model in catalog.MODELS else "the tool"
+        model, picture = self.job.model, self.job.image is not None
+        tool = catalog.tool_of(model, picture=picture) if model in catalog.MODELS else "the tool"
         return self._audience.again.format(tool=tool, command=tool.replace("_", "-"))
 
     def _another(self, *, different: bool = False) -> str:

@@ -3,10 +3,21 @@
 import difflib
 from collections.abc import Mapping
 
+from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import InvalidInput, quoted
 
 LONGEST_NAME = 100
 """Characters of a parameter's name that are looked at."""
+
+_BY_RESOLUTION: dict[str, list[str]] = {}
+for _model in catalog.MODELS.values():
+    if _model.resolution is not None:
+        _BY_RESOLUTION.setdefault(_model.resolution, []).append(_model.name)
+_RESOLUTIONS = ", ".join(
+    f"{' and '.join(names)} {'' if place else 'make '}about {resolution}"
+    for place, (resolution, names) in enumerate(_BY_RESOLUTION.items())
+)
+_SHARPEST = " and ".join(list(_BY_RESOLUTION.values())[-1])
 
 _WISHES: Mapping[str, tuple[str, str]] = {
     "n": ("take", "one call makes one video; for another version repeat the call with take=2"),
@@ -23,8 +34,8 @@ _WISHES: Mapping[str, tuple[str, str]] = {
     "seconds": ("duration", "the parameter is called duration"),
     "length": ("duration", "the parameter is called duration"),
     "ratio": ("aspect_ratio", "the parameter is called aspect_ratio"),
-    "resolution": ("model", "the model decides it: t2v and i2v make about 720p, t2v_v3 and i2v_v3 about 1080p"),
-    "quality": ("model", "the model decides it: t2v_v3 and i2v_v3 are sharper"),
+    "resolution": ("model", f"the model decides it: {_RESOLUTIONS}"),
+    "quality": ("model", f"the model decides it: {_SHARPEST} are sharper"),
     "size": ("aspect_ratio", "say aspect_ratio instead; the model decides the resolution"),
     "fps": ("take", "no model takes a frame rate"),
     "audio": ("take", "the service adds its own sound; no model here takes one"),

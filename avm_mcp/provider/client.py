@@ -6,7 +6,6 @@ built from the base and the task's id, never followed from a body; the key goes 
 Time-outs: each phase of a request has its own, and `exchange` bounds the whole of it, in time and size.
 """
 
-import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Container, Mapping
@@ -30,6 +29,7 @@ from avm_mcp.domain.errors import (
 )
 from avm_mcp.provider import long_lists, pools
 from avm_mcp.provider.answers import PAGE_READ, PROXY_STEP, Answer, Endpoint, error_of, saying, unexpected
+from avm_mcp.provider.bodies import encode
 from avm_mcp.provider.exchange import Check, exchange, phases
 from avm_mcp.provider.redaction import Redaction
 from avm_mcp.provider.wire import Accepted, Account, Quote, TaskList, TaskSnapshot, TaskStatus
@@ -145,7 +145,7 @@ class AvmClient:
 
     async def quote(self, model: str, fields: Mapping[str, Any]) -> Quote | None:
         """Return the price of a request; None where this generation of the API has no such endpoint. Starts nothing."""
-        answer = await self._ask("quote", "POST", f"/quote/{_segment(model)}", _json(fields))
+        answer = await self._ask("quote", "POST", f"/quote/{_segment(model)}", encode(fields))
         if answer.status == 404:
             return None
         return self._expect(Quote.read(answer.data), "quote", answer)
@@ -357,10 +357,6 @@ class AvmClient:
 def _segment(text: str) -> str:
     """Return `text` as one segment of a path; a URL's reader would resolve `.` and `..`, so dots alone are encoded."""
     return percent_encode(text, safe="") if text.strip(".") else text.replace(".", "%2E")
-
-
-def _json(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _positive(text: str) -> float | None:

@@ -25,6 +25,7 @@ from avm_mcp.domain.errors import AvmError, FileRefused, InvalidInput
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.requests import video_request
+from avm_mcp.provider.bodies import paid_body, quote_fields
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 
 PACKAGE = Path(avm_mcp.__file__).parent
@@ -110,7 +111,9 @@ def _valid(tool: str) -> st.SearchStrategy[dict[str, Any]]:
     if tool == "long_video":
         prompts = st.lists(PROMPT, min_size=1, max_size=6)
         return st.fixed_dictionaries({"image": IMAGE, "prompts": prompts | PROMPT}, optional=common)
-    pairs = [(m.name, seconds) for m in catalog.MODELS.values() if m.tool == tool for seconds in m.durations]
+    pairs = [
+        (m.name, seconds) for m in catalog.MODELS.values() if catalog.tool_of(m.name) == tool for seconds in m.durations
+    ]
     shapes = st.sampled_from([*catalog.SHAPES, "vertical", "square", "wide", "16x9"])
 
     def with_pair(pair: tuple[str, int]) -> st.SearchStrategy[dict[str, Any]]:
@@ -143,9 +146,8 @@ async def test_what_the_tools_accept_the_sandbox_accepts(
         event(f"refused: {refusal.field}")
         assert refusal.field in ("image", "prompt", "prompts"), refusal  # odd texts may be; nothing else here
         return
-    assert json.loads(request.body()) == request.fields()
-    answer = await asked(request.body(), request.model, profile)
-    assert answer.status_code == 200, (answer.text, request.fields())
+    answer = await asked(paid_body(request), request.model, profile)
+    assert answer.status_code == 200, (answer.text, quote_fields(request))
     event(f"accepted: {request.model}")
 
 
@@ -173,7 +175,7 @@ def test_the_tools_accept_nearly_all_of_what_is_published(pictures: Path) -> Non
 async def test_every_model_at_every_length_and_shape(model: str, profile: dict[str, Any], pictures: Path) -> None:
     known = catalog.MODELS[model]
     for seconds in known.durations:
-        for shape in catalog.SHAPES if known.tool == "text_to_video" else (None,):
+        for shape in catalog.SHAPES if "text" in known.modes else (None,):
             raw: dict[str, Any] = {
                 "model": model,
                 "duration": seconds,
@@ -181,13 +183,13 @@ async def test_every_model_at_every_length_and_shape(model: str, profile: dict[s
                 "image": DATA_URI,
                 "aspect_ratio": shape,
             }
-            wanted = {p.name for p in arguments.PARAMETERS[known.tool]}
+            wanted = {p.name for p in arguments.PARAMETERS[catalog.tool_of(model)]}
             raw = {name: value for name, value in raw.items() if name in wanted}
             if model == "lv":
                 raw = {"image": DATA_URI, "prompts": ["x"] * (seconds // catalog.SEGMENT_SECONDS)}
-            request = request_of(known.tool, raw, pictures)
+            request = request_of(catalog.tool_of(model), raw, pictures)
             assert (request.model, request.seconds) == (model, seconds)
-            assert (await asked(request.body(), model, profile)).status_code == 200
+            assert (await asked(paid_body(request), model, profile)).status_code == 200
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p["profile"])
@@ -222,7 +224,10 @@ async def test_no_price_passes_the_estimate(profile: dict[str, Any], pictures: P
             async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=BASE) as http:
                 answer = await http.post(f"/api/v1/generate/{model}", json=fields, headers={"key": "ak_1"})
             assert answer.status_code == 200
-            assert 0 < 10**6 - app.sandbox.balance("ak_1") <= catalog.estimate(model, seconds), (model, seconds)
+            assert 0 < 10**6 - app.sandbox.balance("ak_1") <= catalog.estimate(catalog.sample(model, seconds)), (
+                model,
+                seconds,
+            )
 
 
 # What the sandbox refuses: arguments bent in one place and sent as a naive client would
@@ -276,8 +281,8 @@ async def test_what_the_sandbox_refuses_the_tools_refuse_first(
         event("refused by both" if refused else "refused by the tools alone")
         return
     # Not refused: then it was understood as something that is right, and that is what is sent.
-    answer = await asked(request.body(), request.model, profile)
-    assert answer.status_code == 200, (answer.text, request.fields())
+    answer = await asked(paid_body(request), request.model, profile)
+    assert answer.status_code == 200, (answer.text, quote_fields(request))
     event("understood" if refused else "accepted by both")
 
 
@@ -316,7 +321,7 @@ async def test_refused_by_both(tool: str, raw: dict[str, Any], profile: dict[str
     model, body = naive(tool, raw)
     if isinstance(body.get("duration"), int):
         body["duration"] = str(body["duration"])
-    if model in catalog.MODELS and tool == catalog.MODELS[model].tool:
+    if model in catalog.MODELS and tool == catalog.tool_of(model):
         assert await _refused_by_the_sandbox(model, body, profile)
     with pytest.raises((InvalidInput, FileRefused)):
         request_of(tool, raw, pictures)

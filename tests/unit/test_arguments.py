@@ -207,7 +207,7 @@ def test_every_default_and_every_word_is_legal_when_sent(tool: str) -> None:
             if parameter.name != "model":
                 meant = None if parameter.neutral and word == parameter.default else word
                 assert arguments.read(tool, {**required, parameter.name: word})[parameter.name] == meant
-    for model in (m for m in catalog.MODELS.values() if m.tool == tool and tool != "long_video"):
+    for model in (catalog.MODELS[name] for name in catalog.models_of(tool) if tool != "long_video"):
         for seconds in model.durations:
             read = arguments.read(tool, {**required, "model": model.name, "duration": seconds})
             assert (read["model"], read["duration"]) == (model.name, seconds)
