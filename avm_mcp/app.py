@@ -17,8 +17,9 @@ from anyio.abc import TaskGroup
 
 from avm_mcp import __version__, notify
 from avm_mcp.domain.accounts import account_of, earlier_accounts, service
-from avm_mcp.domain.errors import FREE_BUG, AvmError, Internal, StateUnavailable
+from avm_mcp.domain.errors import AvmError, Internal, StateUnavailable
 from avm_mcp.domain.masking import masked
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.domain.rate_limit import MAX_RETRY_AFTER, Want
 from avm_mcp.downloads.downloader import Downloader
 from avm_mcp.downloads.output_folder import unwritable
@@ -296,7 +297,7 @@ def _told(failure: Exception) -> AvmError:
     words = f"{type(failure).__name__}: {failure}".split("\n")[0].split()
     kind = " ".join(map(masked, words))[:200]
     said = f"avm-mcp could not start ({kind}); AVM_LOG_LEVEL=DEBUG shows where."
-    return Internal(said, charged="no", next_step=FREE_BUG)
+    return Internal(said, charged="no", next_step=Action.REPORT_BUG())
 
 
 @asynccontextmanager

@@ -6,12 +6,14 @@ The tables of the README are made from the code; `docs/frameworks.md` shows the 
 import difflib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from avm_mcp.domain import errors
 from avm_mcp.mcp_server.tool_schemas import PUBLISHED
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE
+from avm_mcp.presentation.next_steps import write_next_step
 from avm_mcp.settings import Settings
 from tests.frameworks.examples import EXAMPLES, Example
 
@@ -48,9 +50,10 @@ def settings() -> str:
 
 def error_codes() -> str:
     rows = ["| code | when | next step |", "|---|---|---|"]
+    audience = replace(MODEL_AUDIENCE, get_task="`get_task`", list_tasks="`list_tasks`")
     for leaf in errors.AvmError.__subclasses__():
         when = (leaf.__doc__ or "").split("\n")[0]
-        step = MODEL_AUDIENCE.say(leaf.default_next_step, get_task="`get_task`", list_tasks="`list_tasks`")
+        step = write_next_step(leaf.default_next_step, audience)
         rows.append(f"| `{leaf.code}` | {when} | {step} |")
     return "\n".join(rows)
 

@@ -171,7 +171,7 @@ class Session:
     def _announce(self, found: Found) -> None:
         """Say the id before the wait: whatever ends it, the id was seen."""
         if not found.job.final and not self._runtime.settings.sandboxed:  # the embedded sandbox ends with us
-            again = self._terminal.audience.say("{get_task}", id=found.job.public_id)
+            again = self._terminal.audience.write_get_task(found.job.public_id)
             about = cost(found.job)
             price = f", {about}" if about else ""
             self._terminal.note(f"Task {found.job.public_id}{price}. Ctrl-C stops the waiting, not the task; {again}")

@@ -21,6 +21,7 @@ from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AuthFailed, AvmError, BadSetting, BlockedOnTheWay, StateUnavailable, quoted
 from avm_mcp.presentation.audience import SHELL_AUDIENCE, money, spoken
+from avm_mcp.presentation.next_steps import write_next_step
 from avm_mcp.provider import pools
 from avm_mcp.settings import Settings
 
@@ -89,7 +90,7 @@ def _trouble(error: AvmError) -> Check:
     """Return what keeps everything from starting."""
     kinds = {BadSetting: "settings", StateUnavailable: "state folder"}
     name = next((word for kind, word in kinds.items() if isinstance(error, kind)), "start")
-    return Check(name, "FAIL", error.message, SHELL_AUDIENCE.say(error.next_step), exits.of_error(error))
+    return Check(name, "FAIL", error.message, write_next_step(error.next_step, SHELL_AUDIENCE), exits.of_error(error))
 
 
 def told(checks: list[Check], terminal: Terminal) -> int:
@@ -144,7 +145,7 @@ async def _service(runtime: Runtime, knock: Knock) -> list[Check]:
         return [refused, _reached(settings, None), *_clock(runtime)]
     except AvmError as error:
         unknown = Check("API key", "warn", f"{_named(runtime)}: it could not be tried")
-        step = SHELL_AUDIENCE.say(error.next_step) if isinstance(error, BlockedOnTheWay) else NO_WAY
+        step = write_next_step(error.next_step, SHELL_AUDIENCE) if isinstance(error, BlockedOnTheWay) else NO_WAY
         return [unknown, _reached(settings, error.message, step=step), *_clock(runtime)]
     took = f" in {anyio.current_time() - begun:.1f} s"
     checks = [Check("API key", "ok", f"{_named(runtime)}: accepted"), _reached(settings, None, took)]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from avm_mcp.cli import exits
 from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
 from avm_mcp.cli.terminal import Terminal, abandon_stdout
-from avm_mcp.domain.errors import FREE_BUG, AvmError, BadSetting, Internal, InvalidInput
+from avm_mcp.domain.errors import AvmError, BadSetting, Internal, InvalidInput
+from avm_mcp.domain.next_steps import Action
 
 if TYPE_CHECKING:
     from avm_mcp.settings import Settings
@@ -62,7 +63,7 @@ def _failed(program: str, error: Exception, terminal: Terminal, *, paid: bool) -
         abandon_stdout()
         return exits.OK
     if isinstance(error, Usage):
-        refusal = InvalidInput(f"{error}.", next_step=f"{error.program} --help shows how.")
+        refusal = InvalidInput(f"{error}.", next_step=Action.SEE_HELP(program=error.program))
         terminal.refuse(refusal, f"{error.program}: {error}. See {error.program} --help")
         return exits.USAGE
     if isinstance(error, AvmError):
@@ -74,7 +75,7 @@ def _failed(program: str, error: Exception, terminal: Terminal, *, paid: bool) -
     if paid:
         terminal.refuse(Internal(f"{failed} Whether a video was started, and charged, is not known."))
     else:
-        terminal.refuse(Internal(failed, charged="no", next_step=FREE_BUG))
+        terminal.refuse(Internal(failed, charged="no", next_step=Action.REPORT_BUG()))
     return exits.INTERNAL
 
 

@@ -20,14 +20,16 @@
     |- SubmissionUnknown        SUBMISSION_UNKNOWN       no         unknown   look at the id that is named, never repeat
     `- Internal                 INTERNAL                 no         unknown   look at the tasks, then report it
 
-The sentence is in `str(error)`; the facts are attributes. `next_step` is a template: `{get_task}`, `{model:…}` and
-the other words of `report.faces` are filled in by the face that shows it, so that a model reads a tool call and what to
-tell its user, and a person at a terminal a shell command.
+`message` says what happened, in a sentence; the facts are attributes. `next_step` is an action with arguments, which
+`presentation.next_steps` writes for its reader: a model reads a tool call and what to tell its user, a person at a
+terminal reads a command.
 Text that came from the upstream is data: `quoted()` caps and cleans it, and it never enters a `next_step`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal, cast
+
+from avm_mcp.domain.next_steps import Action, NextStep
 
 Charged = Literal["no", "yes", "unknown"]
 
@@ -37,7 +39,7 @@ class AvmError(Exception):
 
     Args:
         message: What happened, in one or two plain sentences, naming the thing.
-        next_step: The one next step, as a template for `report.Face`; the class's own when left out.
+        next_step: The one next step; the class's own when left out.
         field: The parameter or setting at fault.
         allowed: What that field accepts.
         task_id: The task or submission this is about; never missing once a submit was attempted.
@@ -48,13 +50,13 @@ class AvmError(Exception):
     code: ClassVar[str]
     retryable: ClassVar[bool] = False
     default_charged: ClassVar[Charged] = "no"
-    default_next_step: ClassVar[str]
+    default_next_step: ClassVar[NextStep]
 
     def __init__(
         self,
         message: str,
         *,
-        next_step: str | None = None,
+        next_step: NextStep | None = None,
         field: str | None = None,
         allowed: str | Sequence[str] | Mapping[str, object] | None = None,
         task_id: str | None = None,
@@ -75,54 +77,42 @@ class InvalidInput(AvmError):
     """An argument that no model of the API accepts; nothing was sent."""
 
     code = "INVALID_INPUT"
-    default_next_step = "correct the field that is named and repeat the {call}; nothing was started."
+    default_next_step = Action.CORRECT_FIELD()
 
 
 class NotConfigured(AvmError):
     """There is no API key."""
 
     code = "NOT_CONFIGURED"
-    default_next_step = (
-        "{model:tell the user to }get a key at https://aivideomaker.ai and set AVM_API_KEY"
-        "{host: (Claude Desktop: Settings, Extensions, AI Video Maker), then restart the host}"
-        "{person:; AVM_API_KEY=sandbox tries everything for free}."
-    )
+    default_next_step = Action.GET_KEY()
 
 
 class BadSetting(AvmError):
     """A setting whose value cannot be used; programs exit with 2."""
 
     code = "NOT_CONFIGURED"
-    default_next_step = "{model:tell the user to }correct the setting that is named{host:, then restart the host}."
+    default_next_step = Action.CORRECT_SETTING()
 
 
 class FileRefused(AvmError):
     """A local file or link that may not, or can not, be used as a picture."""
 
     code = "FILE_REFUSED"
-    default_next_step = (
-        "{model:ask the user for}{person:give} another path or a public https link; nothing was started."
-    )
+    default_next_step = Action.GIVE_ANOTHER_PICTURE()
 
 
 class BudgetExceeded(AvmError):
     """The known price passes a cap, or cannot be known where a cap is set."""
 
     code = "BUDGET_EXCEEDED"
-    default_next_step = (
-        "{model:tell the user the price and the cap; only the user can raise it}"
-        "{person:make it cheaper, or raise the cap}."
-    )
+    default_next_step = Action.RAISE_THE_CAP()
 
 
 class ApprovalRequired(AvmError):
     """The price is above the amount that needs a person's yes."""
 
     code = "APPROVAL_REQUIRED"
-    default_next_step = (
-        "{model:ask the user; if they agree,}{person:if you agree,} repeat the same {call}"
-        " with {max_credits} at the price."
-    )
+    default_next_step = Action.APPROVE()
 
 
 class StateUnavailable(AvmError):
@@ -130,17 +120,14 @@ class StateUnavailable(AvmError):
 
     code = "STATE_UNAVAILABLE"
     retryable = True
-    default_next_step = (
-        "{model:tell the user what is wrong with the state folder}{person:repair the state folder};"
-        " nothing was started."
-    )
+    default_next_step = Action.REPAIR_STATE()
 
 
 class TaskNotFound(AvmError):
     """Neither the journal nor the upstream knows the id under this key."""
 
     code = "TASK_NOT_FOUND"
-    default_next_step = "{do} {list_tasks} to see the ids of this account."
+    default_next_step = Action.LIST_TASKS()
 
 
 class NotCancellable(AvmError):
@@ -148,32 +135,28 @@ class NotCancellable(AvmError):
 
     code = "NOT_CANCELLABLE"
     default_charged = "yes"
-    default_next_step = "{do} {get_task} and wait for the end."
+    default_next_step = Action.WAIT_FOR_END()
 
 
 class AuthFailed(AvmError):
     """The upstream refused the key."""
 
     code = "AUTH_FAILED"
-    default_next_step = (
-        "{model:tell the user to }check AVM_API_KEY at https://aivideomaker.ai{host:, then restart the host}."
-    )
+    default_next_step = Action.CHECK_KEY()
 
 
 class InsufficientCredits(AvmError):
     """The balance is lower than the price."""
 
     code = "INSUFFICIENT_CREDITS"
-    default_next_step = (
-        "{model:tell the user to }add credits at https://aivideomaker.ai.{model: Do not retry before that.}"
-    )
+    default_next_step = Action.ADD_CREDITS()
 
 
 class ContentRejected(AvmError):
     """The upstream refused the prompt or the picture."""
 
     code = "CONTENT_REJECTED"
-    default_next_step = "{model:tell the user, and }change the prompt or the picture before another try."
+    default_next_step = Action.CHANGE_PROMPT_OR_PICTURE()
 
 
 class RateLimited(AvmError):
@@ -181,7 +164,7 @@ class RateLimited(AvmError):
 
     code = "RATE_LIMITED"
     retryable = True
-    default_next_step = "wait, then repeat the {call}; nothing was started."
+    default_next_step = Action.WAIT_AND_REPEAT()
 
 
 class UpstreamUnavailable(AvmError):
@@ -189,7 +172,7 @@ class UpstreamUnavailable(AvmError):
 
     code = "UPSTREAM_UNAVAILABLE"
     retryable = True
-    default_next_step = "try again in a minute."
+    default_next_step = Action.TRY_AGAIN()
 
 
 class BlockedOnTheWay(AvmError):
@@ -197,20 +180,14 @@ class BlockedOnTheWay(AvmError):
 
     code = "UPSTREAM_UNAVAILABLE"
     retryable = True
-    default_next_step = (
-        "{model:tell the user to }try another network, or without a VPN or proxy (HTTPS_PROXY), and then again;"
-        " AVM_USER_AGENT sets what a firewall is told that this program is."
-    )
+    default_next_step = Action.CHANGE_NETWORK()
 
 
 class UpstreamUnexpected(AvmError):
     """The API answered something that is not documented."""
 
     code = "UPSTREAM_UNEXPECTED"
-    default_next_step = (
-        "{model:tell the user that the service answered in an unknown way; do not retry at once}"
-        "{person:wait a while before another try; if it stays so, report it}."
-    )
+    default_next_step = Action.REPORT_ODD_ANSWER()
 
 
 class SubmissionUnknown(AvmError):
@@ -218,28 +195,19 @@ class SubmissionUnknown(AvmError):
 
     code = "SUBMISSION_UNKNOWN"
     default_charged = "unknown"
-    default_next_step = "{do} {get_task}. Do not repeat the paid {call} for this video."
+    default_next_step = Action.GET_TASK_NOT_REPEAT()
 
 
 class Internal(AvmError):
     """A bug of ours; details are in the log, not in the answer.
 
     Where it struck is not known here, so neither is whether something was paid for; who knows that nothing was says so,
-    with `FREE_BUG` as the next step.
+    with `Action.REPORT_BUG` as the next step.
     """
 
     code = "INTERNAL"
     default_charged = "unknown"
-    default_next_step = (
-        "{do} {list_tasks} to see whether the video was started; do not repeat a paid {call} before that."
-    )
-
-
-FREE_BUG = (
-    "{model:tell the user that avm-mcp has a bug and where its log is}"
-    "{person:please report it; AVM_LOG_LEVEL=DEBUG shows more}."
-)
-"""The next step after a bug where nothing was paid for."""
+    default_next_step = Action.LIST_BEFORE_REPEATING()
 
 
 def quoted(text: object, limit: int = 300) -> str:
@@ -287,14 +255,3 @@ def _pieces(value: object, depth: int) -> Iterator[str]:
         yield "]"
     else:
         yield str(value)
-
-
-def capped(name: str, *, tomorrow: bool = False) -> str:
-    """Return the next step where the cap of this name is in the way; on another day it may leave enough."""
-    if tomorrow:
-        return (
-            "{model:tell the user; a new day starts at 00:00 UTC, and only the user can raise}"
-            f"{{person:wait for the new day at 00:00 UTC, or raise}} {name}."
-        )
-    dear = "{model:tell the user the price and the cap; only the user can raise}{person:make it cheaper, or raise}"
-    return f"{dear} {name}."

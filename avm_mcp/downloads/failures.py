@@ -16,6 +16,8 @@ link's end, since what refuses a link may be a firewall or a login page (`downlo
 
 from typing import ClassVar
 
+from avm_mcp.domain.next_steps import Action, NextStep
+
 
 class VideoError(Exception):
     """A video was not saved.
@@ -29,7 +31,6 @@ class VideoError(Exception):
 
     retryable: bool = False
     link_at_fault: bool = False
-    gone: ClassVar[str] = "{model:tell the user: }the video is gone."
 
     def __init__(self, message: str, *, retryable: bool | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -39,9 +40,9 @@ class VideoError(Exception):
             self.retryable = retryable
 
     @property
-    def next_step(self) -> str:
-        """What to do about it, as a template like `AvmError.next_step`."""
-        return "try again in a minute." if self.retryable else self.gone
+    def next_step(self) -> NextStep:
+        """Return what to do about it."""
+        return Action.TRY_AGAIN() if self.retryable else Action.VIDEO_GONE()
 
 
 class VideoGone(VideoError):
@@ -75,6 +76,6 @@ class VideoUnwritable(VideoError):
     retryable = True
 
     @property
-    def next_step(self) -> str:
+    def next_step(self) -> NextStep:
         """Name the command for another folder, since waiting does not help."""
-        return "run avm save {id} --to FOLDER with one that can be written."
+        return Action.SAVE_ELSEWHERE()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avm_mcp.domain.errors import FileRefused, quoted
+from avm_mcp.domain.next_steps import Action, NextStep
 from avm_mcp.images.formats import FORMATS, LONGEST_SIDE, MOST_PIXELS, SHORTEST_SIDE
 from avm_mcp.images.links import MAX_LINK_CHARACTERS
 
@@ -53,26 +54,19 @@ class PictureErrors:
         return "a file path or a public https link" if self.paths_allowed else "a public https link"
 
     @property
-    def elsewhere(self) -> str:
+    def elsewhere(self) -> NextStep:
         """The advice for every file this server cannot get at."""
         if not self.paths_allowed:
-            return "{model:ask the user for}{person:give} a public https link to the picture."
-        if not self.folders:
-            return (
-                "{model:ask the user to name the folder of their pictures in AVM_INPUT_DIRS, or for}"
-                "{person:name the folder of your pictures in AVM_INPUT_DIRS, or give} a public https link."
-            )
-        folder = self._first_folder
-        return f"{{model:ask the user to }}save the picture in {folder} and give its path, or an https link."
+            return Action.GIVE_LINK()
+        return Action.SAVE_PICTURE(folder=self._first_folder) if self.folders else Action.NAME_PICTURE_FOLDER()
 
     @property
     def _first_folder(self) -> str:
-        # `next_step` is a template: a folder with a brace in its name must not become a part of it.
         name = str(self.folders[0])
-        return name if name.isprintable() and not set("{}") & set(name) else "one of the allowed folders"
+        return name if name.isprintable() else "one of the allowed folders"
 
     def refused(
-        self, message: str, *, next_step: str | None = None, allowed: str | Sequence[str] | None = None
+        self, message: str, *, next_step: NextStep | None = None, allowed: str | Sequence[str] | None = None
     ) -> FileRefused:
         """A refusal in the caller's words."""
         return FileRefused(message, next_step=next_step, field=self.field, allowed=allowed or self.forms)
@@ -106,9 +100,7 @@ class PictureErrors:
             message,
             allowed=f"public http(s) links of at most {MAX_LINK_CHARACTERS:,} characters,"
             " without user name or password",
-            next_step="{model:ask the user for}{person:give} a public https link, or a file path."
-            if self.paths_allowed
-            else self.elsewhere,
+            next_step=Action.GIVE_LINK_OR_PATH() if self.paths_allowed else self.elsewhere,
         )
 
     def too_long(self, name: str, size: int, limit: int) -> FileRefused:
@@ -122,7 +114,7 @@ class PictureErrors:
         return self.refused(
             f"{name} has {size_text(size)}; at most {size_text(limit)} are taken by this server.",
             allowed=f"{FORMATS}, at most {size_text(limit)}",
-            next_step="{model:ask the user for}{person:give} a smaller version; saved as JPEG it is usually far below.",
+            next_step=Action.GIVE_SMALLER_VERSION(),
         )
 
     def odd_size(self, name: str, width: int, height: int) -> FileRefused:
@@ -131,8 +123,7 @@ class PictureErrors:
         return self.refused(
             f"{name} is {width} x {height} pixels; this server takes {taken} (the service publishes no limit).",
             allowed=f"{FORMATS}, {taken}",
-            next_step="{model:ask the user for}{person:give} the picture itself, in its usual size;"
-            " nothing was started.",
+            next_step=Action.GIVE_USUAL_SIZE(),
         )
 
     def foreign(self, name: str, kind: str, advice: str | None) -> FileRefused:
@@ -140,16 +131,14 @@ class PictureErrors:
         return self.refused(
             f"{name} is {kind}" + (f"; {advice}." if advice else ", by its bytes."),
             allowed=FORMATS,
-            next_step=f"{{model:ask the user for}}{{person:give}} the picture as {FORMATS}; nothing was started.",
+            next_step=Action.GIVE_FORMAT(formats=FORMATS),
         )
 
     def forbidden(self, name: str) -> FileRefused:
         """For files the system keeps from this program."""
         return self.refused(
             f"The system does not let this server read {name}.",
-            next_step="{model:ask the user to }allow it"
-            " (on macOS: System Settings, Privacy & Security, Files and Folders),"
-            " or {model:to }save the picture in another allowed folder.",
+            next_step=Action.ALLOW_READING(),
         )
 
     def not_there(self, text: str, *, missing: bool, found: Sequence[Path]) -> FileRefused:
@@ -162,8 +151,7 @@ class PictureErrors:
             return self.refused(
                 f"{name} {what}. There is {others}.",
                 allowed=allowed,
-                next_step="if that is the picture {model:the user means}{person:you mean},"
-                " repeat the {call} with that path{model:; else ask the user}.",
+                next_step=Action.USE_FOUND_PATH(),
             )
         if is_chat_path(text) or not re.search(r"[\\/]", text):
             return self.only_in_chat()
@@ -174,5 +162,5 @@ class PictureErrors:
         return self.refused(
             f"{name} is not in a folder this server may read.",
             allowed=allowed,
-            next_step=self.elsewhere.removesuffix(".") + ", or {model:to }add its folder to AVM_INPUT_DIRS.",
+            next_step=Action.SAVE_PICTURE_OR_ALLOW_FOLDER(folder=self._first_folder),
         )

@@ -7,6 +7,7 @@ import anyio
 import anyio.to_thread
 
 from avm_mcp.domain.errors import FileRefused
+from avm_mcp.domain.next_steps import Action
 
 T = TypeVar("T")
 
@@ -40,8 +41,7 @@ class Threads:
             f"The picture could not be read within {TIMEOUT:g} s: its disk, network drive or cloud folder does not"
             " answer, or this machine is very busy.",
             field="image",
-            next_step="repeat the {call} in a minute, or {model:ask the user to }copy the picture to a folder on this"
-            " machine's own disk first; nothing was started.",
+            next_step=Action.COPY_PICTURE(),
         )
 
 

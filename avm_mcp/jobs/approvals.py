@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from avm_mcp.domain.errors import ApprovalRequired
 from avm_mcp.domain.job import Job, Price
+from avm_mcp.domain.next_steps import Action, Cheaper
 from avm_mcp.store import Store
 
 WITHIN = 900.0
@@ -17,9 +18,6 @@ WITHIN = 900.0
 TAKES = 1.0
 """Seconds between a told price and a call that can be the answer to it: nobody is asked sooner."""
 
-_ASK = "{model:ask the user. If they agree,}{person:if you agree,}"
-_ACCEPT = "{model:accept the answer. Only if the user changes their mind,}{person:if you change your mind,}"
-
 
 class Approvals:
     """What needs a yes, and whether there is one.
@@ -27,13 +25,15 @@ class Approvals:
     Args:
         journal: Remembers which prices were told, for all processes of a state.
         above: The threshold: a video that costs more credits needs approval.
-        within: Says what else would cost no more than so many credits.
+        cheaper: Finds what else would cost no more than so many credits.
     """
 
-    def __init__(self, store: Store, above: int, within: Callable[[Job, Price, int], Awaitable[str]]) -> None:
+    def __init__(
+        self, store: Store, above: int, cheaper: Callable[[Job, Price, int], Awaitable[Cheaper | None]]
+    ) -> None:
         self._store = store
         self._above = above
-        self._within = within
+        self._cheaper = cheaper
 
     async def missing(self, draft: Job, price: Price, max_credits: int | None, *, began: float) -> bool:
         """Return whether this video needs a yes that was not given by naming its price.
@@ -70,6 +70,7 @@ class Approvals:
             f"Not started: this costs {price.credits} credits{usd}; above {self._above} it needs approval.{why}",
             field="max_credits",
             allowed=f"{price.credits} or more, once that is agreed",
-            next_step=f"{_ACCEPT if said is False else _ASK} repeat the same {{call}}"
-            f" with {{max_credits:{price.credits}}}.{await self._within(draft, price, self._above)}",
+            next_step=(Action.RECONSIDER_PRICE if said is False else Action.APPROVE_PRICE)(
+                credits=price.credits, cheaper=await self._cheaper(draft, price, self._above)
+            ),
         )

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import anyio
 
 from avm_mcp.domain import catalog
-from avm_mcp.domain.errors import AuthFailed, AvmError, BudgetExceeded, NotConfigured, StateUnavailable, capped
+from avm_mcp.domain.errors import AuthFailed, AvmError, BudgetExceeded, NotConfigured, StateUnavailable
 from avm_mcp.domain.job import Job, Price
+from avm_mcp.domain.next_steps import Action, Cheaper, raise_cap
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.provider.bodies import quote_fields
 from avm_mcp.provider.client import AvmClient
@@ -26,12 +27,6 @@ QUOTE_TIMEOUT = 1.5
 QUOTE_PAUSE = 5.0
 """Seconds after a quote that did not come in time in which none is asked for: a call that may have to ask a person
 needs the price twice, and waits for it once."""
-
-QUOTE_ANEW = (
-    "{do} {quote} for the price; {model:ask the user, and if they agree}{person:if you agree,} repeat the {call}"
-    " with {max_credits} at that price."
-)
-"""The next step where the service's price is above what was sent along as the highest."""
 
 
 class Prices:
@@ -102,13 +97,13 @@ class Prices:
                 f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and without a writable state folder"
                 f" what was spent today cannot be known (this costs {price.credits} credits).",
                 field="AVM_STATE_DIR",
-                next_step="{model:tell the user to }set AVM_STATE_DIR to a folder that can be written.",
+                next_step=Action.SET_STATE_DIR(),
             )
         if cap is not None and await self._store.rebuilding(self._account, self._store.clock()):
             raise StateUnavailable(
                 f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and what was spent today is still"
                 " being read from the service's list: the journal was damaged.",
-                next_step="try again in a minute; nothing was started.",
+                next_step=Action.TRY_AGAIN_UNPAID(),
             )
         return cap
 
@@ -134,7 +129,7 @@ class Prices:
                 f" and AVM_MAX_CREDITS_PER_CALL is {cap}.",
                 field="AVM_MAX_CREDITS_PER_CALL",
                 allowed=f"{price.credits} or more for this video",
-                next_step=capped("AVM_MAX_CREDITS_PER_CALL"),
+                next_step=raise_cap("AVM_MAX_CREDITS_PER_CALL"),
             )
         return price
 
@@ -145,23 +140,22 @@ class Prices:
             f" and max_credits is {max_credits}.",
             field="max_credits",
             allowed=f"{price.credits} or more for this video",
-            next_step="{model:ask the user; if they agree,}{person:if you agree,}"
-            f" repeat the {{call}} with {{max_credits:{price.credits}}}.{await self.within(draft, price, max_credits)}",
+            next_step=Action.PAY_MORE(credits=price.credits, cheaper=await self.cheaper(draft, price, max_credits)),
         )
 
-    async def within(self, draft: Job, price: Price, limit: int) -> str:
-        """Return as a sentence what the same tool makes for no more than `limit` credits; empty where that is nothing.
+    async def cheaper(self, draft: Job, price: Price, limit: int) -> Cheaper | None:
+        """Return what the same tool makes for no more than `limit` credits; None where that is nothing.
 
         The longest video of the same model, else another model's of this length. At most one quote is asked for.
         """
         model, seconds = catalog.MODELS[draft.model], draft.seconds
         shorter = [s for s in model.durations if s < seconds and price.credits * s <= limit * seconds]
         if shorter and (fits := await self.of(model.name, max(shorter))).credits <= limit:
-            return f" Within {limit} credits: {max(shorter)} s for {_at_most(fits)}{fits.credits}."
+            return Cheaper(limit, max(shorter), fits.credits, certain=fits.basis == "quote")
         for other in catalog.alternatives(catalog.tool_of(model.name, picture=draft.image is not None), seconds):
             if (amount := catalog.estimate(catalog.sample(other, seconds))) <= limit:
-                return f" Within {limit} credits: {seconds} s with {other} for up to {amount}."
-        return ""
+                return Cheaper(limit, seconds, amount, certain=False, model=other)
+        return None
 
     def needs_yes(self, amount: int) -> bool:
         """Return whether so many credits need a person's yes."""

@@ -27,6 +27,7 @@ from avm_mcp.domain.errors import (
 )
 from avm_mcp.domain.ids import bare_id, named
 from avm_mcp.domain.job import CANCEL, COMPLETED, NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price, Spending
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.downloads.downloader import Downloader
 from avm_mcp.downloads.failures import VideoError, VideoUnwritable
@@ -263,7 +264,7 @@ class Service:
             job = await self._store.find(self.account, task_id)
         except StateUnavailable as error:  # which says of this call that it started nothing, not of the task
             error.task_id, error.charged = task_id, "unknown"
-            error.next_step = "{model:tell the user what is wrong, then }{do} {get_task} again."
+            error.next_step = Action.REPAIR_THEN_GET_TASK()
             raise
         if job is None:
             job = await self._discovered(task_id)
@@ -337,7 +338,7 @@ class Service:
                 f"Task {found.job.public_id} has no video: it is {found.job.status}.",
                 task_id=found.job.public_id,
                 charged=found.job.charged,
-                next_step="{do} {get_task} and wait for the end." if not found.job.final else "nothing to do.",
+                next_step=Action.NOTHING() if found.job.final else Action.WAIT_FOR_END(),
             )
         try:
             await self._upstream.downloader.fetch_now(found.job, folder)
@@ -350,7 +351,7 @@ class Service:
                 f"The video of task {found.job.public_id} could not be saved: {error.message.rstrip('.')}.",
                 task_id=found.job.public_id,
                 charged=found.job.charged,
-                next_step=error.next_step if isinstance(error, VideoUnwritable) or not over else VideoError.gone,
+                next_step=Action.VIDEO_GONE() if over and not isinstance(error, VideoUnwritable) else error.next_step,
             ) from error
         return await self._found(await self._current(found.job))
 
@@ -403,7 +404,7 @@ class Service:
                 f"Nothing to cancel: {job.id} was never created.",
                 task_id=job.id,
                 charged=job.charged,
-                next_step="nothing to do.",
+                next_step=Action.NOTHING(),
             )
         if job.task_id is None:
             raise NotCancellable(
@@ -420,7 +421,7 @@ class Service:
                 await self._poll_now(job)
                 job = await self._current(job)
                 if job.status != CANCEL:
-                    step = "{do} {get_task} to see it." if job.final else None
+                    step = Action.SEE_TASK() if job.final else None
                     raise NotCancellable(
                         _why_not(job), task_id=job.public_id, charged=job.charged, next_step=step
                     ) from None
@@ -446,7 +447,7 @@ class Service:
             _about(error, job)
             if isinstance(error, UpstreamUnavailable):  # it may have been heard
                 error.charged = "unknown"
-                error.next_step = "{do} {get_task} to see whether it was cancelled; if not, cancel it again."
+                error.next_step = Action.CHECK_CANCELLED()
             raise
 
     async def _poll_now(self, job: Job) -> None:

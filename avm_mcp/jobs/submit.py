@@ -25,9 +25,10 @@ from avm_mcp.domain.errors import (
     UpstreamUnavailable,
 )
 from avm_mcp.domain.job import NOT_CREATED, SUBMITTING, UNKNOWN, Job, Price
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.jobs.approvals import Approvals
-from avm_mcp.jobs.budget import QUOTE_ANEW, Prices, affordable
+from avm_mcp.jobs.budget import Prices, affordable
 from avm_mcp.jobs.poller import Poller
 from avm_mcp.jobs.reconcile import Reconciler
 from avm_mcp.jobs.start_worker import WorkerStarter
@@ -110,7 +111,7 @@ class Submitter:
         self._reconciler = reconciler
         self._prices = prices
         self._worker_starter = worker_starter
-        self._approvals = Approvals(store, settings.AVM_APPROVE_ABOVE, prices.within)
+        self._approvals = Approvals(store, settings.AVM_APPROVE_ABOVE, prices.cheaper)
         self._account = account
         self._group = group
         self._now = now
@@ -278,9 +279,7 @@ class Submitter:
             rows = await self._reconciler.recent(window)
             sending.known = bool(rows) and await self._reconciler.claim(job, rows) is not None
         except RowMissing:  # the journal was moved meanwhile; nothing has been sent
-            await self._refused(
-                job, StateUnavailable(MOVED, next_step="repeat the {call}; nothing was started."), sending
-            )
+            await self._refused(job, StateUnavailable(MOVED, next_step=Action.REPEAT()), sending)
             return True
         except AvmError as error:
             await self._refused(job, error, sending)
@@ -396,12 +395,10 @@ class Submitter:
         """Add to a refusal what helps the user: the balance, and what it would buy."""
         if isinstance(refusal, InvalidInput):
             # Our own checks had passed, so no field that the caller could correct is to blame.
-            refusal.next_step = (
-                "{model:tell the user what the service said; }{get_account} lists what this account can use."
-            )
+            refusal.next_step = Action.SEE_ACCOUNT()
         if isinstance(refusal, BudgetExceeded):
             self._prices.doubt(job.model, job.seconds)
-            refusal.next_step = QUOTE_ANEW
+            refusal.next_step = Action.QUOTE_ANEW()
         if not isinstance(refusal, InsufficientCredits):
             return refusal
         try:

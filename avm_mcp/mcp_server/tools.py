@@ -18,8 +18,9 @@ from mcp.types import CallToolResult, InputRequiredResult, ResourceLink, TextCon
 
 from avm_mcp.domain import catalog
 from avm_mcp.domain.client_timeouts import HOSTS, Host
-from avm_mcp.domain.errors import FREE_BUG, AvmError, Internal
+from avm_mcp.domain.errors import AvmError, Internal
 from avm_mcp.domain.job import COMPLETED, Job
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.images import Offload
 from avm_mcp.jobs.service import Found, Service
 from avm_mcp.mcp_server.calls import BRIEF_WAIT, Call, client_name
@@ -243,9 +244,9 @@ def _bug(name: str, given: Mapping[str, Any]) -> Internal:
     failed = f"{name} failed inside avm-mcp; the log on stderr says why."
     task = given.get("task_id")
     if isinstance(task, str) and name in ("get_task", "cancel_task"):
-        step = "{do} {list_tasks} to see the state of that task."
-        return Internal(f"{failed} The state of the task is not known here.", next_step=step)
-    return Internal(failed, charged="no", next_step=FREE_BUG)
+        said = f"{failed} The state of the task is not known here."
+        return Internal(said, next_step=Action.LIST_TO_SEE_STATE())
+    return Internal(failed, charged="no", next_step=Action.REPORT_BUG())
 
 
 def _paid_bug(name: str, found: Found | None) -> Internal:
@@ -253,7 +254,7 @@ def _paid_bug(name: str, found: Found | None) -> Internal:
     failed = f"{name} failed inside avm-mcp; the log on stderr says why."
     if found is None:
         return Internal(f"{failed} Whether the video was started, and charged, is not known.")
-    step = "{do} {get_task}. Do not repeat the paid {call} for this video."
+    step = Action.GET_TASK_NOT_REPEAT()
     return Internal(failed, task_id=found.job.public_id, charged=found.job.charged, next_step=step)
 
 

@@ -15,6 +15,7 @@ from avm_mcp.domain import catalog
 from avm_mcp.domain.catalog import either
 from avm_mcp.domain.errors import InvalidInput, quoted
 from avm_mcp.domain.job import API_STATUSES
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.presentation.wishes import HOST_ARGUMENTS, unknown
 
 logger = logging.getLogger(__name__)
@@ -362,7 +363,7 @@ def _word(parameter: Parameter, raw: object) -> str:
                 f"model {text} is for {tool}.",
                 field=name,
                 allowed=either(parameter.words),
-                next_step=f"{{do}} {{tool:{tool}}}; nothing was started.",
+                next_step=Action.USE_TOOL(tool=tool),
             )
     raise InvalidInput(
         f"{name} {quoted(raw, 60)} is not known; allowed: {either(parameter.words)}.",
@@ -417,7 +418,7 @@ def _prompts(parameter: Parameter, raw: object) -> list[str]:
             " five seconds each.",
             field=name,
             allowed=f"1 to {catalog.MAX_SEGMENTS} strings",
-            next_step="join prompts until six are left, or make two videos." if items else None,
+            next_step=Action.JOIN_PROMPTS() if items else None,
         )
     prompts = [_text(parameter, item) for item in cast("list[object]", items)]
     if not all(prompts):

@@ -1,18 +1,9 @@
-"""The words that all texts share: how each face writes a call, and how amounts, dates and durations are said.
+"""Who reads a text, and the words that all texts share: amounts, dates and durations.
 
-The words are for two readers at once: a model that follows them to the letter, and a tired person. They differ by
-*face* where they name a call, `get_task(task_id="ck9x1")` or `avm get ck9x1`, and where they speak to somebody: a model
-is told what to tell the user, a person at a terminal is the user. A sentence is a template, written once:
-
-    {get_task} {list_tasks} {quote} {get_account} {show} {do} {call}      this face's words for a call
-    {max_credits:450} {max_credits}                                a parameter, as it is given there, and its name
-    {tool:text_to_video}                                           a tool, as it is called there
-    {model:tell the user to }{person:please }                      only for this reader; may hold words of the others
-    {host:, then restart the host}                                 only where a host started us
-    {{ and }}                                                      braces
+A text has two kinds of readers: a model that follows it to the letter, and a tired person. They differ in how a call is
+written, `get_task(task_id="ck9x1")` or `avm get ck9x1`, and in who is addressed.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -40,7 +31,18 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """How one face writes its calls, as templates over `{id}`, `{tool}` and `{take}`, and who reads them."""
+    """Who reads a text, and how calls are written for them.
+
+    Attributes:
+        reader: A model has a user to tell and to ask; a person is the user.
+        hosted: Whether a host started this program.
+        do, call: The verb and the noun for a call.
+        tool, max_credits, get_task, list_tasks, get_account, quote: Calls and parameters, as format strings.
+        offer: How to get another version, or a different one.
+        next_take: How to start one.
+        again: Which call not to repeat.
+        stays, stops: The end of "It will be saved in <folder>", where it is saved without this process, and where not.
+    """
 
     reader: Literal["model", "person"]
     hosted: bool
@@ -52,49 +54,44 @@ class Audience:
     list_tasks: str
     get_account: str
     quote: str
-    show: str
-    another: str
+    offer: str
     next_take: str
     again: str
     stays: str
     stops: str
 
-    def say(self, template: str, **values: object) -> str:
-        """Fill a next step with this face's calls."""
-        named = {"id": "…", **values}
-        calls = {
-            "get_task": self.get_task.format(**named),
-            "show": self.show.format(**named),
-            "list_tasks": self.list_tasks,
-            "quote": self.quote,
-            "get_account": self.get_account,
+    def address(self, *, agent: str = "", person: str = "") -> str:
+        """Return the words for this reader."""
+        return agent if self.reader == "model" else person
+
+    def write_get_task(self, task_id: str) -> str:
+        """Return the call that waits for a task."""
+        return self.get_task.format(id=task_id)
+
+    def name_tool(self, tool: str) -> str:
+        """Return a tool's name, or the command that it is."""
+        return self.tool.format(tool=tool, command=tool.replace("_", "-"))
+
+    def name_price(self, amount: int) -> str:
+        """Return the parameter that allows a price."""
+        return self.max_credits.format(amount)
+
+    def words(self, task_id: str | None) -> Mapping[str, str]:
+        """Return what the sentences of `next_steps` name."""
+        return {
             "do": self.do,
             "call": self.call,
-            "max_credits": self.max_credits.partition("{")[0].rstrip("= "),
+            "task_id": task_id or NO_ID,
+            "get_task": self.write_get_task(task_id or NO_ID),
+            "list_tasks": self.list_tasks,
+            "get_account": self.get_account,
+            "quote": self.quote,
+            "max_credits": self.max_credits.removesuffix("{}").rstrip("= "),
         }
-        return self._filled(template, {**calls, **values})
-
-    def _filled(self, template: str, words: Mapping[str, object]) -> str:
-        """Fill in words; a braced one that nobody knows is left as it stands: text must never fail to be shown."""
-
-        def word(found: re.Match[str]) -> str:
-            name, text = found["name"], found["text"]
-            if name is None:
-                return found[0][0]
-            if text is None:
-                return str(words.get(name, found[0]))
-            if name in READERS:
-                meant = self.hosted if name == "host" else name == self.reader
-                return self._filled(text, words) if meant else ""
-            if name == "tool":
-                return self.tool.format(tool=text, command=text.replace("_", "-"))
-            return self.max_credits.format(text) if name == "max_credits" else found[0]
-
-        return _WORD.sub(word, template)
 
 
-READERS = ("model", "person", "host")
-_WORD = re.compile(r"\{\{|\}\}|\{(?P<name>\w+)(?::(?P<text>[^{}]*(?:\{\w+\}[^{}]*)*))?\}")
+NO_ID = "…"
+"""Stands for an id that is not known."""
 
 MODEL_AUDIENCE = Audience(
     reader="model",
@@ -107,8 +104,7 @@ MODEL_AUDIENCE = Audience(
     list_tasks="list_tasks",
     get_account="get_account",
     quote="quote_video",
-    show="give the user the file",
-    another="For another version, repeat the call with take={take}",
+    offer="For {which} version, repeat the call with take={take}.",
     next_take="repeat the call with take={take}",
     again="Do not call {tool} again for this video",
     stays=" by itself, even if this chat is closed",
@@ -125,10 +121,9 @@ SHELL_AUDIENCE = Audience(
     list_tasks="avm list",
     get_account="avm account",
     quote="avm quote",
-    show="avm open {id} shows it",
-    another="For another version, repeat the command with --take {take}",
+    offer="For {which} version, repeat the command with --take {take}.",
     next_take="repeat the command with --take {take}",
-    again="Do not run avm {command} again for this video",
+    again="Do not run {tool} again for this video",
     stays=" by itself, in the background",
     stops="; for that run avm get, which waits for it",
 )

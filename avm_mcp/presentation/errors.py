@@ -6,6 +6,7 @@ from typing import Any
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.ids import is_safe
 from avm_mcp.presentation.audience import Audience, spoken
+from avm_mcp.presentation.next_steps import write_next_step
 
 
 def error_fields(error: AvmError, audience: Audience) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def error_fields(error: AvmError, audience: Audience) -> dict[str, Any]:
         "message": error.message,
         "retryable": error.retryable,
         "charged": error.charged,
-        "next_step": audience.say(error.next_step, id=_id(error) or "…"),
+        "next_step": write_next_step(error.next_step, audience, _id(error)),
         "task_id": _id(error),
         "retry_after": error.retry_after,
         "field": error.field,
@@ -34,7 +35,7 @@ def error_text(error: AvmError, audience: Audience) -> str:
         lines.append(f"Task {task_id}.")
     if error.retry_after is not None:
         lines.append(f"Wait {spoken(error.retry_after)} before the next try.")
-    step = audience.say(error.next_step, id=_id(error) or "…")
+    step = write_next_step(error.next_step, audience, _id(error))
     if error.charged == "no" and error.task_id is None and "nothing" not in f"{error.message} {step}".lower():
         lines.append("Nothing was started or charged.")
     return "\n".join([*lines, f"Next: {step}"])

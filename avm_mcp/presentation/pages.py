@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from avm_mcp.domain import catalog
-from avm_mcp.domain.errors import AuthFailed, AvmError, NotConfigured, capped, quoted
+from avm_mcp.domain.errors import AuthFailed, AvmError, quoted
 from avm_mcp.domain.job import Job, Price
+from avm_mcp.domain.next_steps import Action, raise_cap
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.jobs.service import Funds, Listing
 from avm_mcp.presentation.audience import WORDS, Audience, Place, clipped, given, money, stamp
+from avm_mcp.presentation.next_steps import write_next_step
 from avm_mcp.presentation.task import Report, download_word
 
 
@@ -27,10 +29,10 @@ def listing_text(listing: Listing, audience: Audience, background_worker: str | 
         about_it = f"{job.model}, {job.seconds} s" if job.seconds else job.model
         what = f"{about_it}, {stamp(job.created_at)}, {quoted(clipped(job.prompt, 60))}.{where}"
         lines.append(f"{job.public_id}: {word} ({job.status}), {what}")
-    more = audience.say(" More: the same {call} with {model:cursor=}{person:--cursor }")
-    more = f"{more}{listing.next_cursor}." if listing.next_cursor else ""
-    first = listing.found[0].job.public_id
-    return "\n".join([*lines, *tail, audience.say("Next: look at one by its id, as in {get_task}.", id=first) + more])
+    example = audience.write_get_task(listing.found[0].job.public_id)
+    cursor = audience.address(agent="cursor=", person="--cursor ")
+    more = f" More: the same {audience.call} with {cursor}{listing.next_cursor}." if listing.next_cursor else ""
+    return "\n".join([*lines, *tail, f"Next: look at one by its id, as in {example}.{more}"])
 
 
 def _where(job: Job) -> str:
@@ -72,24 +74,37 @@ def price_text(
     silent = "refused the API key" if lacks is AuthFailed else "gives no quote"
     source = "the service's quote" if certain else f"the highest price known; the service {silent}"
     balance = "" if price.balance is None else f" The balance is {price.balance}."
-    short = price.balance is not None and price.balance < price.credits
-    step = (
-        "{model:tell the user the price and the balance; }credits can be added at https://aivideomaker.ai."
-        if short
-        else "{model:tell the user the price, and start the video if they agree}{person:start it, if that is fine}"
-        f"{f', with {{max_credits:{price.credits}}}' if asks else ''}."
-    )
-    if caps.get("per_call", price.credits) < price.credits:
-        step = capped("AVM_MAX_CREDITS_PER_CALL")
-    elif cap_left is not None and cap_left < price.credits:
-        step = capped("AVM_MAX_CREDITS_PER_DAY", tomorrow=price.credits <= caps.get("per_day", 0))
-    if lacks is not None:
-        step = lacks.default_next_step
+    step = _next_after_price(price, audience, cap_left, caps=caps, lacks=lacks, asks=asks)
     parts = seconds // catalog.SEGMENT_SECONDS if catalog.MODELS[model].segmented else 0
     what = f"{seconds} s {model}" + (f" ({parts} prompt{'s' if parts > 1 else ''})" if parts else "")
     left = "" if cap_left is None else f" The daily cap leaves {cap_left} credits today."
     left += f" A video may cost {caps['per_call']} credits at most." if "per_call" in caps else ""
-    return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {audience.say(step)}"
+    return f"A {what} costs {amount} ({source}).{balance}{left} Nothing was started.\nNext: {step}"
+
+
+def _next_after_price(
+    price: Price,
+    audience: Audience,
+    cap_left: int | None,
+    *,
+    caps: Mapping[str, int],
+    lacks: type[AvmError] | None,
+    asks: bool,
+) -> str:
+    if lacks is not None:
+        return write_next_step(lacks.default_next_step, audience)
+    if cap_left is not None and cap_left < price.credits and caps.get("per_call", price.credits) >= price.credits:
+        tomorrow = price.credits <= caps.get("per_day", 0)
+        return write_next_step(raise_cap("AVM_MAX_CREDITS_PER_DAY", tomorrow=tomorrow), audience)
+    if caps.get("per_call", price.credits) < price.credits:
+        return write_next_step(raise_cap("AVM_MAX_CREDITS_PER_CALL"), audience)
+    if price.balance is not None and price.balance < price.credits:
+        tell = audience.address(agent="tell the user the price and the balance; ")
+        return f"{tell}credits can be added at https://aivideomaker.ai."
+    start = audience.address(
+        agent="tell the user the price, and start the video if they agree", person="start it, if that is fine"
+    )
+    return f"{start}{f', with {audience.name_price(price.credits)}' if asks else ''}."
 
 
 def question_text(request: VideoRequest, price: Price) -> str:
@@ -123,7 +138,7 @@ def funds_text(
         *(["This is the sandbox: no money is spent."] if sandbox else []),
         *funds.notes,
     ]
-    step = audience.say(NotConfigured.default_next_step) if funds.keyless else "nothing to do."
+    step = write_next_step((Action.GET_KEY if funds.keyless else Action.NOTHING)(), audience)
     return "\n".join([*lines, f"Next: {step}"])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import InvalidInput
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.domain.request import ImageInput, VideoRequest
 from avm_mcp.images import Offload, Picture, matches_shape, read_picture
 from avm_mcp.jobs.service import Found
@@ -79,7 +80,5 @@ def _same_shape(picture: Picture, wanted: str) -> None:
             " the video keeps the picture's shape.",
             field="aspect_ratio",
             allowed=f"{KEEP_SHAPE}, or the picture's own shape",
-            next_step="{model:ask the user whether the picture's shape is fine (leave aspect_ratio out), or for}"
-            "{person:leave --aspect-ratio out if the picture's shape is fine, or give} a picture"
-            f" of shape {wanted}. Nothing was started.",
+            next_step=Action.ACCEPT_SHAPE(shape=wanted),
         )

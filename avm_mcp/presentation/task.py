@@ -9,6 +9,7 @@ from avm_mcp.domain.errors import AuthFailed, AvmError, ContentRejected, Insuffi
 from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN, Job
 from avm_mcp.jobs.service import Found
 from avm_mcp.presentation.audience import WORDS, Audience, Place, about, clipped, cost, money, spoken, stamp
+from avm_mcp.presentation.next_steps import write_next_step
 
 STAYS_UNCLEAR = 1200.0
 """Seconds after which a lost answer that could not be settled is likely to stay so: the lists of ten minutes, which
@@ -67,13 +68,13 @@ class Report:
             "refunded": job.credits_refunded,
             "basis": "charge" if job.credits_charged is not None else job.credits_basis,
         }
-        lines = self._told()
+        lines, step = self._describe()
         values: dict[str, Any] = {
             "task_id": job.public_id,
             "status": job.status,
             "done": job.final,
-            "message": "\n".join(lines[:-1]),
-            "next_step": lines[-1],
+            "message": "\n".join(lines),
+            "next_step": step,
             "model": job.model,
             "prompt": clipped(job.prompt) or None,
             "progress_percent": round(progress.percent, 1),
@@ -96,7 +97,7 @@ class Report:
 
     def text(self) -> str:
         """Return the result as lines; the last begins with "Next: "."""
-        *lines, step = self._told()
+        lines, step = self._describe()
         lines += [f"Understood {name} as {value}." for name, value in self._normalized.items()]
         lines += [f"Note: {note}" for note in self.found.notes]
         return "\n".join([*lines, f"Next: {step}"])
@@ -122,13 +123,14 @@ class Report:
             "message": self.job.error_text or "The service's answer was lost.",
             "retryable": False,
             "charged": "unknown",
-            "next_step": self._told()[-1],
+            "next_step": self._describe()[1],
             "task_id": self.job.id,
         }
 
-    # --- the words, one method for each situation; the last line is the next step ---
+    # --- the words: one method for each situation ---
 
-    def _told(self) -> list[str]:
+    def _describe(self) -> tuple[list[str], str]:
+        """Return what happened, as lines, and the next step."""
         situations = {
             SUBMITTING: self._being_sent,
             UNKNOWN: self._unclear,
@@ -137,70 +139,61 @@ class Report:
             CANCEL: self._cancelled,
             NOT_CREATED: self._never,
         }
-        lines = situations.get(self.job.status, self._running)()
-        if self.found.deduplicated:
-            ago = about(self.found.progress.age)
-            if self.job.status in (SUBMITTING, UNKNOWN):  # what the first call cost is not known yet
-                return [f"This call sent nothing: the same request was made {ago} ago.", *lines]
-            same = (
-                f"No new video was started and nothing was charged: this is task {self.job.public_id} from {ago} ago."
-            )
-            *lines, step = lines
-            known = f" {self._another()}."  # a video that is ready says already how to get another
-            lines = [same, *lines, f"{step.removesuffix(known)} {self._another(different=True)}."]
-        return lines
+        lines, step = situations.get(self.job.status, self._running)()
+        if not self.found.deduplicated:
+            return lines, f"{step} {self._offer('another')}".lstrip() if self.job.status == COMPLETED else step
+        ago = about(self.found.progress.age)
+        if self.job.status in (SUBMITTING, UNKNOWN):  # what the first call cost is not known yet
+            return [f"This call sent nothing: the same request was made {ago} ago.", *lines], step
+        same = f"No new video was started and nothing was charged: this is task {self.job.public_id} from {ago} ago."
+        return [same, *lines], f"{step} {self._offer('a different')}".lstrip()
 
-    def _say(self, template: str) -> str:
-        return self._audience.say(template, id=self.job.public_id)
+    def _offer(self, which: str) -> str:
+        return self._audience.offer.format(which=which, take=self.job.take + 1)
+
+    def _get_task(self) -> str:
+        return self._audience.write_get_task(self.job.public_id)
 
     def _never_again(self) -> str:
         model, picture = self.job.model, self.job.image is not None
         tool = catalog.tool_of(model, picture=picture) if model in catalog.MODELS else "the tool"
-        return self._audience.again.format(tool=tool, command=tool.replace("_", "-"))
-
-    def _another(self, *, different: bool = False) -> str:
-        text = self._audience.another.format(take=self.job.take + 1)
-        return text.replace("another version", "a different version") if different else text
+        return f"{self._audience.again.format(tool=self._audience.name_tool(tool))}."
 
     def _saving(self) -> str:
-        if self._place.folder is None:
+        place, audience = self._place, self._audience
+        if place.folder is None:
             return "Its link lives 24 hours; nothing is saved here."
-        if self._place.trouble is not None:
-            mend = self._say("{model:Tell the user to mend}{person:Mend} that, and the next try saves it")
+        if place.trouble is not None:
+            mend = audience.address(agent="Tell the user to mend", person="Mend")
             return (
-                f"It cannot be saved in {self._place.folder} as things are: {self._place.trouble}."
-                f" {mend}; its link lives 24 hours."
+                f"It cannot be saved in {place.folder} as things are: {place.trouble}."
+                f" {mend} that, and the next try saves it; its link lives 24 hours."
             )
-        how = self._audience.stays if self._place.goes_on else self._audience.stops
-        return f"It will be saved in {self._place.folder}{how}."
+        return f"It will be saved in {place.folder}{audience.stays if place.goes_on else audience.stops}."
 
-    def _being_sent(self) -> list[str]:
-        price = cost(self.job)
+    def _being_sent(self) -> tuple[list[str], str]:
+        audience, price = self._audience, cost(self.job)
         would = f" If it is accepted, it costs {price}." if price else ""
         return [
             f"The request was sent and the service has not answered yet.{would} Id {self.job.id}.",
-            self._say("It goes on without this {call}."),
-            self._say("{do} {get_task}.") + f" {self._never_again()}.",
-        ]
+            f"It goes on without this {audience.call}.",
+        ], f"{audience.do} {self._get_task()}. {self._never_again()}"
 
-    def _unclear(self) -> list[str]:
-        price = cost(self.job)
+    def _unclear(self) -> tuple[list[str], str]:
+        audience, price = self._audience, cost(self.job)
         paid = f" It may have cost {price}." if price else ""
         lines = [
             "Unclear whether the video was started: the service's answer was lost."
             f"{paid} {self._looking()} Id {self.job.id}."
         ]
         if self.found.progress.elapsed < STAYS_UNCLEAR:
-            return [*lines, self._say("{do} {get_task}.") + f" {self._never_again()}."]
-        return [
-            *lines,
-            self._say(
-                "{model:tell the user that it is still unclear."
-                " Only if they would rather risk that it is paid twice than wait,}"
-                "{person:wait, or at the risk that it is paid twice}"
-            )
-            + f" {self._audience.next_take.format(take=self.job.take + 1)}.",
-        ]
+            return lines, f"{audience.do} {self._get_task()}. {self._never_again()}"
+        risk = audience.address(
+            agent="tell the user that it is still unclear. Only if they would rather risk that it is paid twice than"
+            " wait,",
+            person="wait, or at the risk that it is paid twice",
+        )
+        return lines, f"{risk} {audience.next_take.format(take=self.job.take + 1)}."
 
     def _looking(self) -> str:
         """A command that ends looks for nothing any more; a server does, and so does a background worker."""
@@ -208,23 +201,22 @@ class Report:
             return "This server keeps looking and does not pay twice."
         if self._place.goes_on:
             return f"It is looked for{self._audience.stays}, and not paid twice."
-        return self._say("{get_task} looks for it; nothing is paid twice.")
+        return f"{self._get_task()} looks for it; nothing is paid twice."
 
-    def _started(self) -> list[str]:
-        job = self.job
+    def _started(self) -> tuple[list[str], str]:
+        job, audience = self.job, self._audience
         price = cost(job)
         what = ", ".join(part for part in (job.model, f"{job.seconds} s" if job.seconds else "", price or "") if part)
+        tell = audience.address(agent="tell the user the cost and the time, then ")
         return [
             f"Video started, NOT ready yet. Task {job.public_id}: {what}.",
             f"Usually takes about {about(self.found.progress.typical)}. {self._saving()}",
-            self._say("{model:tell the user the cost and the time, then }{do} {get_task}.")
-            + f" {self._never_again()}.",
-        ]
+        ], f"{tell}{audience.do} {self._get_task()}. {self._never_again()}"
 
-    def _running(self) -> list[str]:
+    def _running(self) -> tuple[list[str], str]:
         if self._fresh and not self.found.deduplicated:
             return self._started()
-        progress = self.found.progress
+        audience, progress = self._audience, self.found.progress
         elapsed, typical = spoken(progress.elapsed), spoken(progress.typical)
         if progress.overdue:
             state = f"Taking longer than usual: {elapsed}, usually {typical}. Not failed. NOT ready yet."
@@ -232,24 +224,19 @@ class Report:
             state = f"Still {self._word()}, NOT ready yet: {elapsed} of usually {typical}."
         lines = [f"{state} Nothing more is charged. Task {self.job.public_id}."]
         if self._slow_down:
-            return [
-                *lines,
-                self._say(
-                    "stop looking for now{model:: tell the user that it is still being made and that you can look again"
-                    " later}."
-                ),
-            ]
+            later = ": tell the user that it is still being made and that you can look again later"
+            return lines, f"stop looking for now{audience.address(agent=later)}."
         left = max(30.0, progress.typical - progress.elapsed)
         wait = "it takes longer than usual" if progress.overdue else f"about {about(left)} are left"
-        step = f"{{do}} {{get_task}} again{{model:, or tell the user {wait} and stop}}{{person:; {wait}}}."
-        return [*lines, f"{self._say(step)} {self._saving()}"]
+        or_stop = audience.address(agent=f", or tell the user {wait} and stop", person=f"; {wait}")
+        return lines, f"{audience.do} {self._get_task()} again{or_stop}. {self._saving()}"
 
     def _word(self) -> str:
         if self.job.status in WORDS:
             return WORDS[self.job.status]
         return f"being made (the service calls it {quoted(self.job.status, 40)})"
 
-    def _ready(self) -> list[str]:
+    def _ready(self) -> tuple[list[str], str]:
         price = cost(self.job)
         lines = [f"The video is ready. {price + '. ' if price else ''}Task {self.job.public_id}."]
         if self.file:
@@ -264,30 +251,35 @@ class Report:
             lines.append(f"Link (public, anyone with it can watch, until {until}): {self.link}")
         if not self.file and not self.link:
             lines.append("There is no link to it.")
-        both = "the file path and the link" if self.file and self.link else "the file path" if self.file else "the link"
-        if self.job.download == "lost":
-            told = "{model:tell the user what happened to the file. }"
-        elif not self.file and not self.link:
-            told = (
-                "{do} {get_task} in a minute. "
-                if self.job.download == "wanted"
-                else "{model:tell the user that }it is gone. "
-            )
-        elif self.job.download == "wanted" and not self._place.fleeting:
-            why = "{model:say why the file is not saved yet, and }" if self.job.download_error else ""
-            mend = (
-                "run avm save {id} --to FOLDER with one that can be written"
-                if self._place.trouble is not None
-                else "{do} {get_task} to save it"
-            )
-            told = f"{why}{{model:give the user the link exactly as written. }}{{person:{mend}. }}"
-        else:
-            save = "run avm save {id} to have it on this disk. " if self.job.download == "off" and self.link else ""
-            show = "" if self._place.fleeting else "{show}. " if self.file else save
-            told = f"{{model:give the user {both} exactly as written. }}{{person:{show}}}"
-        return [*lines, f"{self._say(told)}{self._another()}."]
+        return lines, self._hand_over()
 
-    def _failed(self) -> list[str]:
+    def _hand_over(self) -> str:
+        """Return what to do with a video that is ready."""
+        audience, job, task_id = self._audience, self.job, self.job.public_id
+        waits = job.download == "wanted"
+        if job.download == "lost":
+            return audience.address(agent="tell the user what happened to the file.")
+        if not self.file and not self.link:
+            if waits:
+                return f"{audience.do} {self._get_task()} in a minute."
+            return f"{audience.address(agent='tell the user that ')}it is gone."
+        if waits and not self._place.fleeting:
+            why = "say why the file is not saved yet, and " if job.download_error else ""
+            save = (
+                f"{audience.do} {self._get_task()} to save it."
+                if self._place.trouble is None
+                else f"run avm save {task_id} --to FOLDER with one that can be written."
+            )
+            return audience.address(agent=f"{why}give the user the link exactly as written.", person=save)
+        both = "the file path and the link" if self.file and self.link else "the file path" if self.file else "the link"
+        show = f"avm open {task_id} shows it." if self.file else ""
+        if job.download == "off":
+            show = f"run avm save {task_id} to have it on this disk."
+        if self._place.fleeting:  # the next command does not know this task
+            show = ""
+        return audience.address(agent=f"give the user {both} exactly as written.", person=show)
+
+    def _failed(self) -> tuple[list[str], str]:
         job = self.job
         if job.credits_charged is not None and job.credits_refunded == job.credits_charged:
             back = f"all {money(job.credits_charged, dollars=False)} came back"
@@ -296,30 +288,24 @@ class Report:
         else:
             back = "the service refunds failed videos; not seen yet"
         said = f" The service said: {quoted(job.error_text)}." if job.error_text else ""
-        return [
-            f"The video failed at the service; {back}. Task {job.public_id}.{said}",
-            self._say(
-                "{model:tell the user. Only if they want it, repeat the call (it starts a new task), better}"
-                "{person:repeat the command for another try, best} with a simpler prompt."
-            ),
-        ]
+        repeat = self._audience.address(
+            agent="tell the user. Only if they want it, repeat the call (it starts a new task), better",
+            person="repeat the command for another try, best",
+        )
+        lines = [f"The video failed at the service; {back}. Task {job.public_id}.{said}"]
+        return lines, f"{repeat} with a simpler prompt."
 
-    def _cancelled(self) -> list[str]:
+    def _cancelled(self) -> tuple[list[str], str]:
         refunded = self.job.credits_refunded
         back = f"{money(refunded, dollars=False)} came back" if refunded else "its credits come back"
-        return [
-            f"The video was cancelled; {back}. Task {self.job.public_id}.",
-            self._say("{model:tell the user. }Nothing else is needed."),
-        ]
+        lines = [f"The video was cancelled; {back}. Task {self.job.public_id}."]
+        return lines, f"{self._audience.address(agent='tell the user. ')}Nothing else is needed."
 
-    def _never(self) -> list[str]:
+    def _never(self) -> tuple[list[str], str]:
         why = f" {self.job.error_text}" if self.job.error_text else ""
+        lines = [f"It was never created; nothing was charged. Id {self.job.id}.{why}"]
         refusal = LEAVES.get(self.job.error_code or "")
-        return [
-            f"It was never created; nothing was charged. Id {self.job.id}.{why}",
-            self._say(
-                refusal.default_next_step
-                if refusal is not None
-                else "repeating the {call} is safe{model:, if the user still wants the video}."
-            ),
-        ]
+        if refusal is not None:
+            return lines, write_next_step(refusal.default_next_step, self._audience)
+        wanted = self._audience.address(agent=", if the user still wants the video")
+        return lines, f"repeating the {self._audience.call} is safe{wanted}."

@@ -30,6 +30,7 @@ from avm_mcp.domain.errors import (
     UpstreamUnexpected,
     quoted,
 )
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.provider.wire import ErrorEnvelope
 
 Endpoint = Literal["account", "quote", "generate", "list", "task", "status", "cancel"]
@@ -76,18 +77,10 @@ _SAYS: Mapping[type[AvmError], str] = {
     SubmissionUnknown: "The service holds another request under the same key",
 }
 
-_SIGN_IN = (
-    "{model:tell the user to }open a web page in a browser and sign in to the network if it asks for that, or check"
-    " HTTPS_PROXY and AVM_BASE_URL; then try again."
-)
-PROXY_STEP = (
-    "{model:tell the user to }check HTTPS_PROXY, with the user name and password of the proxy in it if it wants"
-    " them{host:, then restart the host}."
-)
-BLOCKED: Mapping[int, str] = {
-    **dict.fromkeys((200, 201, 203, 301, 302, 303, 307, 308, 511), _SIGN_IN),
-    **dict.fromkeys((401, 403, 421, 451), BlockedOnTheWay.default_next_step),
-    407: PROXY_STEP,
+BLOCKED: Mapping[int, Action] = {
+    **dict.fromkeys((200, 201, 203, 301, 302, 303, 307, 308, 511), Action.SIGN_IN),
+    **dict.fromkeys((401, 403, 421, 451), Action.CHANGE_NETWORK),
+    407: Action.CHECK_PROXY,
 }
 """The next step where something in the API's place gives this status."""
 
@@ -192,7 +185,7 @@ def _blocked(answer: Answer) -> BlockedOnTheWay:
     return BlockedOnTheWay(
         f"Something on the way to the service answered in its place (HTTP {answer.status}{where})"
         f"{saying(_hint(answer))}; the key was not judged.",
-        next_step=BLOCKED.get(answer.status, BlockedOnTheWay.default_next_step),
+        next_step=BLOCKED.get(answer.status, Action.CHANGE_NETWORK)(),
     )
 
 
@@ -207,8 +200,7 @@ def _too_large(*, picture: bool) -> AvmError:
     if picture:
         return FileRefused(
             "The picture is too large for the service, or for something on the way to it (HTTP 413).",
-            next_step="{model:ask the user for}{person:give} a smaller picture, or a public https link to it;"
-            " nothing was started.",
+            next_step=Action.GIVE_SMALLER_PICTURE(),
         )
     return InvalidInput("The request is too large for the service, or for something on the way to it (HTTP 413).")
 

@@ -27,8 +27,9 @@ from avm_mcp.domain.errors import (
     TaskNotFound,
     UpstreamUnavailable,
 )
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.provider import long_lists, pools
-from avm_mcp.provider.answers import PAGE_READ, PROXY_STEP, Answer, Endpoint, error_of, saying, unexpected
+from avm_mcp.provider.answers import PAGE_READ, Answer, Endpoint, error_of, saying, unexpected
 from avm_mcp.provider.bodies import encode
 from avm_mcp.provider.exchange import Check, exchange, phases
 from avm_mcp.provider.redaction import Redaction
@@ -369,4 +370,4 @@ def _positive(text: str) -> float | None:
 
 def _refused_by_proxy(error: httpx2.ProxyError) -> BlockedOnTheWay:
     said = f"A proxy on the way to the service refused the connection{saying(str(error))}; the key was not judged."
-    return BlockedOnTheWay(said, next_step=PROXY_STEP)
+    return BlockedOnTheWay(said, next_step=Action.CHECK_PROXY())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from avm_mcp.domain.errors import StateUnavailable
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.store.driver import Driver, Transaction
 from avm_mcp.store.jobs import FILE_LIFE, Jobs, Limits, Reservation
 from avm_mcp.store.machine import Machine, this_machine
@@ -289,7 +290,7 @@ async def _migrate(driver: Driver, now: float) -> None:
         raise StateUnavailable(
             f"The journal is of a newer version of avm-mcp (state {have}, this program knows {steps[-1][0]}).",
             field="version",
-            next_step="{model:tell the user to }update avm-mcp, or {model:to }set another AVM_STATE_DIR.",
+            next_step=Action.UPDATE_PROGRAM(),
         )
     for number, sql in steps:
         if number > have:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from avm_mcp.domain import bounds
-from avm_mcp.domain.errors import BudgetExceeded, ContentRejected, StateUnavailable, capped
+from avm_mcp.domain.errors import BudgetExceeded, ContentRejected, StateUnavailable
 from avm_mcp.domain.job import COMPLETED, FAILED, FINAL, NOT_CREATED, Download, Job, rank
+from avm_mcp.domain.next_steps import Action, raise_cap
 from avm_mcp.domain.rate_limit import day_of
 from avm_mcp.provider.wire import Accepted, TaskSnapshot
 from avm_mcp.store.driver import Driver, Transaction
@@ -65,15 +66,14 @@ class Jobs(Sends):
         if self.full:
             raise StateUnavailable(
                 "Not started, nothing charged: the disk with the journal is full.",
-                next_step="{model:tell the user to }make space and {model:to }restart avm-mcp; nothing was started.",
+                next_step=Action.FREE_DISK(),
             )
         if self.fleeting:
             raise StateUnavailable(
                 "Not started, nothing charged: no folder can be written to keep this request in, so another window"
                 " would not know of it and pay again.",
                 field="AVM_STATE_DIR",
-                next_step="{model:tell the user to }set AVM_STATE_DIR to a folder that can be written, or"
-                " AVM_ALLOW_MEMORY_STATE=on; nothing was started.",
+                next_step=Action.SET_STATE_DIR_OR_MEMORY(),
             )
         now = draft.started
         async with self._driver.writing() as tx:
@@ -118,7 +118,7 @@ class Jobs(Sends):
         if failed[0]["n"] >= MAX_FAILURES:
             raise ContentRejected(
                 f"Not started, nothing charged: this same request failed {failed[0]['n']} times within the hour.",
-                next_step="{model:tell the user, and }change the prompt or the picture; it would only fail again.",
+                next_step=Action.CHANGE_FAILING_REQUEST(),
             )
 
     async def _refuse_beyond_day(self, source: Driver | Transaction, draft: Job, cap: int) -> None:
@@ -131,7 +131,7 @@ class Jobs(Sends):
                 f" credits, {spent} are spent today, and AVM_MAX_CREDITS_PER_DAY is {cap}.",
                 field="AVM_MAX_CREDITS_PER_DAY",
                 allowed=f"{max(0, cap - spent)} credits more today (UTC)",
-                next_step=capped("AVM_MAX_CREDITS_PER_DAY", tomorrow=price is None or price <= cap),
+                next_step=raise_cap("AVM_MAX_CREDITS_PER_DAY", tomorrow=price is None or price <= cap),
             )
 
     async def _insert(self, tx: Transaction, job: Job, *, live: int, body: bytes | None, input_json: str) -> None:

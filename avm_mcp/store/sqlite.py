@@ -16,6 +16,7 @@ from typing import TypeVar
 import anyio
 
 from avm_mcp.domain.errors import StateUnavailable
+from avm_mcp.domain.next_steps import Action
 from avm_mcp.store.driver import Row
 
 T = TypeVar("T")
@@ -175,8 +176,7 @@ def _code(error: sqlite3.Error) -> int:
 def _held(path: Path | None) -> StateUnavailable:
     return StateUnavailable(
         f"Other programs have held the state file {path} too long.",
-        next_step="repeat the {call} in a minute; nothing was started. If it stays so, {model:tell the user that }a"
-        " backup, a file scanner or another program keeps that file locked.",
+        next_step=Action.UNLOCK_STATE(),
     )
 
 
@@ -184,7 +184,7 @@ def _damaged(what: object) -> StateUnavailable:
     return StateUnavailable(
         f"The journal is damaged: {' '.join(str(what).split())}.",
         field=DAMAGED,
-        next_step="{model:tell the user to }restart avm-mcp: it sets a damaged journal aside and deletes nothing.",
+        next_step=Action.RESTART(),
     )
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from avm_mcp.domain import rate_limit
 from avm_mcp.domain.errors import AvmError
+from avm_mcp.presentation.audience import MODEL_AUDIENCE
+from avm_mcp.presentation.next_steps import write_next_step
 from avm_mcp.provider.client import AvmClient
 from tests.clock import VirtualWall
 
@@ -104,7 +106,9 @@ async def test_an_answer_that_is_not_the_apis_own_judges_nothing(asking: Any, wh
         assert error.retryable
         assert "the key was not judged" in error.message
         assert "on the way" in error.message
-        assert "network" in error.next_step or "proxy" in error.next_step
+        assert "network" in write_next_step(error.next_step, MODEL_AUDIENCE) or "proxy" in write_next_step(
+            error.next_step, MODEL_AUDIENCE
+        )
     assert "1010" in error.message or who != "a firewall"
     assert "<" not in error.message
 
@@ -142,7 +146,7 @@ async def test_a_413_is_about_the_size_of_what_was_sent(asking: Any, body: str) 
         with pytest.raises(AvmError, match="picture is too large") as caught:
             await client.generate("i2v", I2V, idempotency_key="idem-0001")
         assert (caught.value.code, caught.value.charged) == ("FILE_REFUSED", "no")
-        assert "smaller picture" in caught.value.next_step
+        assert "smaller picture" in write_next_step(caught.value.next_step, MODEL_AUDIENCE)
         with pytest.raises(AvmError, match="request is too large") as caught:
             await client.generate("t2v", T2V, idempotency_key="idem-0002")
         assert (caught.value.code, caught.value.charged) == ("INVALID_INPUT", "no")
@@ -184,7 +188,7 @@ async def test_a_proxy_that_wants_a_password_is_named_before_anything_was_sent(w
             with pytest.raises(AvmError, match="407 Proxy Authentication Required") as caught:
                 await ask(client)
             assert (caught.value.code, caught.value.charged) == ("UPSTREAM_UNAVAILABLE", "no")
-            assert "HTTPS_PROXY" in caught.value.next_step
+            assert "HTTPS_PROXY" in write_next_step(caught.value.next_step, MODEL_AUDIENCE)
 
 
 async def test_the_real_service_is_never_taken_for_a_sandbox(wall: VirtualWall) -> None:

@@ -15,6 +15,8 @@ from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import InvalidInput
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.arguments import PARAMETERS, input_schema
+from avm_mcp.presentation.audience import MODEL_AUDIENCE
+from avm_mcp.presentation.next_steps import write_next_step
 
 TOOLS = tuple(PARAMETERS)
 SETTINGS = {"AVM_APPROVE_ABOVE": 50}
@@ -79,7 +81,10 @@ def _assert_helpful(refusal: InvalidInput, tool: str) -> None:
     assert refusal.field is not None
     assert refusal.allowed
     assert refusal.charged == "no"
-    reply = json.dumps([refusal.message, refusal.field, refusal.allowed, refusal.next_step], ensure_ascii=False)
+    reply = json.dumps(
+        [refusal.message, refusal.field, refusal.allowed, write_next_step(refusal.next_step, MODEL_AUDIENCE)],
+        ensure_ascii=False,
+    )
     reply.encode()
     assert len(reply) < 1500
     assert "\n" not in refusal.message

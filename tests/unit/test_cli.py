@@ -26,6 +26,7 @@ from avm_mcp.domain.job import UNKNOWN
 from avm_mcp.jobs.poller import Progress
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE, SHELL_AUDIENCE, Place
+from avm_mcp.presentation.next_steps import write_next_step
 from avm_mcp.presentation.task import Report
 from avm_mcp.sandbox import faults
 from tests.stack import KEY
@@ -708,7 +709,7 @@ async def test_a_video_that_cannot_be_saved_where_it_was_asked_for_goes_elsewher
             await runtime.service.save(made["task_id"], tmp_path / "file")
     assert ".." not in caught.value.message
     assert (
-        SHELL_AUDIENCE.say(caught.value.next_step, id="ck1")
+        write_next_step(caught.value.next_step, SHELL_AUDIENCE, "ck1")
         == "run avm save ck1 --to FOLDER with one that can be written."
     )
 

@@ -28,6 +28,7 @@ from avm_mcp.images import (
 )
 from avm_mcp.images.formats import Damaged, read_header
 from avm_mcp.presentation.audience import MODEL_AUDIENCE
+from avm_mcp.presentation.next_steps import write_next_step
 
 
 def image_bytes(
@@ -63,9 +64,11 @@ def refusal(text: str, *allowed: Path, **more: object) -> FileRefused:
     with pytest.raises(FileRefused) as caught:
         read(text, *allowed, **more)
     assert caught.value.field == "image"
-    caught.value.next_step = MODEL_AUDIENCE.say(caught.value.next_step)
-    assert "{" not in caught.value.next_step
     return caught.value
+
+
+def step(error: FileRefused) -> str:
+    return write_next_step(error.next_step, MODEL_AUDIENCE)
 
 
 # Formats
@@ -452,7 +455,7 @@ def test_system_refusals_are_explained(pictures: Path, monkeypatch: pytest.Monke
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr("avm_mcp.images.pictures.read_place", fails)
-    assert "System Settings" in refusal("cat.png", pictures).next_step
+    assert "System Settings" in step(refusal("cat.png", pictures))
 
     def breaks(*_: object) -> None:
         raise OSError(5, "Input/output error")
@@ -517,7 +520,7 @@ def test_a_namesake_is_suggested_and_not_taken(pictures: Path, tmp_path: Path) -
     (pictures / "trip" / "day" / "Beach Day.PNG").write_bytes(PIXELS)
     error = refusal(str(pictures / "beach day.png"), pictures)
     assert str(pictures / "trip/day/Beach Day.PNG") in error.message
-    assert "ask the user" in error.next_step
+    assert "ask the user" in step(error)
     assert str(pictures / "cat.png") in refusal(str(tmp_path / "elsewhere" / "cat.png"), pictures).message
     assert str(pictures / "cat.png") in refusal("/mnt/user-data/uploads/cat.png", pictures).message
 
@@ -555,7 +558,7 @@ def test_the_search_is_bounded_and_never_looks_into_hidden_folders(
 def test_a_picture_that_only_the_chat_sees_gets_one_advice(pictures: Path, text: str) -> None:
     error = refusal(text, pictures)
     assert error.message == "This server cannot see files attached in the chat."
-    assert error.next_step == f"ask the user to save the picture in {pictures} and give its path, or an https link."
+    assert step(error) == f"ask the user to save the picture in {pictures} and give its path, or an https link."
 
 
 def test_a_chat_path_that_the_user_allowed_is_a_path(tmp_path: Path) -> None:
@@ -568,16 +571,16 @@ def test_a_chat_path_that_the_user_allowed_is_a_path(tmp_path: Path) -> None:
 def test_refusals_name_the_allowed_folders_and_the_fix(pictures: Path) -> None:
     error = refusal("/etc/hostname.png", pictures)
     assert error.allowed == [str(pictures)]
-    assert "AVM_INPUT_DIRS" in error.next_step
+    assert "AVM_INPUT_DIRS" in step(error)
     assert "was not found" in refusal(str(pictures / "none.png"), pictures).message
     assert "starts with https://" in refusal("www.example.com/x.png", pictures).message
-    assert "AVM_INPUT_DIRS" in refusal("/x/none.png").next_step
+    assert "AVM_INPUT_DIRS" in step(refusal("/x/none.png"))
 
 
-def test_braces_in_a_folder_do_not_enter_the_template(tmp_path: Path) -> None:
+def test_braces_in_a_folder_are_shown_as_they_are(tmp_path: Path) -> None:
     folder = tmp_path / "{get_task}"
     folder.mkdir()
-    assert "one of the allowed folders" in refusal("dog.png", folder).next_step
+    assert f"save the picture in {folder} and" in step(refusal("dog.png", folder))
 
 
 def test_over_http_no_path_is_looked_at_and_no_folder_named(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -596,8 +599,8 @@ def test_over_http_no_path_is_looked_at_and_no_folder_named(pictures: Path, monk
     ]
     assert {error.message for error in errors[:7]} == {"Over HTTP this server reads no files."}
     for error in errors:
-        assert str(pictures) not in f"{error.message}{error.next_step}{error.allowed}"
-        assert "https link" in error.next_step
+        assert str(pictures) not in f"{error.message}{step(error)}{error.allowed}"
+        assert "https link" in step(error)
     assert read("https://example.com/x.png", pictures, paths_allowed=False).source == "url"
 
 
@@ -634,7 +637,7 @@ def test_links_into_private_networks_are_refused(host: str) -> None:
     for url in (f"http://{host}/x.png", f"https://{host}:8080/x.png"):
         error = refusal(url)
         assert "the service could not reach it" in error.message
-        assert "https link" in error.next_step
+        assert "https link" in step(error)
 
 
 @pytest.mark.parametrize(
@@ -701,7 +704,7 @@ def test_base64_without_a_name_is_refused_with_advice(pictures: Path) -> None:
     for data in (image_bytes("PNG"), image_bytes("JPEG"), image_bytes("WEBP"), os.urandom(2000)):
         error = refusal(base64.b64encode(data).decode(), pictures)
         assert "base64" in error.message
-        assert str(pictures) in error.next_step
+        assert str(pictures) in step(error)
 
 
 # Default folders

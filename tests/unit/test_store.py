@@ -35,6 +35,8 @@ from avm_mcp.domain.job import (
     Job,
     rank,
 )
+from avm_mcp.presentation.audience import MODEL_AUDIENCE
+from avm_mcp.presentation.next_steps import write_next_step
 from avm_mcp.provider.wire import Accepted, TaskSnapshot
 from avm_mcp.store import FILE_NAME, Limits, Store, migrations, open_store
 from avm_mcp.store.jobs import FAILURE_WINDOW, FILE_LIFE, MAX_FAILURES
@@ -678,7 +680,7 @@ async def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(StateUnavailable) as caught:
         await open_store(tmp_path, now=NOW)
     assert caught.value.field == "version"
-    assert "update avm-mcp" in caught.value.next_step
+    assert "update avm-mcp" in write_next_step(caught.value.next_step, MODEL_AUDIENCE)
     assert (tmp_path / FILE_NAME).read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir() if "damaged" in p.name) == []
 

@@ -20,7 +20,8 @@ from avm_mcp.cli.demo.stage import SPEED, DemoFailed, stage
 from avm_mcp.cli.demo.videos import probed
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
-from avm_mcp.domain.errors import FREE_BUG, Internal
+from avm_mcp.domain.errors import Internal
+from avm_mcp.domain.next_steps import Action
 
 LONGEST = 180.0
 """Seconds after which something must be wrong."""
@@ -125,5 +126,7 @@ def _say(terminal: Terminal, text: str) -> None:
 
 
 def _failed(why: str, terminal: Terminal) -> int:
-    terminal.refuse(Internal(f"The demo failed: {why}", charged="no", next_step=FREE_BUG), f"avm demo: {why}")
+    terminal.refuse(
+        Internal(f"The demo failed: {why}", charged="no", next_step=Action.REPORT_BUG()), f"avm demo: {why}"
+    )
     return exits.INTERNAL
