@@ -7,6 +7,7 @@ from avm_mcp.cli.parser import VERBS, Verb
 from avm_mcp.domain import catalog, errors
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import JSON_AUDIENCE
+from avm_mcp.presentation.next_steps import write_next_step
 
 FLAGS = {"wait_seconds": "--wait"}
 LABELS = {"task_id": "TASK", "prompts": "PROMPT..."}
@@ -57,7 +58,7 @@ def failures() -> dict[str, str]:
 
 
 def _failure(kind: type[errors.AvmError]) -> str:
-    step = JSON_AUDIENCE.say(kind.default_next_step, id="TASK")
+    step = write_next_step(kind.default_next_step, JSON_AUDIENCE, "TASK")
     step = re.sub(r"avm (?:get TASK|list)", r"`\g<0>`", step.replace("--max-credits", "`--max-credits`"))
     when = (kind.__doc__ or "").split("\n")[0].replace("upstream", "service")
     return f"| `{kind.code}` | {exits.BY_ERROR[kind]} | {when} | {step[0].upper()}{step[1:]} |"
