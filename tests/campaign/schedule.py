@@ -54,7 +54,7 @@ class Step:
             answer's `next_step` says, again and again, as a model does that follows it to the letter).
         slot: Which of the host's servers it speaks to.
         wait: `wait_seconds`.
-        patience: The host's own time-out, after which it cancels the call; None is endless.
+        timeout: The host's own time-out, after which it cancels the call; None is endless.
         token: Whether progress is asked for.
         parallel: The next act does not wait for this one.
     """

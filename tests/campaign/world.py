@@ -309,7 +309,7 @@ class Process:
         world = self.world
         call = Call(tool, arguments, intent, self.number, world.time(), token=token)
         world.record.calls.append(call)
-        world.say(f"process {self.number}: {tool} {arguments}" + (f", patience {timeout:g} s" if timeout else ""))
+        world.say(f"process {self.number}: {tool} {arguments}" + (f", time-out {timeout:g} s" if timeout else ""))
         if not self.alive or self.leaving.is_set() or self.nursery is None:
             call.outcome, call.end = "died", world.time()
             return call
@@ -641,7 +641,7 @@ class World:
             await self._obey(intent, step)
             return None
         process = await self.process(step.slot)
-        how: dict[str, Any] = {"intent": intent.number, "patience": step.timeout, "token": step.token}
+        how: dict[str, Any] = {"intent": intent.number, "timeout": step.timeout, "token": step.token}
         if step.kind == "ask":
             return await process.call(intent.tool, self._paid(intent, step), **how)
         if step.kind in ("look", "cancel"):
@@ -680,7 +680,7 @@ class World:
             )
             printed = "" if last is None else str(last.error.get("next_step") or last.fields.get("next_step", ""))
             process = await self.process(step.slot)
-            how: dict[str, Any] = {"intent": intent.number, "patience": step.timeout, "token": step.token}
+            how: dict[str, Any] = {"intent": intent.number, "timeout": step.timeout, "token": step.token}
             if last is None or "epeating the call is safe" in printed or "repeat the call." in printed:
                 await trio.sleep(float(last.error.get("retry_after") or 1) if last else 0)
                 await process.call(intent.tool, self._paid(intent, step), **how)

@@ -280,8 +280,9 @@ async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_row
             "idempotency_key": "avm-new",
             "task_id": workspace.tasks[0].id,
         }
-        done = {"status": "COMPLETED", "download": "saved", "file_path": "/nowhere/old.mp4", "prompt": "an old one"}
-        running = {"status": "SUBMITTED", "download": "none", "prompt": "a red kite", "live": 1}
+        download, path = ("film", "film_path") if version < 7 else ("download", "file_path")
+        done = {"status": "COMPLETED", download: "saved", path: "/nowhere/old.mp4", "prompt": "an old one"}
+        running = {"status": "SUBMITTED", download: "none", "prompt": "a red kite", "live": 1}
         with closing(sqlite3.connect(workspace.state / "journal.db", isolation_level=None)) as state:
             for number, sql in migrations():
                 if number <= version:

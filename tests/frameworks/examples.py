@@ -80,7 +80,7 @@ LANGCHAIN = Example(
         ('    async with client.session("avm") as session:\n        tools = await load_mcp_tools(session)\n', ""),
         ("        agent = create_agent(model, tools)\n", "    agent = create_agent(model, await client.get_tools())\n"),
         ("        wish = {", "    wish = {"),
-        ("        said = await", "    said = await"),
+        ("        printed = await", "    printed = await"),
     ),
     http=(
         (
@@ -193,7 +193,7 @@ RAW_HTTP = Example(
     tested=None,
     install="pip install httpx2",
     limit=5,
-    timeout=((", timeout=patience", ""),),
+    timeout=((", timeout=timeout", ""),),
     sees="what you pass on",
     note="Start `avm-mcp serve` first; the key, the folders and the caps are the server's.",
 )

@@ -65,8 +65,8 @@ class Virtual:
 
 @asynccontextmanager
 async def two_processes(stack: Stack, settings: Mapping[str, str]) -> AsyncGenerator[Virtual]:
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(stack.client(**settings)) for _ in range(PROCESSES)]
+    async with AsyncExitStack() as exits:
+        clients = [await exits.enter_async_context(stack.client(**settings)) for _ in range(PROCESSES)]
         yield Virtual(stack, clients, settings)
 
 

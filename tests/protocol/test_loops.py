@@ -29,7 +29,7 @@ def fails(store, method, error, times=3):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["an error", "a bug"])
-@pytest.mark.parametrize("method", ["in_flight", "lease", "observed", "wanted_downloads", "download"])
+@pytest.mark.parametrize("method", ["in_flight", "lease", "observed", "wanted_downloads", "record_download"])
 async def test_a_video_is_saved_whatever_fails_on_its_way(stack, method, error):
     async with stack.client(runtime=(runtime := stack.runtime())) as client:
         task_id = fields(await client.call_tool("text_to_video", CALL))["task_id"]

@@ -612,7 +612,7 @@ async def test_doctor_finds_all_well(stack):
     checks = await examine(runtime, silent)
     assert set(verdicts(checks).values()) == {"ok"}
     terminal = Terminal(io.StringIO(), io.StringIO())
-    assert doctor.reply(checks, terminal) == 0
+    assert doctor.told(checks, terminal) == 0
     printed = terminal.out.getvalue()
     assert printed.endswith("All is well.\n")
     assert "1000 credits" in printed
@@ -632,7 +632,7 @@ async def test_doctor_says_when_the_fast_start_is_off(stack, monkeypatch):
 async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(stack):
     checks = await examine(stack.runtime(AVM_API_KEY=""), silent)
     terminal = Terminal(io.StringIO(), io.StringIO(), True)
-    assert doctor.reply(checks, terminal) == 3
+    assert doctor.told(checks, terminal) == 3
     reply = json.loads(terminal.out.getvalue())
     assert reply["ok"] is False
     assert reply["todo"][0].startswith("API key: get a key at https://aivideomaker.ai")
@@ -656,7 +656,7 @@ async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(stack):
 async def test_doctor_names_what_is_wrong(stack, name, verdict, code):
     checks = await examine(stack.runtime(), silent)
     assert verdicts(checks)[name] == verdict
-    assert doctor.reply(checks, Terminal(io.StringIO(), io.StringIO())) == code
+    assert doctor.told(checks, Terminal(io.StringIO(), io.StringIO())) == code
 
 
 async def test_doctor_tells_an_unreachable_service_from_a_bad_key(stack):
@@ -793,8 +793,8 @@ async def test_an_account_without_a_key_has_something_to_do(stack):
 
 def test_the_embedded_sandbox_says_that_its_tasks_end_with_it(stack):
     embedded = stack.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="")
-    assert "ends with each command, and its tasks with it" in worker_status.printed(embedded, "off")
-    assert worker_status.printed(stack.runtime(), "off") == worker_status.PRINTED["off"]
+    assert "ends with each command, and its tasks with it" in worker_status.said(embedded, "off")
+    assert worker_status.said(stack.runtime(), "off") == worker_status.SAID["off"]
 
 
 async def test_a_take_is_said_to_be_which_and_not_how_many(stack):

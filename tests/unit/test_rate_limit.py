@@ -243,4 +243,4 @@ def test_the_services_clock_is_not_moved_ahead_by_one_answer_or_by_a_jump_of_our
     assert clock.at_least() == ours[0] + 60 - 2 * 86400
     for header in (None, "", "yesterday"):
         clock.hear(header)
-    assert clock.received == 6
+    assert clock.heard == 6
