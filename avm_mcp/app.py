@@ -24,7 +24,7 @@ from avm_mcp.domain.rate_limit import MAX_RETRY_AFTER, Want
 from avm_mcp.downloads.downloader import Downloader
 from avm_mcp.downloads.output_folder import unwritable
 from avm_mcp.downloads.safe_http import Resolver, look_up
-from avm_mcp.images import Offload, Threads, default_input_folders
+from avm_mcp.images import Offload, ThreadOffload, default_input_folders
 from avm_mcp.jobs import start_worker
 from avm_mcp.jobs.budget import Prices
 from avm_mcp.jobs.discover import Discoverer
@@ -76,7 +76,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.paths_allowed = paths_allowed
-        self.offload: Offload = offload or Threads()
+        self.offload: Offload = offload or ThreadOffload()
         self._now = now
         self._machine = machine or this_machine()
         self._transport = transport

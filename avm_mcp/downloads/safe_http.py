@@ -17,9 +17,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 import anyio
 import httpx2
 
+from avm_mcp.domain.links import NotPublic, UnsupportedLink, check_addresses, check_public_host, parse_host
 from avm_mcp.downloads.failures import VideoGone, VideoRefused, VideoUnavailable
 from avm_mcp.downloads.proxies import proxied
-from avm_mcp.images.links import NotPublic, check_public_host, literal_address, public_addresses
 from avm_mcp.provider.exchange import bounded, whole
 
 MAX_REDIRECTS = 5
@@ -99,14 +99,12 @@ class Web:
 
     async def _addresses(self, url: httpx2.URL) -> Sequence[str | None]:
         """Return the checked addresses to connect to; None stands for the host as it is written."""
-        if url.scheme not in _PORTS or url.userinfo or not _host(url):
-            raise VideoRefused("The video's link is not an http(s) address without user name and password.")
-        if _origin(url) == self._exempt:
-            return [None]
         try:
-            check_public_host(_host(url))
-            if literal_address(_host(url)) is not None or self._by_proxy(url):
+            host = parse_host(str(url))
+            if _origin(url) == self._exempt or check_public_host(host) is not None or self._by_proxy(url):
                 return [None]
+        except UnsupportedLink as error:
+            raise VideoRefused(f"The video's link cannot be used: {error}.") from None
         except NotPublic as error:
             raise VideoRefused(f"The video's link leads to {url.host}: {error}.") from None
         try:
@@ -115,7 +113,7 @@ class Web:
             if not found:
                 raise OSError("no address")
             # Over https the host has to prove its name, so a local proxy's stand-in for its address is as good.
-            return public_addresses(found, stand_ins=url.scheme == "https")[:MAX_ADDRESSES]
+            return check_addresses(found, proxy_addresses=url.scheme == "https")[:MAX_ADDRESSES]
         except NotPublic as error:  # what a login page or a VPN says of a name: passes
             raise VideoRefused(f"The video's link leads to {url.host}: {error}.", retryable=True) from None
         except (OSError, UnicodeError) as error:

@@ -1,7 +1,7 @@
-"""Data URIs (RFC 2397) as programs and models write them: read leniently, in bounded work; the bytes decide.
+"""Data URIs (RFC 2397), read leniently and in bounded work.
 
-The label is not trusted: `data:text/plain;charset=utf-8;base64,…`, a type that is wrong or left out, base64 in the
-URL-safe alphabet, without padding, folded into lines or percent-encoded, all are the picture that their bytes are.
+The media type is ignored, and the bytes decide. Base64 may use the URL-safe alphabet, lack padding, be folded into
+lines or be percent-encoded.
 """
 
 import base64
@@ -10,28 +10,28 @@ import re
 
 from avm_mcp.images.formats import mime_of
 
-MAX_HEAD = 2_000
-"""Characters before the comma."""
+MAX_HEADER = 2_000
+"""Characters between "data:" and the comma."""
 
-_HEAD = re.compile(r'((?:[^,"]|"[^"]*")*),', re.DOTALL)
+_HEADER = re.compile(r'((?:[^,"]|"[^"]*")*),', re.DOTALL)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-_FOLDED = b" \t\r\n\f\v="
+_IGNORED = b" \t\r\n\f\v="
 
 
 class BadUri(ValueError):
-    """The text is no data URI that holds bytes; the reason is the text."""
+    """The text is not a data URI with bytes. The text of the exception is the reason."""
 
 
 class TooLarge(ValueError):
-    """It holds more bytes than are taken; how many is `size`."""
+    """The data URI holds more bytes than the limit: `size`."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"it holds {size} bytes")
         self.size = size
 
 
-def longest(limit: int) -> int:
-    """Return how many characters a data URI of `limit` bytes can have: three for each byte, as percent signs."""
+def max_characters(limit: int) -> int:
+    """Return how many characters a data URI of `limit` bytes can have: three per byte, if all are percent-encoded."""
     return 3 * limit + limit // 10
 
 
@@ -39,31 +39,31 @@ def read_data_uri(text: str, limit: int) -> bytes:
     """Return the bytes of a data URI.
 
     Args:
-        text: From "data:" on, in either case.
-        limit: The most bytes that are taken.
+        text: The whole URI, with "data:" in either case.
+        limit: The most bytes to accept.
 
     Raises:
         BadUri: It has no comma, or its base64 is damaged.
         TooLarge: It holds more than `limit` bytes.
     """
-    start = text[5 : 5 + MAX_HEAD]
-    head = _HEAD.match(start)
-    end = head.end() if head is not None else start.find(",") + 1
+    start = text[5 : 5 + MAX_HEADER]
+    header = _HEADER.match(start)
+    end = header.end() if header is not None else start.find(",") + 1
     if end == 0:
         raise BadUri("has no comma between its type and its bytes")
     words = [word.strip().lower() for word in start[: end - 1].split(";")]
-    body = _unquoted(text[5 + end :].encode("utf-8", "surrogatepass"))
-    data = _decoded(body, limit) if "base64" in words else _literal(body, limit)
+    body = _decode_percent(text[5 + end :].encode("utf-8", "surrogatepass"))
+    data = _decode_base64(body, limit) if "base64" in words else _decode_literal(body, limit)
     if len(data) > limit:
         raise TooLarge(len(data))
     return data
 
 
-def _literal(body: bytes, limit: int) -> bytes:
-    """Return the bytes as they stand, unless they are a picture only as base64: the word is often forgotten."""
+def _decode_literal(body: bytes, limit: int) -> bytes:
+    """Return the bytes as they are, or decoded if they are a picture only then: ";base64" is often left out."""
     if mime_of(body) is None:
         try:
-            data = _decoded(body, limit)
+            data = _decode_base64(body, limit)
         except BadUri:
             return body
         if mime_of(data) is not None:
@@ -71,20 +71,20 @@ def _literal(body: bytes, limit: int) -> bytes:
     return body
 
 
-def _decoded(body: bytes, limit: int) -> bytes:
-    plain = body.translate(_URL_SAFE, _FOLDED)
+def _decode_base64(body: bytes, limit: int) -> bytes:
+    plain = body.translate(_URL_SAFE, _IGNORED)
     if len(plain) * 3 // 4 > limit:
         raise TooLarge(len(plain) * 3 // 4)
     try:
         return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
-        if mime_of(body) is not None:  # labelled as base64, and written out all the same
+        if mime_of(body) is not None:  # labelled as base64, but not encoded
             return body
         raise BadUri("holds damaged base64, probably cut short") from None
 
 
-def _unquoted(body: bytes) -> bytes:
-    """Undo percent-encoding. As quoted-printable text the library does it without a step for each of the bytes."""
+def _decode_percent(body: bytes) -> bytes:
+    """Decode percent-encoding. As quoted-printable text, the standard library does so without a step for each byte."""
     if b"%" not in body:
         return body
     return binascii.a2b_qp(body.replace(b"=", b"=3D").replace(b"%", b"="))

@@ -1,8 +1,8 @@
-"""The folders pictures may be read from: what is inside them, opened so that nothing else can be, and where names are.
+"""Files in the folders that pictures may be read from: checked, opened, and searched for by name.
 
-A path is first resolved, links and all; what it resolves to must lie in an allowed folder, with no hidden part below
-it. The file is then opened part by part from that folder, following no link at all, so that a link put there in the
-meantime leads nowhere.
+A path is resolved first, with its symbolic links. The result must lie in an allowed folder, with no hidden part below
+it. The file is then opened part by part from that folder without following links, so that a link that is created after
+the check is not followed.
 """
 
 import os
@@ -21,8 +21,8 @@ _READ_FILE = _READ | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _ENTER = _READ | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
 
 
-class Elsewhere(Exception):
-    """The path does not lead into an allowed folder; whether anything exists there is not told."""
+class Outside(Exception):
+    """The path does not lead into an allowed folder, whether or not the file exists."""
 
 
 class Hidden(Exception):
@@ -30,16 +30,16 @@ class Hidden(Exception):
 
 
 class Missing(Exception):
-    """The path would be allowed, but nothing is there."""
+    """The path is allowed, but there is no such file."""
 
 
-class Irregular(Exception):
-    """What is there is no regular file: a folder, a device, a pipe; the text names it."""
+class NotRegular(Exception):
+    """The path is not a regular file but a folder, a device or a pipe. The text of the exception names it."""
 
 
 @dataclass(frozen=True)
-class FileLocation:
-    """A path proven to lie in an allowed folder: that folder, resolved, and the parts below it."""
+class AllowedFile:
+    """A path that was checked to lie in an allowed folder: that folder, resolved, and the parts below it."""
 
     folder: Path
     parts: tuple[str, ...]
@@ -50,16 +50,16 @@ class FileLocation:
         return self.folder.joinpath(*self.parts)
 
 
-def locate(forms: Sequence[str], folders: Sequence[Path]) -> FileLocation:
-    """Find the file that one of the spellings means; relative ones are looked for in each folder in turn.
+def locate(forms: Sequence[str], folders: Sequence[Path]) -> AllowedFile:
+    """Return the first file that one of the forms of a path leads to. Relative paths are tried in each folder in turn.
 
     Raises:
-        Elsewhere: No spelling leads into an allowed folder.
-        Hidden: One does, through a hidden part.
-        Missing: One would, but there is nothing.
+        Outside: No form leads into an allowed folder.
+        Hidden: A form does, through a hidden part.
+        Missing: A form does, but there is no such file.
     """
     allowed = [(folder, resolved) for folder in folders if (resolved := _resolved(folder)) is not None]
-    verdict: Exception = Elsewhere()
+    verdict: Exception = Outside()
     for form in forms:
         path = Path(form)
         for candidate in [path] if path.is_absolute() else [folder / path for folder, _ in allowed]:
@@ -67,38 +67,38 @@ def locate(forms: Sequence[str], folders: Sequence[Path]) -> FileLocation:
                 return _locate(candidate, allowed)
             except (Hidden, Missing) as error:
                 verdict = verdict if isinstance(verdict, Hidden) else error
-            except Elsewhere:
+            except Outside:
                 pass
     raise verdict
 
 
-def _locate(candidate: Path, allowed: Sequence[tuple[Path, Path]]) -> FileLocation:
+def _locate(candidate: Path, allowed: Sequence[tuple[Path, Path]]) -> AllowedFile:
     written = Path(os.path.normpath(candidate))
-    ways = [written.relative_to(f).parts for pair in allowed for f in pair if written.is_relative_to(f)]
-    if not ways and is_share(str(candidate)):  # to look at a share already sends the user's name to its host
-        raise Elsewhere
-    if _hidden(min(ways, key=len, default=())):  # before looking: whether it exists is not told
+    written_parts = [written.relative_to(f).parts for pair in allowed for f in pair if written.is_relative_to(f)]
+    if not written_parts and is_share(str(candidate)):  # resolving a share sends the user's name to its host
+        raise Outside
+    if _hidden(min(written_parts, key=len, default=())):  # before resolving, so as not to reveal whether it exists
         raise Hidden
     try:
         resolved = candidate.resolve(strict=True)
     except (OSError, RuntimeError, ValueError):  # absent, a loop of links, a name no file system takes
-        raise _absence(candidate, allowed) from None
+        raise _error_for_absent(candidate, allowed) from None
     below = [(folder, resolved.relative_to(folder).parts) for _, folder in allowed if resolved.is_relative_to(folder)]
     if not below:
-        raise Elsewhere
-    folder, parts = min(below, key=lambda way: len(way[1]))
+        raise Outside
+    folder, parts = min(below, key=lambda pair: len(pair[1]))
     if _hidden(parts):
         raise Hidden
-    return FileLocation(folder, parts)
+    return AllowedFile(folder, parts)
 
 
-def _absence(candidate: Path, allowed: Sequence[tuple[Path, Path]]) -> Exception:
-    """Tell "missing" only where the file, were it there, would be allowed."""
+def _error_for_absent(candidate: Path, allowed: Sequence[tuple[Path, Path]]) -> Exception:
+    """Return `Missing` only if the file, if it existed, would be allowed."""
     try:
         would_be = candidate.resolve(strict=False)
     except (OSError, RuntimeError, ValueError):
-        return Elsewhere()
-    return Missing() if any(would_be.is_relative_to(folder) for _, folder in allowed) else Elsewhere()
+        return Outside()
+    return Missing() if any(would_be.is_relative_to(folder) for _, folder in allowed) else Outside()
 
 
 def _hidden(parts: Sequence[str]) -> bool:
@@ -113,47 +113,48 @@ def _resolved(folder: Path) -> Path | None:
         return None
 
 
-def read_place(location: FileLocation, limit: int) -> tuple[bytes, int]:
-    """Read at most `limit` + 1 bytes of a regular file; return them and its whole size.
+def read_file(file: AllowedFile, limit: int) -> tuple[bytes, int]:
+    """Read at most `limit` + 1 bytes of a regular file; return them and the file's size.
 
     Raises:
-        Irregular: It is no regular file, or was exchanged for something else since it was located.
-        OSError: The system refuses; its message is for the caller to put in words.
+        NotRegular: It is not a regular file, or was replaced since it was located.
+        OSError: The system does not allow it.
     """
-    before = location.path.lstat()
-    if not stat.S_ISREG(before.st_mode):  # not even opened: opening a pipe or device can have effects
-        raise Irregular("a folder" if stat.S_ISDIR(before.st_mode) else "not a regular file")
-    descriptor = _open(location)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        after = os.fstat(file.fileno())
+    before = file.path.lstat()
+    if not stat.S_ISREG(before.st_mode):  # opening a pipe or a device can have effects
+        raise NotRegular("a folder" if stat.S_ISDIR(before.st_mode) else "not a regular file")
+    descriptor = _open(file)
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        after = os.fstat(stream.fileno())
         if not stat.S_ISREG(after.st_mode) or (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
-            raise Irregular("being changed by another program")
+            raise NotRegular("being changed by another program")
         data = bytearray()
-        while len(data) <= limit and (chunk := file.read(min(1 << 20, limit + 1 - len(data)))):
+        while len(data) <= limit and (chunk := stream.read(min(1 << 20, limit + 1 - len(data)))):
             data += chunk
         return bytes(data), max(after.st_size, len(data))
 
 
-def _open(location: FileLocation) -> int:
-    if os.open not in os.supports_dir_fd:  # Windows: `read_place` compares the file's identity
-        return os.open(location.path, _READ_FILE)
-    folder = os.open(location.folder, _ENTER)
+def _open(file: AllowedFile) -> int:
+    if os.open not in os.supports_dir_fd:  # Windows; `read_file` compares the file's identity
+        return os.open(file.path, _READ_FILE)
+    folder = os.open(file.folder, _ENTER)
     try:
-        for part in location.parts[:-1]:
+        for part in file.parts[:-1]:
             below = os.open(part, _ENTER, dir_fd=folder)
             os.close(folder)
             folder = below
-        return os.open(location.parts[-1], _READ_FILE, dir_fd=folder)
+        return os.open(file.parts[-1], _READ_FILE, dir_fd=folder)
     finally:
         os.close(folder)
 
 
-def namesakes(name: str, folders: Sequence[Path]) -> list[Path]:
-    """Return up to three files of this name in the allowed folders; a short, bounded look, never into hidden ones.
+def find_by_name(name: str, folders: Sequence[Path]) -> list[Path]:
+    """Return up to `SUGGESTIONS` files of this name in the allowed folders, hidden ones excepted.
 
-    Names are compared as people read them: case, kinds of blanks and ways to compose an accent do not count.
+    The search is bounded by `SEARCH_DEPTH` and `SEARCH_ENTRIES`. Case, kinds of blanks and the composition of accents
+    are ignored.
     """
-    wanted = _reading(name)
+    wanted = _comparable(name)
     budget = iter(range(SEARCH_ENTRIES))
     found: list[Path] = []
     for folder in folders:
@@ -161,7 +162,7 @@ def namesakes(name: str, folders: Sequence[Path]) -> list[Path]:
         if resolved is None:
             continue
         for path in _files(resolved, SEARCH_DEPTH, budget):
-            if _reading(path.name) == wanted and path not in found:
+            if _comparable(path.name) == wanted and path not in found:
                 found.append(path)
                 if len(found) == SUGGESTIONS:
                     return found
@@ -188,5 +189,5 @@ def _files(folder: Path, depth: int, budget: Iterator[int]) -> Iterator[Path]:
             yield from _files(path, depth - 1, budget)
 
 
-def _reading(name: str) -> str:
+def _comparable(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

@@ -1,4 +1,4 @@
-"""The folders pictures are read from when the user names none."""
+"""The folders that pictures are read from if the user names none."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _USER_FOLDERS: tuple[Callable[[], str], ...] = (
 )
 _USUAL_NAMES = ("Pictures", "Downloads", "Desktop", "Videos", "Movies")
 
-# Where programs and systems live; hosts start servers there, and no user keeps pictures there.
+# Folders of systems and programs. Hosts start servers there, and users keep no pictures there.
 _SYSTEM = frozenset(
     {"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "opt", "proc", "run", "sbin", "snap", "sys", "usr", "var"}
     | {"applications", "library", "system", "program_files", "programdata", "windows"}
@@ -23,14 +23,14 @@ _PROGRAM_PARTS = frozenset({"site-packages", "dist-packages", "node_modules", "a
 
 
 def default_input_folders(home: Path | None, cwd: Path | None) -> list[Path]:
-    """Return the user's Pictures, Downloads, Desktop and Videos, and the working folder if it is a sane one.
+    """Return the user's Pictures, Downloads, Desktop and Videos, and the working folder if somebody works in it.
 
-    Only folders that exist; never the home folder itself or one above it, which some systems report as the desktop
-    when there is none.
+    Only existing folders are returned, and never the home folder or one above it, which some systems report as the
+    desktop if there is none.
     """
     candidates: list[Path] = []
     if home is not None:
-        candidates += [path for path in _reported() if path.is_relative_to(home)]
+        candidates += [path for path in _system_folders() if path.is_relative_to(home)]
         candidates += [home / name for name in _USUAL_NAMES]
     if cwd is not None and _is_workplace(cwd):
         candidates.append(cwd)
@@ -41,33 +41,33 @@ def default_input_folders(home: Path | None, cwd: Path | None) -> list[Path]:
     return folders
 
 
-def _reported() -> list[Path]:
-    """Ask the platform, which knows renamed, translated and redirected folders."""
+def _system_folders() -> list[Path]:
+    """Return the folders that the system reports, which may be renamed, translated or redirected."""
     found: list[Path] = []
     for ask in _USER_FOLDERS:
         try:
             found.append(Path(ask()))
-        except (OSError, RuntimeError, ValueError, KeyError):  # no home, a registry without the entry
+        except (OSError, RuntimeError, ValueError, KeyError):  # no home folder, or no such entry in the registry
             continue
     return found
 
 
 def _is_workplace(cwd: Path) -> bool:
-    """Tell a folder somebody works in from one a host happened to start the server in."""
+    """Return whether somebody works in this folder; False if a host merely started the server there."""
     if not cwd.is_absolute() or cwd.parent == cwd:
         return False
     parts = [part.lower() for part in cwd.parts[1:]]
     top = parts[0].replace(" (x86)", "").replace(" ", "_")
     if top in _SYSTEM or (len(parts) == 1 and top in ("tmp", "home", "users", "mnt", "media", "private", "volumes")):
         return False
-    if top == "mnt" and len(parts) <= (4 if "users" in parts else 2):  # a drive of Windows, or a home there
+    if top == "mnt" and len(parts) <= (4 if "users" in parts else 2):  # a Windows drive, or a home folder on it
         return False
     return not any(part.startswith(".") or part.endswith(".app") or part in _PROGRAM_PARTS for part in parts)
 
 
 def _exists(path: Path) -> bool:
     try:
-        str(path).encode()  # bytes that are no text cannot be told in an answer
+        str(path).encode()  # a name that is not valid text cannot be part of an answer
         return path.is_absolute() and path.is_dir()
     except (OSError, ValueError):
         return False

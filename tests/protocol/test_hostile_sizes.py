@@ -9,7 +9,7 @@ import anyio
 import pytest
 from mcp import MCPError
 
-from avm_mcp.images import Threads, threads
+from avm_mcp.images import ThreadOffload, offload
 from avm_mcp.presentation import arguments
 from tests.meter import metered
 from tests.stack import error, fields
@@ -105,7 +105,7 @@ def test_a_look_at_names_is_linear_in_their_number():
 async def test_a_picture_of_ten_megabytes_is_looked_at_beside_the_loop(stack, name):
     """P4: by path; whatever is in the file, only a thread of its own is kept busy with it."""
     (stack.pictures / "x.jpg").write_bytes(HOSTILE[name]()[:10_000_000])
-    async with stack.client(runtime=stack.runtime(offload=Threads())) as client:
+    async with stack.client(runtime=stack.runtime(offload=ThreadOffload())) as client:
         await client.list_tools()
         async with metered(steps=STEPS) as meter:
             result = await client.session.call_tool("image_to_video", {"image": "x.jpg", "aspect_ratio": "1:1"})
@@ -119,16 +119,19 @@ async def test_the_loop_goes_round_while_a_disk_does_not_answer(stack, monkeypat
     """P4: a sleeping network drive, or a cloud folder that brings the file first, keeps no other call waiting."""
     (stack.pictures / "x.png").write_bytes(b"x")
     release = threading.Event()
-    monkeypatch.setattr("avm_mcp.images.pictures.read_place", lambda *_: release.wait(60) and (b"", 0))
-    monkeypatch.setattr(threads, "TIMEOUT", 0.3)
+    monkeypatch.setattr("avm_mcp.images.pictures.read_file", lambda *_: release.wait(60) and (b"", 0))
+    monkeypatch.setattr(offload, "READ_TIMEOUT", 0.3)
     try:
-        async with stack.client(runtime=stack.runtime(offload=Threads())) as client, anyio.create_task_group() as group:
+        async with (
+            stack.client(runtime=stack.runtime(offload=ThreadOffload())) as client,
+            anyio.create_task_group() as group,
+        ):
             answers = []
 
             async def ask():
                 answers.append(await client.session.call_tool("image_to_video", {"image": "x.png"}))
 
-            for _ in range(2 * threads.MOST_AT_ONCE):
+            for _ in range(2 * offload.MAX_THREADS):
                 group.start_soon(ask)
             await anyio.sleep(0.05)
             assert fields(await client.call_tool("quote_video", {"model": "t2v", "duration": 5}))["credits"] > 0
@@ -136,7 +139,7 @@ async def test_the_loop_goes_round_while_a_disk_does_not_answer(stack, monkeypat
     finally:
         release.set()
     assert {error(answer)["code"] for answer in answers} == {"FILE_REFUSED"}
-    assert len(answers) == 2 * threads.MOST_AT_ONCE
+    assert len(answers) == 2 * offload.MAX_THREADS
     assert "could not be read within" in error(answers[0])["message"]
     assert error(answers[0])["field"] == "image"
     assert stack.sandbox.entries() == []

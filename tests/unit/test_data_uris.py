@@ -18,7 +18,7 @@ CANONICAL = f"data:image/png;base64,{ENCODED}"
 
 
 def read(text: str) -> Picture:
-    return read_picture(text, folders=(), paths_allowed=False, machine=PathRules())
+    return read_picture(text, folders=(), paths_allowed=False, rules=PathRules())
 
 
 def refusal(text: str) -> str:

@@ -56,7 +56,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def read(text: str, *allowed: Path, **more: object) -> Picture:
-    more.setdefault("machine", PathRules(home=None))
+    more.setdefault("rules", PathRules(home=None))
     return read_picture(text, folders=allowed, **more)  # pyright: ignore[reportArgumentType]
 
 
@@ -257,7 +257,7 @@ def test_paths_are_understood_as_people_write_them(pictures: Path) -> None:
         "file://" + spelled.replace(" ", "%20"), "file://localhost" + spelled.replace(" ", "%20"),
         "file:" + spelled, "FILE://" + spelled, "file://~/Pictures/my%20cat%20(1).png",
     ):  # fmt: skip
-        assert read(text, pictures, machine=home).shown == spelled, text
+        assert read(text, pictures, rules=home).shown == spelled, text
 
 
 def test_a_backslash_that_is_part_of_the_name_is_kept(pictures: Path) -> None:
@@ -279,10 +279,10 @@ def test_windows_paths_are_translated_under_wsl(monkeypatch: pytest.MonkeyPatch,
         r'"C:\Users\Me\My cat.png"',
     ):
         seen.clear()
-        refusal(text, pictures, machine=wsl)
+        refusal(text, pictures, rules=wsl)
         assert seen == ["/mnt/c/Users/Me/My cat.png"], text
     seen.clear()
-    refusal(r"\\wsl.localhost\Ubuntu\home\me\x.png", pictures, machine=wsl)
+    refusal(r"\\wsl.localhost\Ubuntu\home\me\x.png", pictures, rules=wsl)
     assert seen == ["/home/me/x.png"]
 
 
@@ -292,8 +292,8 @@ def test_on_windows_paths_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch, 
         "avm_mcp.images.pictures.locate",
         lambda found, _: seen.extend(found) or (_ for _ in ()).throw(folders.Missing()),
     )
-    refusal(r"C:\Users\Me\My\ cat.png", pictures, machine=PathRules(windows=True))
-    refusal("/mnt/c/x.png", pictures, machine=PathRules(windows=True))
+    refusal(r"C:\Users\Me\My\ cat.png", pictures, rules=PathRules(windows=True))
+    refusal("/mnt/c/x.png", pictures, rules=PathRules(windows=True))
     assert seen == [r"C:\Users\Me\My\ cat.png", "/mnt/c/x.png"]
 
 
@@ -311,7 +311,7 @@ def test_network_shares_are_not_even_looked_at(monkeypatch: pytest.MonkeyPatch, 
 
     allowed = [(pictures, pictures)]
     monkeypatch.setattr(Path, "resolve", resolved)
-    with pytest.raises(folders.Elsewhere):
+    with pytest.raises(folders.Outside):
         folders._locate(Path("//evil.example/share/x.png"), allowed)
 
 
@@ -436,12 +436,12 @@ def test_a_file_exchanged_for_a_link_after_the_check_is_not_read(pictures: Path,
     (tmp_path / "trap" / "x.png").write_bytes(PIXELS)
     (pictures / "sub").symlink_to(tmp_path / "trap")
     with pytest.raises(OSError):
-        folders.read_place(place, 1000)
+        folders.read_file(place, 1000)
     place = folders.locate(["cat.png"], [pictures])
     (pictures / "cat.png").unlink()
     (pictures / "cat.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(folders.Irregular):
-        folders.read_place(place, 1000)
+    with pytest.raises(folders.NotRegular):
+        folders.read_file(place, 1000)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -454,13 +454,13 @@ def test_system_refusals_are_explained(pictures: Path, monkeypatch: pytest.Monke
     def fails(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("avm_mcp.images.pictures.read_place", fails)
+    monkeypatch.setattr("avm_mcp.images.pictures.read_file", fails)
     assert "System Settings" in step(refusal("cat.png", pictures))
 
     def breaks(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("avm_mcp.images.pictures.read_place", breaks)
+    monkeypatch.setattr("avm_mcp.images.pictures.read_file", breaks)
     assert "Input/output error" in refusal("cat.png", pictures).message
 
 
@@ -539,13 +539,13 @@ def test_the_search_is_bounded_and_never_looks_into_hidden_folders(
         (pictures / name).parent.mkdir(parents=True, exist_ok=True)
         (pictures / name).write_bytes(PIXELS)
     (pictures / "round").symlink_to(pictures)
-    assert folders.namesakes("x.png", [pictures]) == []
+    assert folders.find_by_name("x.png", [pictures]) == []
     for number in range(5):
         (pictures / f"n{number}").mkdir()
         (pictures / f"n{number}" / "y.png").write_bytes(PIXELS)
-    assert len(folders.namesakes("Y.PNG", [pictures, pictures / "gone"])) == 3
+    assert len(folders.find_by_name("Y.PNG", [pictures, pictures / "gone"])) == 3
     monkeypatch.setattr(folders, "SEARCH_ENTRIES", 2)
-    assert folders.namesakes("y.png", [pictures]) == []
+    assert folders.find_by_name("y.png", [pictures]) == []
 
 
 @pytest.mark.parametrize(
@@ -760,7 +760,7 @@ def test_a_folder_that_a_host_happened_to_start_in_is_no_workplace(cwd: str, mon
 
 
 def test_the_machine_is_recognised(home: Path) -> None:
-    assert PathRules.here().home == home
+    assert PathRules.detect().home == home
 
 
 @pytest.mark.parametrize(
@@ -792,7 +792,7 @@ def test_the_search_survives_folders_it_may_not_read(pictures: Path, monkeypatch
         raise PermissionError
 
     monkeypatch.setattr(os, "scandir", forbidden)
-    assert folders.namesakes("cat.png", [pictures]) == []
+    assert folders.find_by_name("cat.png", [pictures]) == []
 
 
 def test_where_there_is_no_openat_the_identity_of_the_file_decides(
@@ -801,9 +801,9 @@ def test_where_there_is_no_openat_the_identity_of_the_file_decides(
     """P5: on Windows a file is opened by its whole path, and compared with the one that was checked."""
     monkeypatch.setattr(os, "supports_dir_fd", set())
     place = folders.locate(["cat.png"], [pictures])
-    assert folders.read_place(place, 10_000) == (PIXELS, len(PIXELS))
+    assert folders.read_file(place, 10_000) == (PIXELS, len(PIXELS))
     (pictures / "other.png").write_bytes(PIXELS)
     real = os.open
     monkeypatch.setattr(os, "open", lambda path, flags: real(str(path).replace("cat", "other"), flags))
-    with pytest.raises(folders.Irregular, match="changed"):
-        folders.read_place(place, 10_000)
+    with pytest.raises(folders.NotRegular, match="changed"):
+        folders.read_file(place, 10_000)

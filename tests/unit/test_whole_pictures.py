@@ -162,7 +162,7 @@ def test_half_a_picture_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "half.jpg"
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(FileRefused, match="cut off"):
-        read_picture(str(path), folders=[tmp_path], machine=PathRules())
+        read_picture(str(path), folders=[tmp_path], rules=PathRules())
 
 
 @settings(max_examples=400, deadline=None)
@@ -183,7 +183,7 @@ def test_a_jpeg_without_its_end_marker_is_refused_with_the_way_to_mend_it(tmp_pa
     path = tmp_path / "webcam.jpg"
     path.write_bytes(PICTURES["jpeg"][:-2])
     with pytest.raises(FileRefused, match=r"before its end marker.*open it there and save it again"):
-        read_picture(str(path), folders=[tmp_path], machine=PathRules())
+        read_picture(str(path), folders=[tmp_path], rules=PathRules())
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -221,7 +221,7 @@ def test_a_size_that_no_video_is_made_from_is_refused_as_our_limit(size: tuple[i
     """P8: and the refusal says that the limit is this server's, since the service publishes none."""
     (tmp_path / "x.png").write_bytes(png_of(*size))
     with pytest.raises(FileRefused) as caught:
-        read_picture("x.png", folders=[tmp_path], machine=PathRules())
+        read_picture("x.png", folders=[tmp_path], rules=PathRules())
     message = caught.value.message
     assert f"{size[0]} x {size[1]}" in message
     assert "this server" in message
@@ -231,7 +231,7 @@ def test_a_size_that_no_video_is_made_from_is_refused_as_our_limit(size: tuple[i
 @pytest.mark.parametrize("size", [(16, 16), (20_000, 16), (12_000, 9_000)])
 def test_a_size_at_the_limit_is_taken(size: tuple[int, int], tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png_of(*size))
-    picture = read_picture("x.png", folders=[tmp_path], machine=PathRules())
+    picture = read_picture("x.png", folders=[tmp_path], rules=PathRules())
     assert (picture.width, picture.height) == size
 
 

@@ -1,6 +1,6 @@
-"""Names for files that are no picture the API takes, by their bytes, and how to make one of them."""
+"""Names of formats that the API does not take, recognized by their first bytes, and how to convert them."""
 
-_CONVERT = (  # into a name of its own: `x.jpg` may be this very file, or another picture beside it
+_CONVERT = (  # to a new name: `x.jpg` may be this file, or another one
     "convert it to JPEG: on macOS `sips -s format jpeg {stem}{end} --out {stem}-converted.jpg`, elsewhere open it and"
     " export it as JPEG"
 )
@@ -10,9 +10,9 @@ _AGAIN = "save the picture itself, not the page around it"
 
 _HEIC = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"])
 _STILL = frozenset([b"mif1", b"mif2", b"msf1", b"miaf"])
-"""Brands of the container alone; which pictures are in it, the further brands say."""
+"""Brands of the container. The compatible brands tell the format of the pictures in it."""
 
-# What a file begins with -> what it is, and how to make a picture of it that the API takes.
+# First bytes, name of the format, how to convert it.
 _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
     (b"GIF8", "a GIF picture", _FRAME),
     (b"BM", "a BMP picture", _CONVERT),
@@ -28,19 +28,19 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
-def foreign_kind(data: bytes, file_name: str = "") -> tuple[str, str | None]:
-    """Name bytes that are no accepted picture, and how to convert them where that is known."""
+def identify_format(data: bytes, file_name: str = "") -> tuple[str, str | None]:
+    """Return the name of a format that is not accepted, and how to convert the file, if that is known."""
     stem, dot, end = file_name.rpartition(".")
     plain = file_name[:1].isalnum() and all(ch.isascii() and (ch.isalnum() or ch in "._-") for ch in file_name)
     plain = plain and bool(stem)
-    kind, advice = _foreign(data)
+    kind, advice = _identify(data)
     if advice is None:
         return kind, None
-    # A name that a shell would read differently is not pasted into a command.
+    # A name with characters that a shell interprets is left out of the command.
     return kind, advice.format(stem=stem if plain else "picture", end=dot + end if plain else ".heic")
 
 
-def _foreign(data: bytes) -> tuple[str, str | None]:
+def _identify(data: bytes) -> tuple[str, str | None]:
     if data[4:8] == b"ftyp":
         major, box = data[8:12], data[16 : min(int.from_bytes(data[:4]), 200)]
         brands = {major, *(box[at : at + 4] for at in range(0, len(box), 4))} if major in _STILL else {major}
