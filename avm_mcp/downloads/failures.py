@@ -41,7 +41,7 @@ class VideoError(Exception):
 
     @property
     def next_step(self) -> NextStep:
-        """Return what to do about it."""
+        """What to do about it."""
         return Action.TRY_AGAIN() if self.retryable else Action.VIDEO_GONE()
 
 
