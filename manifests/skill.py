@@ -3,7 +3,7 @@
 import re
 
 from avm_mcp.cli import exits
-from avm_mcp.cli.parser import VERBS, Verb
+from avm_mcp.cli.parser import COMMANDS, Command
 from avm_mcp.domain import catalog, errors
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import JSON_AUDIENCE
@@ -25,27 +25,27 @@ AT_A_TERMINAL = {
 
 def commands() -> dict[str, str]:
     """Return the commands that an agent needs, with what they take, and the other ones."""
-    others = (f"- `avm {name}`: {VERBS[name].about}; free." for name in ("save", "open", "doctor"))
+    others = (f"- `avm {name}`: {COMMANDS[name].about}; free." for name in ("save", "open", "doctor"))
     return {
-        "commands": "\n\n".join(_command(verb) for verb in VERBS.values() if verb.tool is not None),
+        "commands": "\n\n".join(_command(command) for command in COMMANDS.values() if command.tool is not None),
         "other_commands": "\n".join(others),
     }
 
 
-def _command(verb: Verb) -> str:
-    labels = {name: LABELS.get(name, name.upper()) for name in verb.positionals}
-    paid = "spends credits" if verb.tool in catalog.TOOLS else "free"
+def _command(command: Command) -> str:
+    labels = {name: LABELS.get(name, name.upper()) for name in command.positionals}
+    paid = "spends credits" if command.tool in catalog.TOOLS else "free"
     rows: list[str] = []
-    for parameter in arguments.PARAMETERS[verb.tool or ""]:
+    for parameter in arguments.PARAMETERS[command.tool or ""]:
         name = parameter.name
         label = labels.get(name) or FLAGS.get(name) or "--" + name.replace("_", "-")
         allowed = ", ".join(map(str, parameter.words or parameter.numbers))
         words = [AT_A_TERMINAL.get(name, parameter.about), f"One of {allowed}." if allowed else ""]
         words.append(f"Default: {parameter.told_default}." if parameter.told_default else "")
         rows.append(f"- `{label}` " + " ".join(filter(None, words)))
-    title = " ".join(["## avm", verb.name, *labels.values()])
+    title = " ".join(["## avm", command.name, *labels.values()])
     return "\n\n".join(
-        [title, f"{verb.about[0].upper()}{verb.about[1:]}; {paid}.", *(["\n".join(rows)] if rows else [])]
+        [title, f"{command.about[0].upper()}{command.about[1:]}; {paid}.", *(["\n".join(rows)] if rows else [])]
     )
 
 

@@ -1,7 +1,7 @@
-"""The terminal face: `avm` for people and skills, `avm-mcp` for hosts. The only package that prints.
+"""The terminal: `avm` for people and skills, `avm-mcp` for hosts. The only package that prints.
 
 One parser under two names. Bare `avm` prints its help; bare `avm-mcp` is the MCP server on stdin and stdout.
-Each verb imports what it needs when it runs, so that a help text costs no more than the table of parameters.
+Each command imports what it needs when it runs, so that a help text costs no more than the table of parameters.
 """
 
 import signal
@@ -15,7 +15,7 @@ def main() -> int:
     try:
         from avm_mcp.cli import entry
     except KeyboardInterrupt:
-        return 130  # as entry says of an interrupt; what it imports takes a while
+        return 130  # exits.INTERRUPTED, which cannot be imported yet
     return entry.main()
 
 
@@ -25,7 +25,7 @@ def server_main() -> int:
         if not sys.argv[1:]:
             from avm_mcp import fast_start
 
-            # Nothing is on its way yet that an end could hurt, and an exception may be lost in what imports do.
+            # Nothing has been sent yet, so the process may end at once; an exception could be lost inside an import.
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             fast_start.start()

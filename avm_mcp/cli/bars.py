@@ -1,4 +1,4 @@
-"""Signs of life to somebody who waits at a terminal: a bar that moves, or now and then a plain line."""
+"""Progress at a terminal: a bar that moves, or a plain line at intervals."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,18 +20,18 @@ PLAIN_EVERY = 30.0
 
 
 @contextmanager
-def shown(terminal: Terminal) -> Generator[Beat]:
-    """Give what a wait reports to, for as long as the wait lasts."""
-    if not terminal.drawn:
+def show_progress(terminal: Terminal) -> Generator[Beat]:
+    """Give what a wait reports its progress to, until the wait ends."""
+    if not terminal.is_interactive:
         yield PlainLines(terminal)
         return
-    with moving(terminal) as bars:
+    with draw_bars(terminal) as bars:
         yield Bar(bars)
 
 
 @contextmanager
-def moving(terminal: Terminal, *, stays: bool = False) -> "Generator[rich.progress.Progress]":
-    """Give bars drawn on stderr; they vanish at the end unless they should stay."""
+def draw_bars(terminal: Terminal, *, stays: bool = False) -> "Generator[rich.progress.Progress]":
+    """Give bars is_interactive on stderr; they vanish at the end unless they should stay."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -67,7 +67,7 @@ class Bar:
         self._percent = 0.0
 
     async def __call__(self, job: Job, progress: Progress) -> None:
-        self._percent = max(self._percent, progress.percent)  # more experience may say less; a bar never goes back
+        self._percent = max(self._percent, progress.percent)  # a newer estimate may be lower; a bar never goes back
         name, _, tail = standing(job, progress).partition(", ")
         name = f"{harmless(job.public_id)} {name}"
         self._bars.update(self._task, completed=self._percent, description=name, tail=tail)

@@ -1,4 +1,4 @@
-"""`avm doctor`: every part looked at by itself, and at the end what to do, the most important first."""
+"""`avm doctor`: check every part by itself, then print what to do, the most important first."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ from avm_mcp.settings import Settings
 Verdict = Literal["ok", "warn", "FAIL"]
 
 SKEW_NOTICED = 30.0
-"""Seconds between our clock and the service's that are worth a word."""
+"""Seconds between our clock and the service's from which a warning is printed."""
 
 FREE_NEEDED = 200_000_000
 """Bytes: about ten videos."""
@@ -36,14 +36,14 @@ FREE_NEEDED = 200_000_000
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at and found.
+    """One finding.
 
     Attributes:
         name: Two words at most.
         verdict: As printed.
-        found: What is the case.
+        found: What was found.
         todo: What to do about it; empty where nothing is.
-        code: The exit code, should it be the most important failure.
+        code: The exit code, if this is the most important failure.
     """
 
     name: str
@@ -56,10 +56,11 @@ class Check:
 NO_WAY = "check the network, a proxy (HTTPS_PROXY), and AVM_BASE_URL; then try again."
 
 Knock = Callable[[str], Awaitable[str | None]]
+"""Connects to an address; returns why that failed, or None."""
 
 
 async def run(runtime: Runtime, terminal: Terminal) -> int:
-    """Examine, print, and return the exit code."""
+    """Run the checks, print them, and return the exit code."""
     stop = anyio.Event()
     async with stopping(stop):
         try:
@@ -67,33 +68,33 @@ async def run(runtime: Runtime, terminal: Terminal) -> int:
         except Stopped:
             terminal.interrupted()
             return exits.INTERRUPTED
-        return told(checks, terminal)
+        return print_checks(checks, terminal)
 
 
 async def examine(runtime: Runtime, knock: Knock | None = None) -> list[Check]:
-    """Return what was found, in the order in which it is worth repairing."""
+    """Return the findings, in the order in which they should be repaired."""
     settings = runtime.settings
     async with runtime:
         if runtime.trouble is not None:
-            checks = [_trouble(runtime.trouble)]
+            checks = [_start_failure(runtime.trouble)]
         else:
             checks = [
                 *await _service(runtime, knock or pools.knock),
                 _state(runtime),
-                await _worker_starter(runtime),
+                await _worker(runtime),
                 await _hosts(runtime),
             ]
     return [*checks, _output(settings), _inputs(runtime), *_libraries(), _fast_start(), _versions()]
 
 
-def _trouble(error: AvmError) -> Check:
+def _start_failure(error: AvmError) -> Check:
     """Return what keeps everything from starting."""
     kinds = {BadSetting: "settings", StateUnavailable: "state folder"}
     name = next((word for kind, word in kinds.items() if isinstance(error, kind)), "start")
     return Check(name, "FAIL", error.message, write_next_step(error.next_step, SHELL_AUDIENCE), exits.of_error(error))
 
 
-def told(checks: list[Check], terminal: Terminal) -> int:
+def print_checks(checks: list[Check], terminal: Terminal) -> int:
     """Print the checks and return the exit code of the most important failure."""
     todo = [f"{check.name}: {check.todo}" for check in _by_weight(checks) if check.todo]
     failed = [check for check in checks if check.verdict == "FAIL"]
@@ -132,7 +133,7 @@ async def _service(runtime: Runtime, knock: Knock) -> list[Check]:
     begun = anyio.current_time()
     try:
         account = await runtime.client.account()
-        if account is None:  # the generation of March 2026 has no such question, so another one tries the key
+        if account is None:  # the API of March 2026 has no account endpoint, so the list of tasks tries the key
             await runtime.client.tasks()
     except AuthFailed as error:
         refused = Check(
@@ -169,7 +170,7 @@ def _balance(balance: int | None) -> Check:
         catalog.estimate(catalog.sample(model.name, model.durations[0])) for model in catalog.MODELS.values()
     )
     if balance is None:
-        return Check("balance", "ok", "not told by this generation of the service")
+        return Check("balance", "ok", "this generation of the service does not report it")
     if balance < cheapest:
         step = f"add credits at https://aivideomaker.ai; the cheapest video costs up to {cheapest}."
         return Check("balance", "FAIL", money(balance), step, exits.MONEY)
@@ -179,7 +180,7 @@ def _balance(balance: int | None) -> Check:
 def _clock(runtime: Runtime) -> list[Check]:
     skew = runtime.client.clock_skew if runtime.client is not None else None
     if skew is None:
-        return [Check("clock", "ok", "the service did not tell its time")]
+        return [Check("clock", "ok", "the service did not report its time")]
     if abs(skew) <= SKEW_NOTICED:
         return [Check("clock", "ok", f"within {spoken(SKEW_NOTICED)} of the service's")]
     way = "behind" if skew > 0 else "ahead of"
@@ -204,16 +205,16 @@ def _state(runtime: Runtime) -> Check:
     return Check("state folder", "warn", found, step)
 
 
-async def _worker_starter(runtime: Runtime) -> Check:
-    return Check("worker", "ok", worker_status.said(runtime, await worker_status.standing(runtime)))
+async def _worker(runtime: Runtime) -> Check:
+    return Check("worker", "ok", worker_status.describe(runtime, await worker_status.read_status(runtime)))
 
 
 async def _hosts(runtime: Runtime) -> Check:
     learned = await runtime.service.timeout.limits()
-    told = "; ".join(f"{quoted(name, 40)} after {spoken(seconds)}" for name, seconds in learned.items())
-    if not told:
+    limits = "; ".join(f"{quoted(name, 40)} after {spoken(seconds)}" for name, seconds in learned.items())
+    if not limits:
         return Check("host limits", "ok", "no host has cut calls short")
-    return Check("host limits", "ok", f"cuts calls: {told}. Waits end before that; forgotten after a month")
+    return Check("host limits", "ok", f"cuts calls: {limits}. Waits end before that; forgotten after a month")
 
 
 def _output(settings: Settings) -> Check:
@@ -259,7 +260,7 @@ def _inputs(runtime: Runtime) -> Check:
 
 
 def _libraries() -> list[Check]:
-    """Load what the server needs, and the terminal does not."""
+    """Load the libraries that only the server needs."""
     try:
         import avm_mcp.mcp_server.server
     except Exception as error:  # noqa: BLE001 - whatever keeps a library from loading

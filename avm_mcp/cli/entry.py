@@ -1,4 +1,4 @@
-"""The entry points: read the command line, set up logging, run one verb, turn what happened into an exit code."""
+"""The entry points: read the command line, set up logging, run one command, return its exit code."""
 
 import contextlib
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from avm_mcp.cli import exits
-from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
+from avm_mcp.cli.parser import COMMANDS, Usage, build_parser, given, read
 from avm_mcp.cli.terminal import Terminal, abandon_stdout
 from avm_mcp.domain.errors import AvmError, BadSetting, Internal, InvalidInput
 from avm_mcp.domain.next_steps import Action
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 PAID = ("text-to-video", "image-to-video", "long-video")
 
 CHATTY = ("httpx2", "httpcore2")
-"""Libraries that tell of each request at INFO."""
+"""Libraries that log each request at INFO."""
 
 
 def main() -> int:
@@ -42,8 +42,8 @@ def run(program: str, argv: Sequence[str]) -> int:
         return _run(program, argv, terminal)
     except Exception as error:  # noqa: BLE001 - the one place where a program of ours ends
         try:
-            return _failed(program, error, terminal, paid=paid)
-        except OSError as unwritten:  # stdout is a full disk, or nobody's any more
+            return _report_failure(program, error, terminal, paid=paid)
+        except OSError as unwritten:  # the disk is full, or nobody reads stdout any more
             abandon_stdout()
             with contextlib.suppress(OSError):
                 terminal.note(f"{program}: the result could not be written ({unwritten.strerror}).")
@@ -56,8 +56,8 @@ def run(program: str, argv: Sequence[str]) -> int:
         return exits.INTERRUPTED
 
 
-def _failed(program: str, error: Exception, terminal: Terminal, *, paid: bool) -> int:
-    """Say what ended the program, whether it may have been `paid` for, and return its exit code."""
+def _report_failure(program: str, error: Exception, terminal: Terminal, *, paid: bool) -> int:
+    """Print what ended the program, and whether money may have been spent if `paid`; return the exit code."""
     error = exits.leaf(error)
     if isinstance(error, BrokenPipeError):  # the reader went away: `avm list | head -1`
         abandon_stdout()
@@ -83,7 +83,7 @@ def _run(program: str, argv: Sequence[str], terminal: Terminal) -> int:
     argv = list(argv)
     if program == "avm-mcp" and not argv:
         return _serve_stdio(terminal)
-    if argv == ["work"]:  # our own child; not for people, so no verb of the help text
+    if argv == ["work"]:  # the background worker, which we start ourselves; it is not in the help text
         from avm_mcp import worker
 
         return worker.main()
@@ -94,24 +94,30 @@ def _run(program: str, argv: Sequence[str], terminal: Terminal) -> int:
 
         terminal.result(lambda: f"avm-mcp {__version__}", lambda: {"version": __version__})
         return exits.OK
-    if args.verb is None and terminal.json:
-        raise Usage("--json goes with a verb", program)
-    if args.verb is None:
+    if args.command is None and terminal.json:
+        raise Usage("--json goes with a command", program)
+    if args.command is None:
         terminal.say(parser.format_help().rstrip())
         return exits.OK
-    return _tool(args, terminal) if VERBS[args.verb].tool is not None else _PROGRAMS[args.verb](args, terminal)
+    return (
+        _run_tool(args, terminal) if COMMANDS[args.command].tool is not None else _RUNNERS[args.command](args, terminal)
+    )
 
 
 def _settings() -> "Settings":
-    """Read the settings and start logging: ours comes before anybody else's, and never goes to stdout."""
-    settings, refusal = _read()
+    """Read the settings and start logging, which never goes to stdout.
+
+    Raises:
+        BadSetting: One of them cannot be used.
+    """
+    settings, refusal = _read_settings()
     if refusal is not None:
         raise refusal
     return settings
 
 
-def _read() -> "tuple[Settings, BadSetting | None]":
-    """Do the same for programs that go on, and tell at each call what is refused."""
+def _read_settings() -> "tuple[Settings, BadSetting | None]":
+    """Do the same for servers, which start all the same and answer each call with the refusal."""
     from avm_mcp.settings import Settings
 
     settings, refusal = Settings.read()
@@ -123,26 +129,26 @@ def _log(level: str) -> None:
     logging.basicConfig(stream=sys.stderr, level=level, format="avm-mcp: %(levelname)s: %(message)s")
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR if level == "ERROR" else logging.WARNING)
-    # It tells with a trace that a setting of another program does not suit it, and goes on.
+    # It logs a traceback when a setting meant for another program does not suit it.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
 
-# --- what each verb imports is imported here, and only when it runs ---
+# --- each command imports what it needs, and only when it runs ---
 
 
-def _tool(args: Namespace, terminal: Terminal) -> int:
+def _run_tool(args: Namespace, terminal: Terminal) -> int:
     from avm_mcp.presentation import arguments
 
-    verb = VERBS[args.verb]
+    command = COMMANDS[args.command]
     settings = _settings()
-    checked = arguments.read(verb.tool or "", given(verb, args))
+    checked = arguments.read(command.tool or "", given(command, args))
 
     import anyio
 
     from avm_mcp.app import Runtime
-    from avm_mcp.cli import commands
+    from avm_mcp.cli import tasks
 
-    return anyio.run(commands.run, checked, Runtime(settings), terminal)
+    return anyio.run(tasks.run, checked, Runtime(settings), terminal)
 
 
 def _video(args: Namespace, terminal: Terminal) -> int:
@@ -157,24 +163,24 @@ def _video(args: Namespace, terminal: Terminal) -> int:
 
 
 def _serve_stdio(terminal: Terminal) -> int:
-    settings, refusal = _read()
+    settings, refusal = _read_settings()
     if sys.stdin is not None and sys.stdin.isatty():
-        terminal.note("avm-mcp speaks MCP on stdin and stdout, for a host that starts it. For people: avm --help")
+        terminal.note("avm-mcp speaks MCP on stdin and stdout; a host starts it. For people: avm --help")
     try:
         from avm_mcp.cli import servers
         from avm_mcp.mcp_server import server
-    except Exception as error:  # a library that cannot be loaded: the host is told at each call
+    except Exception as error:  # a library that cannot be loaded: each call is answered with that
         from avm_mcp import fast_start
 
         logger.debug("loading failed", exc_info=error)
         fast_start.refuse(error)
         return exits.INTERNAL
-    _ = server  # the SDK, with all that it imports
+    _ = server  # loads the SDK with everything it imports
     return servers.stdio(settings, refusal)
 
 
 def _serve_http(args: Namespace, terminal: Terminal) -> int:
-    settings, refusal = _read()
+    settings, refusal = _read_settings()
     from avm_mcp.cli import servers
 
     return servers.http(settings, refusal, args.host, args.port, args.socket, terminal)
@@ -188,7 +194,7 @@ def _sandbox(args: Namespace, terminal: Terminal) -> int:
 
 
 def _doctor(args: Namespace, terminal: Terminal) -> int:  # noqa: ARG001 - one signature
-    settings, refusal = _read()
+    settings, refusal = _read_settings()
 
     import anyio
 
@@ -212,7 +218,7 @@ def _setup(args: Namespace, terminal: Terminal) -> int:
     return setup.run(args, settings, terminal)
 
 
-_PROGRAMS = {
+_RUNNERS = {
     "save": _video,
     "open": _video,
     "serve": _serve_http,

@@ -1,4 +1,4 @@
-"""The exit codes: one per kind of end, so that a script need not read words."""
+"""The exit codes: one for each kind of result, so that a script need not read text."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -8,7 +8,7 @@ from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, Job
 
 OK, INTERNAL, USAGE, SETUP, MONEY, NO_VIDEO, SERVICE, TASK, PICTURE, FOLDER = range(10)
 UNFINISHED = 75
-"""EX_TEMPFAIL of sysexits.h: look again later."""
+"""EX_TEMPFAIL of sysexits.h: try again later."""
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -18,13 +18,13 @@ MEANINGS: Mapping[int, str] = {
     INTERNAL: "a bug in avm",
     USAGE: "bad usage, a bad setting, or an argument no model accepts",
     SETUP: "no API key, or one that is refused",
-    MONEY: "too few credits, above a cap, or the price needs a yes",
+    MONEY: "too few credits, above a cap, or the price needs approval",
     NO_VIDEO: "rejected, failed, cancelled or never created: there is no video",
     SERVICE: "the service is busy, unreachable, or answers in an unknown way",
     TASK: "no such task, or it can no longer be cancelled",
     PICTURE: "the picture cannot be used",
     FOLDER: "the state folder (doctor: or the output folder) cannot be used",
-    UNFINISHED: "not finished when the wait ran out or was interrupted, or unclear: avm get TASK looks again",
+    UNFINISHED: "not finished when the wait ran out or was interrupted, or unclear: run avm get TASK",
     INTERRUPTED: "interrupted; nothing was started",
 }
 
@@ -50,7 +50,7 @@ BY_ERROR: Mapping[type[errors.AvmError], int] = {
 }
 
 BY_STATUS: Mapping[str, int] = {COMPLETED: OK, FAILED: NO_VIDEO, CANCEL: NO_VIDEO, NOT_CREATED: NO_VIDEO}
-"""Statuses that are an end; all others are unfinished."""
+"""Final statuses; a task with any other one is unfinished."""
 
 
 def leaf(error: Exception) -> Exception:
@@ -61,12 +61,12 @@ def leaf(error: Exception) -> Exception:
 
 
 def of_error(error: errors.AvmError) -> int:
-    """Return the exit code of an error that ended a verb."""
+    """Return the exit code of an error that ended a command."""
     return BY_ERROR.get(type(error), INTERNAL)
 
 
 def of_job(job: Job) -> int:
-    """Return the exit code of a verb that waited for a job; a video that is not on the disk yet is not finished."""
+    """Return the exit code of a command that waited for a job; a video that is not on the disk yet is not finished."""
     if job.status == COMPLETED and job.download == "wanted":
         return UNFINISHED
     return BY_STATUS.get(job.status, UNFINISHED)

@@ -1,4 +1,4 @@
-"""The parser of both names: verbs as data, options generated from the parameters of the tools.
+"""The parser of both names: commands as data, options generated from the parameters of the tools.
 
 Values are not checked here: they pass through `arguments.read` as a tool's do, so that "5s" and "vertical" are
 understood, and refused, in the same words.
@@ -25,7 +25,7 @@ class Usage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option of a verb that is no tool; without dashes it is a positional."""
+    """An option of a command that is no tool; without dashes it is a positional."""
 
     flag: str
     about: str
@@ -37,8 +37,8 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """One verb.
+class Command:
+    """One command.
 
     Attributes:
         name: As typed.
@@ -67,8 +67,8 @@ def _path(text: str) -> Path | None:
         return None  # as if it had been left out
     try:
         path = Path(text).expanduser().absolute()
-        str(path).encode()  # bytes that are no text could be told nowhere, nor kept in the journal
-    except (OSError, RuntimeError, ValueError):  # or there is nobody of that name, or no working folder
+        str(path).encode()  # bytes that are no text can be neither printed nor stored
+    except (OSError, RuntimeError, ValueError):  # or there is no such user, or no working folder
         raise argparse.ArgumentTypeError(f"{text!r} is no path that can be named") from None
     return path
 
@@ -83,21 +83,21 @@ def _speed(text: str) -> float:
     return speed
 
 
-_TASK = Option("task", "Its id, as another verb returned it.", metavar="TASK")
+_TASK = Option("task", "Its id, as another command returned it.", metavar="TASK")
 _HOST = Option("--host", "Address to listen on; only this machine's own.", "127.0.0.1")
 
-VERBS: Mapping[str, Verb] = {
-    verb.name: verb
-    for verb in (
-        Verb("text-to-video", "make a video from text", "text_to_video", ("prompt",)),
-        Verb("image-to-video", "make a video that starts from a picture", "image_to_video", ("image", "prompt")),
-        Verb("long-video", "make up to 30 s from a picture, 5 s per prompt", "long_video", ("image", "prompts")),
-        Verb("get", "wait for a task; save and show its video", "get_task", ("task_id",)),
-        Verb("list", "list this account's videos", "list_tasks"),
-        Verb("cancel", "cancel a task that has not begun", "cancel_task", ("task_id",)),
-        Verb("quote", "the price of a video; starts nothing", "quote_video", ("model",)),
-        Verb("account", "balance, spending, caps, folders", "get_account"),
-        Verb(
+COMMANDS: Mapping[str, Command] = {
+    command.name: command
+    for command in (
+        Command("text-to-video", "make a video from text", "text_to_video", ("prompt",)),
+        Command("image-to-video", "make a video that starts from a picture", "image_to_video", ("image", "prompt")),
+        Command("long-video", "make up to 30 s from a picture, 5 s per prompt", "long_video", ("image", "prompts")),
+        Command("get", "wait for a task; save and show its video", "get_task", ("task_id",)),
+        Command("list", "list this account's videos", "list_tasks"),
+        Command("cancel", "cancel a task that has not begun", "cancel_task", ("task_id",)),
+        Command("quote", "the price of a video; starts nothing", "quote_video", ("model",)),
+        Command("account", "balance, spending, caps, folders", "get_account"),
+        Command(
             "save",
             "save a finished video again, or somewhere else",
             options=(
@@ -105,17 +105,17 @@ VERBS: Mapping[str, Verb] = {
                 Option("--to", "Folder for it. Default: the output folder.", None, _path, metavar="FOLDER"),
             ),
         ),
-        Verb("open", "show a finished video in this machine's player", options=(_TASK,)),
-        Verb("doctor", "check key, service, folders and clock, and say what to do"),
-        Verb(
+        Command("open", "show a finished video in this machine's player", options=(_TASK,)),
+        Command("doctor", "check key, service, folders and clock, and say what to do"),
+        Command(
             "demo",
             "make three videos on a local sandbox; needs no key",
             options=(
                 Option("--out", "Folder for the videos. Default: avm-demo, here.", None, _path, metavar="FOLDER"),
-                Option("--keep", "Keep the demo's state and the server's log for a look afterwards.", False, bool),
+                Option("--keep", "Keep the demo's state and the server's log.", False, bool),
             ),
         ),
-        Verb(
+        Command(
             "sandbox",
             "run a local copy of the service",
             options=(
@@ -123,15 +123,15 @@ VERBS: Mapping[str, Verb] = {
                 Option("--port", "Port; 0 takes a free one.", 0, _port),
                 Option("--profile", "Generation of the API that it copies.", "live", words=("live", "seed")),
                 Option("--speed", "How many times faster than the service.", 1.0, _speed),
-                Option("--seed", "Where its chance comes from.", 0, int),
+                Option("--seed", "Seed of its random numbers.", 0, int),
                 Option("--balance", "Credits of each key.", 1000, int),
                 Option("--no-render", "Serve bundled clips instead of drawing videos.", False, bool),
-                Option("--control", "Let tests read its ledger and spoil its answers, under /_control/.", False, bool),
+                Option("--control", "Let tests read its requests and inject faults, under /_control/.", False, bool),
             ),
         ),
-        Verb(
+        Command(
             "setup",
-            "put the server into a host's settings; alone: which hosts there are",
+            "put the server into a host's settings; without HOST: list the hosts",
             options=(
                 Option("host", "Its name, as avm setup lists it.", metavar="HOST", may_lack=True),
                 Option("--sandbox", "Set it up for a free try: no key, no money, placeholder videos.", False, bool),
@@ -139,7 +139,7 @@ VERBS: Mapping[str, Verb] = {
                 Option("--remove", "Take it out again.", False, bool),
             ),
         ),
-        Verb(
+        Command(
             "serve",
             "serve MCP over HTTP",
             options=(
@@ -157,12 +157,12 @@ _METAVARS: Mapping[str, str] = {"task_id": "TASK", "prompts": "PROMPT", "wait_se
 # What reads differently at a terminal than to a model.
 _ABOUT: Mapping[str, str] = {
     "wait_seconds": "Longest wait in seconds; 0 returns at once. Default: until it is done, for an hour at most.",
-    "max_credits": "Highest price to pay without a question. Default: AVM_APPROVE_ABOVE.",
+    "max_credits": "Highest price to pay without asking. Default: AVM_APPROVE_ABOVE.",
     "image": "Path or public https link of a PNG, JPEG or WebP.",
     "prompts": "What happens in each five seconds, in order; six make 30 seconds.",
-    "task_id": "As another verb returned it.",
+    "task_id": "As another command returned it.",
     "limit": "How many.",
-    "cursor": "Where the previous page ended, as it said.",
+    "cursor": "next_cursor of the previous page.",
 }
 
 
@@ -172,7 +172,7 @@ _ABOUT_OF: Mapping[tuple[str, str], str] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises where argparse exits, since `--json` answers in JSON even then."""
+    """Raises where argparse exits, because `--json` answers in JSON then too."""
 
     def error(self, message: str) -> NoReturn:
         raise Usage(message, self.prog)
@@ -180,7 +180,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser(program: str) -> Parser:
     """Return the parser for `avm` or `avm-mcp`."""
-    bare = " Without a verb: the MCP server on stdin and stdout, as hosts start it." if program == "avm-mcp" else ""
+    bare = " Without a command: the MCP server on stdin and stdout, as hosts start it." if program == "avm-mcp" else ""
     parser = Parser(
         prog=program,
         description=f"Videos by AI Video Maker (aivideomaker.ai): ask, wait, and find the video on your disk.{bare}",
@@ -189,15 +189,15 @@ def build_parser(program: str) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    # What `--help` of a verb lists is understood before the verb too; who reads it is `Terminal`.
+    # `--json` is also understood before the command; `Terminal` reads it.
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=Parser)
-    for verb in VERBS.values():
-        sentence = verb.about[0].upper() + verb.about[1:] + "."
-        below = verbs.add_parser(verb.name, help=verb.about, description=sentence, allow_abbrev=False)
-        if verb.tool is not None:
-            _add_parameters(below, verb, PARAMETERS[verb.tool])
-        for option in verb.options:
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+    for command in COMMANDS.values():
+        sentence = command.about[0].upper() + command.about[1:] + "."
+        below = commands.add_parser(command.name, help=command.about, description=sentence, allow_abbrev=False)
+        if command.tool is not None:
+            _add_parameters(below, command, PARAMETERS[command.tool])
+        for option in command.options:
             _add_option(below, option)
         below.add_argument(
             "--json", action="store_true", help="Print one JSON object on stdout, and nothing else there."
@@ -206,7 +206,7 @@ def build_parser(program: str) -> Parser:
 
 
 def read(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """Return what was typed. Words left over are the verb's, though argparse finds them when it is through with it.
+    """Return what was typed. Words left over count as the command's, although argparse finds them last.
 
     Raises:
         Usage: It cannot be read.
@@ -215,27 +215,27 @@ def read(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     if rest:
         loose = "prompt" in vars(typed) and not any(word.startswith("-") for word in rest)
         quotes = "; a prompt of several words goes in quotes" if loose else ""
-        asked = f"{parser.prog} {typed.verb}" if typed.verb else parser.prog
+        asked = f"{parser.prog} {typed.command}" if typed.command else parser.prog
         raise Usage(f"unrecognized arguments: {' '.join(rest)}{quotes}", asked)
     return typed
 
 
-def _add_parameters(parser: argparse.ArgumentParser, verb: Verb, parameters: Sequence[Parameter]) -> None:
+def _add_parameters(parser: argparse.ArgumentParser, command: Command, parameters: Sequence[Parameter]) -> None:
     by_name = {p.name: p for p in parameters}
-    for name in verb.positionals:
+    for name in command.positionals:
         parameter = by_name[name]
         several = {"array": "+"}.get(parameter.kind) or (None if parameter.required else "?")
-        about = _help(parameter, verb)
+        about = _help(parameter, command)
         parser.add_argument(name, metavar=_METAVARS.get(name, name.upper()), nargs=several, help=about)
     for name, parameter in by_name.items():
-        if name not in verb.positionals:
+        if name not in command.positionals:
             flag = _FLAGS.get(name) or "--" + name.replace("_", "-")
-            about = _help(parameter, verb)
+            about = _help(parameter, command)
             parser.add_argument(flag, dest=name, metavar=_METAVARS.get(name, name.upper()), help=about)
 
 
-def _help(parameter: Parameter, verb: Verb) -> str:
-    about = _ABOUT_OF.get((verb.name, parameter.name)) or _ABOUT.get(parameter.name, parameter.about)
+def _help(parameter: Parameter, command: Command) -> str:
+    about = _ABOUT_OF.get((command.name, parameter.name)) or _ABOUT.get(parameter.name, parameter.about)
     allowed = ", ".join(map(str, parameter.words or parameter.numbers))
     default = f" Default: {parameter.told_default}." if parameter.told_default else ""
     return f"{about}{f' One of {allowed}.' if allowed else ''}{default}".replace("%", "%%")
@@ -260,13 +260,13 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     )
 
 
-def given(verb: Verb, args: argparse.Namespace) -> dict[str, Any]:
-    """Return the parameters of a verb's tool that were typed."""
+def given(command: Command, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the parameters of a command's tool that were typed."""
     typed = vars(args)
-    values = {p: typed[p.name] for p in PARAMETERS[verb.tool or ""] if typed[p.name] is not None}
+    values = {p: typed[p.name] for p in PARAMETERS[command.tool or ""] if typed[p.name] is not None}
     return {p.name: _number(value) if p.kind == "integer" else value for p, value in values.items()}
 
 
 def _number(text: str) -> int | str:
-    """A whole number is one, although a shell has only text; whatever else was typed is left to `arguments`."""
+    """Return a whole number as one; anything else is left to `arguments`."""
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text

@@ -1,4 +1,4 @@
-"""What runs until it is told to stop: MCP on stdio, MCP over HTTP, the sandbox."""
+"""The commands that run until a signal: MCP on stdio, MCP over HTTP, the sandbox."""
 
 import argparse
 import logging
@@ -18,26 +18,26 @@ from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain.errors import AvmError, BadSetting
 from avm_mcp.settings import Settings
 
-LAST_WORDS = 2.0
-"""Seconds that a stdio server which is told to end gives to its runtime: paid requests wait for their answers."""
+SHUTDOWN_TIMEOUT = 2.0
+"""Seconds that a stdio server gives its runtime after a signal, since paid requests wait for their answers."""
 
 
-class _Closing(Runtime):
-    """A runtime that says when it is down."""
+class _ObservedRuntime(Runtime):
+    """A runtime whose shutdown can be awaited."""
 
     def __init__(self, settings: Settings, refusal: AvmError | None) -> None:
         super().__init__(settings, refusal)
         self.down = anyio.Event()
         self.up = False
 
-    async def __aenter__(self) -> "_Closing":
+    async def __aenter__(self) -> "_ObservedRuntime":
         self.up = True
         started = False
         try:
             await super().__aenter__()
             started = True
         finally:
-            if not started:  # told to end meanwhile: it was taken down again
+            if not started:  # a signal came meanwhile: the start was undone
                 self.down.set()
         return self
 
@@ -60,7 +60,7 @@ def stdio(settings: Settings, refusal: AvmError | None) -> int:
 async def _stdio(settings: Settings, refusal: AvmError | None) -> None:
     from avm_mcp.mcp_server.server import build_server
 
-    runtime = _Closing(settings, refusal)
+    runtime = _ObservedRuntime(settings, refusal)
     server = build_server(runtime)
     stop = anyio.Event()
 
@@ -68,10 +68,10 @@ async def _stdio(settings: Settings, refusal: AvmError | None) -> None:
         await stop.wait()
         serving.cancel()
         if runtime.up:
-            with anyio.move_on_after(LAST_WORDS):
+            with anyio.move_on_after(SHUTDOWN_TIMEOUT):
                 await runtime.down.wait()
         logging.shutdown()
-        os._exit(exits.OK)  # a thread that reads stdin cannot be woken, and would be waited for
+        os._exit(exits.OK)  # a thread that reads stdin cannot be woken, and would keep the process alive
 
     async with stopping(stop), anyio.create_task_group() as group:
         with anyio.CancelScope() as serving:
@@ -97,12 +97,12 @@ def http(
     server = uvicorn_server(Runtime(settings, refusal, paths_allowed=False), host)
 
     def end(_number: int, _frame: object) -> None:
-        """Obey a signal that comes before uvicorn listens for it, and again when uvicorn raises it once it is down."""
+        """Handle a signal before uvicorn does, and again when uvicorn raises it after its shutdown."""
         server.should_exit = True
 
     for number in STOPPING:
         signal.signal(number, end)
-    with _listening(host, port) if path is None else sockets.own(path) as listener:
+    with _bind(host, port) if path is None else sockets.bind(path) as listener:
         listener.listen()
         if path is None:
             url = _url(listener) + "/mcp"
@@ -110,8 +110,8 @@ def http(
             if warning := shared(settings):
                 terminal.note(warning)
         else:
-            told = {"socket": str(path), "url": "http://localhost/mcp"}
-            terminal.result(lambda: f"MCP over HTTP at /mcp, on the socket {path}", lambda: told)
+            fields = {"socket": str(path), "url": "http://localhost/mcp"}
+            terminal.result(lambda: f"MCP over HTTP at /mcp, on the socket {path}", lambda: fields)
         anyio.run(server.serve, [listener])
     return exits.OK
 
@@ -134,14 +134,14 @@ def sandbox(args: argparse.Namespace, terminal: Terminal) -> int:
     )
 
     def ready(url: str) -> None:
-        terminal.result(lambda: f"{url}\n{_how(url, args.speed)}", lambda: {"url": url})
+        terminal.result(lambda: f"{url}\n{_explain_use(url, args.speed)}", lambda: {"url": url})
 
     try:
         anyio.run(_sandbox, options, args.host, args.port, ready)
     except ValueError as error:
         raise BadSetting(f"--host: {error}.", field="--host") from None
     except OSError as error:
-        raise _taken(args.host, args.port, error) from None
+        raise _port_error(args.host, args.port, error) from None
     return exits.OK
 
 
@@ -166,7 +166,7 @@ async def _sandbox(options: object, host: str, port: int, ready: object) -> None
         raise failures[0]
 
 
-def _how(url: str, speed: float) -> str:
+def _explain_use(url: str, speed: float) -> str:
     return (
         f"A sandbox of aivideomaker.ai, {speed:g} times as fast; no money is spent, its videos are placeholders.\n"
         f"Use it with: AVM_BASE_URL={url} AVM_API_KEY=anything avm text-to-video 'a red kite over the sea'\n"
@@ -174,8 +174,8 @@ def _how(url: str, speed: float) -> str:
     )
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Take the port ourselves: one clear line if that fails, and the number is known when 0 was asked for."""
+def _bind(host: str, port: int) -> socket.socket:
+    """Bind the port here, so that a failure is one line and the number is known when 0 was asked for."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -187,11 +187,11 @@ def _listening(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except (OSError, OverflowError) as error:
-        raise _taken(host, port, error) from None
+        raise _port_error(host, port, error) from None
     return listener
 
 
-def _taken(host: str, port: int, error: Exception) -> BadSetting:
+def _port_error(host: str, port: int, error: Exception) -> BadSetting:
     why = getattr(error, "strerror", None) or str(error)
     return BadSetting(f"--port {port} on {host} cannot be used: {why}. 0 takes a free one.", field="--port")
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an event: what waits is told to stop and says where things stand."""
+"""SIGINT and SIGTERM as an event, so that a wait ends in order and its result is printed."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ STOPPING: tuple[signal.Signals, ...] = tuple(
 )
 
 POLL = 0.2
-"""Seconds between two looks at a flag, on systems whose event loop takes no signals."""
+"""Seconds between two checks of a flag, on systems whose event loop takes no signals."""
 
 
 class Stopped(Exception):
@@ -38,7 +38,7 @@ async def _listen(stop: anyio.Event, *, task_status: TaskStatus[None]) -> None:
         with receiver as received:
             task_status.started()
             async for number in received:
-                _told(stop, number)
+                _handle(stop, number)
     except NotImplementedError:  # Windows
         await _poll(stop, task_status)
 
@@ -51,15 +51,15 @@ async def _poll(stop: anyio.Event, task_status: TaskStatus[None]) -> None:
         while True:
             await anyio.sleep(POLL)
             while received:
-                _told(stop, received.pop(0))
+                _handle(stop, received.pop(0))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _told(stop: anyio.Event, number: int) -> None:
+def _handle(stop: anyio.Event, number: int) -> None:
     if stop.is_set():
-        os._exit(128 + number)  # what matters is in the journal, and was printed at the first signal
+        os._exit(128 + number)  # the state holds what matters, and it was printed at the first signal
     stop.set()
 
 
@@ -67,9 +67,9 @@ async def unless_stopped(stop: anyio.Event, work: Callable[[], Awaitable[T]], se
     """Return what `work` returns.
 
     Args:
-        stop: Set when the user has had enough.
-        work: What to do; what it raises comes out as it is.
-        seconds: That it gets to end after that.
+        stop: Set when the user asks for an end.
+        work: What to do; its exceptions are raised as they are.
+        seconds: How long it may still run after that.
 
     Raises:
         Stopped: It had not ended by then, and was cancelled.

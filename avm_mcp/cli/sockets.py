@@ -12,7 +12,7 @@ from avm_mcp.domain.errors import BadSetting
 
 
 @contextlib.contextmanager
-def own(path: Path) -> Generator[socket.socket]:
+def bind(path: Path) -> Generator[socket.socket]:
     """Return a bound socket at a path, mode 0600; its file goes when the block is left.
 
     A socket that nobody listens on any more is replaced.
@@ -25,7 +25,7 @@ def own(path: Path) -> Generator[socket.socket]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _clear(path)
-        before = os.umask(0o177)  # from its first moment on it is its owner's alone
+        before = os.umask(0o177)  # only its owner can use it from the start
         try:
             listener.bind(str(path))
         finally:

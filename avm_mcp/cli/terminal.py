@@ -1,4 +1,4 @@
-"""Where words go: results on stdout, everything else on stderr; with `--json` one JSON object on stdout."""
+"""The one printer: results go to stdout, all else to stderr; with `--json` one JSON object goes to stdout."""
 
 import contextlib
 import json
@@ -33,16 +33,16 @@ class Terminal:
         return cls(out, err, json, sys.stdin)
 
     @property
-    def drawn(self) -> bool:
+    def is_interactive(self) -> bool:
         """Return whether somebody watches stderr, so that a bar may move there."""
         return not self.json and self.err.isatty()
 
     @property
-    def asks(self) -> bool:
+    def can_ask(self) -> bool:
         """Return whether somebody sits there who can be asked."""
-        return self.drawn and self.inp is not None and self.inp.isatty()
+        return self.is_interactive and self.inp is not None and self.inp.isatty()
 
-    async def agreed(self, question: str) -> bool:
+    async def ask(self, question: str) -> bool:
         """Ask on stderr and return whether the answer is yes; anything else, and no answer, is no."""
         assert self.inp is not None
         print(f"{harmless(question)} [y/N] ", end="", file=self.err, flush=True)
@@ -60,7 +60,7 @@ class Terminal:
         return JSON_AUDIENCE if self.json else SHELL_AUDIENCE
 
     def result(self, text: Callable[[], str], fields: Callable[[], Mapping[str, Any]]) -> None:
-        """Print what a verb came to, in the form that was asked for."""
+        """Print what a command came to, in the form that was asked for."""
         if self.json:
             self.fields(fields())
         else:

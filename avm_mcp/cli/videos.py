@@ -23,11 +23,11 @@ Show = Callable[[Sequence[str]], object]
 
 
 async def run(args: argparse.Namespace, runtime: Runtime, terminal: Terminal) -> int:
-    """Run either verb, or stop at a signal."""
+    """Run either command, or stop at a signal."""
     stop = anyio.Event()
     async with stopping(stop), runtime:
         try:
-            if args.verb == "save":
+            if args.command == "save":
                 return await unless_stopped(stop, lambda: save(args.task, args.to, runtime, terminal))
             return await unless_stopped(stop, lambda: show(args.task, runtime, terminal))
         except AvmError as error:
@@ -39,8 +39,8 @@ async def run(args: argparse.Namespace, runtime: Runtime, terminal: Terminal) ->
 
 
 async def save(task: str, folder: Path | None, runtime: Runtime, terminal: Terminal) -> int:
-    """Save a video now, and tell where."""
-    return _told(await runtime.service.save(task, folder), runtime.place, terminal)
+    """Save a video now, and print where."""
+    return _print_task(await runtime.service.save(task, folder), runtime.place, terminal)
 
 
 async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | None = None) -> int:
@@ -48,20 +48,20 @@ async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | No
     found = await runtime.service.find(task)
     if found.job.download != "saved" or found.job.download_error is not None:
         found = await runtime.service.save(task)
-    # A video that is being opened needs no word on how to open it.
-    code = _told(found, replace(runtime.place, fleeting=True), terminal)
+    # The text does not say how to open the video, since it is being opened.
+    code = _print_task(found, replace(runtime.place, fleeting=True), terminal)
     if found.job.file_path is not None:
         try:
-            (start or _start)([*_player(), found.job.file_path])
+            (start or _start_player)([*_player(), found.job.file_path])
         except OSError as error:
             player = "".join(f"{name}: " for name in _player())
             terminal.note(f"No player could be started ({player}{error.strerror}); the file is {found.job.file_path}")
     return code
 
 
-def _told(found: Found, place: Place, terminal: Terminal) -> int:
-    told = Report(found, terminal.audience, place)
-    terminal.result(told.text, told.fields)
+def _print_task(found: Found, place: Place, terminal: Terminal) -> int:
+    report = Report(found, terminal.audience, place)
+    terminal.result(report.text, report.fields)
     return exits.of_job(found.job)
 
 
@@ -69,7 +69,7 @@ def _player() -> list[str]:
     return {"darwin": ["open"], "win32": []}.get(sys.platform, ["xdg-open"])
 
 
-def _start(command: Sequence[str]) -> None:
+def _start_player(command: Sequence[str]) -> None:
     if sys.platform == "win32":
         os.startfile(command[-1])  # noqa: S606 - the user asked to see this file
         return

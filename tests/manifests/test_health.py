@@ -19,7 +19,7 @@ def test_it_asks_where_the_server_listens_and_nobody_on_stdio(command, where):
 
 
 def test_its_defaults_are_those_of_serve():
-    from avm_mcp.cli.parser import VERBS
+    from avm_mcp.cli.parser import COMMANDS
 
-    defaults = {option.flag: option.default for option in VERBS["serve"].options}
+    defaults = {option.flag: option.default for option in COMMANDS["serve"].options}
     assert address(["serve"]) == (defaults["--host"], defaults["--port"])

@@ -1,4 +1,4 @@
-"""The terminal face in virtual time: verbs, exit codes, signals, and what a help text may cost."""
+"""The terminal face in virtual time: commands, exit codes, signals, and what a help text may cost."""
 
 import io
 import json
@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from avm_mcp import cli
-from avm_mcp.cli import bars, commands, doctor, entry, exits, servers, videos, worker_status
-from avm_mcp.cli.commands import Session
+from avm_mcp.cli import bars, doctor, entry, exits, servers, tasks, videos, worker_status
 from avm_mcp.cli.doctor import examine
-from avm_mcp.cli.parser import VERBS, Usage, build_parser, given, read
+from avm_mcp.cli.parser import COMMANDS, Usage, build_parser, given, read
 from avm_mcp.cli.signals import Stopped
+from avm_mcp.cli.tasks import Session
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain import errors
 from avm_mcp.domain.errors import AvmError
@@ -45,13 +45,13 @@ class Reply:
 
 
 async def avm(stack, *argv, stop=None, **environ) -> Reply:
-    """Run one verb as `avm` would, on a runtime of its own."""
+    """Run one command as `avm` would, on a runtime of its own."""
     args = build_parser("avm").parse_args(argv)
     terminal = Terminal(io.StringIO(), io.StringIO(), args.json)
-    verb = VERBS[args.verb]
+    command = COMMANDS[args.command]
     async with stack.runtime(**environ) as runtime:
         try:
-            checked = arguments.read(verb.tool, given(verb, args))
+            checked = arguments.read(command.tool, given(command, args))
         except AvmError as error:
             terminal.refuse(error)
             code = exits.of_error(error)
@@ -70,19 +70,21 @@ def picture(path: Path, size=(640, 360)) -> Path:
 
 
 def test_every_parameter_of_every_tool_can_be_typed():
-    shown = {verb.tool: verb for verb in VERBS.values() if verb.tool}
+    shown = {command.tool: command for command in COMMANDS.values() if command.tool}
     assert set(shown) == set(arguments.PARAMETERS)
-    for tool, verb in shown.items():
-        help_text = " ".join(build_parser("avm")._subparsers._group_actions[0].choices[verb.name].format_help().split())
+    for tool, command in shown.items():
+        help_text = " ".join(
+            build_parser("avm")._subparsers._group_actions[0].choices[command.name].format_help().split()
+        )
         for parameter in arguments.PARAMETERS[tool]:
             flag = {"wait_seconds": "--wait"}.get(parameter.name, "--" + parameter.name.replace("_", "-"))
-            assert flag in help_text or parameter.name in verb.positionals
+            assert flag in help_text or parameter.name in command.positionals
             assert all(str(word) in help_text for word in (*parameter.words, *parameter.numbers))
 
 
 def test_no_help_text_speaks_of_the_user_to_the_user():
-    for verb in build_parser("avm")._subparsers._group_actions[0].choices.values():
-        assert "the user" not in " ".join(verb.format_help().split())
+    for command in build_parser("avm")._subparsers._group_actions[0].choices.values():
+        assert "the user" not in " ".join(command.format_help().split())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_no_help_text_speaks_of_the_user_to_the_user():
 )
 def test_a_command_line_becomes_the_arguments_of_a_tool(argv, wanted):
     args = build_parser("avm").parse_args(argv)
-    assert given(VERBS[args.verb], args) == wanted
+    assert given(COMMANDS[args.command], args) == wanted
 
 
 @pytest.mark.parametrize(
@@ -118,19 +120,19 @@ def test_what_cannot_be_read_is_one_line_and_exit_2(argv, capsys):
     assert "--help" in err
 
 
-@pytest.mark.parametrize("verb", ["serve", "sandbox"])
+@pytest.mark.parametrize("command", ["serve", "sandbox"])
 @pytest.mark.parametrize("port", ["65536", "99999", "-1", "1e3", "x", "9" * 5000])
-def test_what_is_no_port_is_bad_usage_and_never_another_port(verb, port, monkeypatch, capsys):
+def test_what_is_no_port_is_bad_usage_and_never_another_port(command, port, monkeypatch, capsys):
     """The system takes 99999 for 34463: the server would listen where nobody looks for it."""
-    monkeypatch.setattr(entry, "_PROGRAMS", {})
-    assert entry.run("avm", [verb, f"--port={port}"]) == exits.USAGE
+    monkeypatch.setattr(entry, "_RUNNERS", {})
+    assert entry.run("avm", [command, f"--port={port}"]) == exits.USAGE
     assert "allowed: 0 to 65535" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [("save", "ck_nobody", "--to"), ("demo", "--out")])
 @pytest.mark.parametrize("folder", ["~nobody-here/videos", "/videos/caf\udce9"])
 def test_what_is_no_folder_is_bad_usage_and_no_bug(argv, folder, monkeypatch, capsys):
-    monkeypatch.setattr(entry, "_PROGRAMS", {})
+    monkeypatch.setattr(entry, "_RUNNERS", {})
     assert entry.run("avm", [*argv, folder]) == exits.USAGE
     assert "no path that can be named" in capsys.readouterr().err
     assert read(build_parser("avm"), [*argv, "~/videos"]) is not None
@@ -138,7 +140,7 @@ def test_what_is_no_folder_is_bad_usage_and_no_bug(argv, folder, monkeypatch, ca
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
 def test_what_is_no_speed_is_bad_usage(speed, monkeypatch, capsys):
-    monkeypatch.setattr(entry, "_PROGRAMS", {})
+    monkeypatch.setattr(entry, "_RUNNERS", {})
     assert entry.run("avm", ["sandbox", f"--speed={speed}"]) == exits.USAGE
     assert "a number above 0" in capsys.readouterr().err
 
@@ -165,21 +167,21 @@ def test_an_interrupt_while_modules_load_is_no_traceback(program, monkeypatch):
     assert program() == 130
 
 
-def test_json_may_stand_before_the_verb(capsys, monkeypatch):
+def test_json_may_stand_before_the_command(capsys, monkeypatch):
     monkeypatch.setenv("AVM_API_KEY", "")
     assert entry.run("avm", ["--json", "quote", "t2v"]) == 0
     assert json.loads(capsys.readouterr().out)["credits"] == 15
     assert entry.run("avm", ["--version", "--json"]) == 0
     assert "version" in json.loads(capsys.readouterr().out)
     assert entry.run("avm", ["--json"]) == 2
-    assert "goes with a verb" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "goes with a command" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 def test_bare_avm_prints_help_with_every_exit_code(capsys):
     assert entry.run("avm", []) == 0
     out = capsys.readouterr().out
     assert all(f"  {code:>3}  " in out for code in exits.MEANINGS)
-    assert all(verb in out for verb in VERBS)
+    assert all(command in out for command in COMMANDS)
 
 
 @pytest.mark.parametrize("program", ["avm", "avm-mcp"])
@@ -215,12 +217,12 @@ def test_a_help_text_imports_nothing_heavy(argv):
 
 def test_an_answer_over_http_does_not_wait_for_the_acknowledgement_of_its_headers():
     """asyncio sets TCP_NODELAY on the connections of a listener that names its protocol, and only on those."""
-    with servers._listening("127.0.0.1", 0) as listener:
+    with servers._bind("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
-def test_the_verbs_import_no_mcp():
-    code = "import sys\nimport avm_mcp.cli.commands, avm_mcp.cli.doctor\nassert not {'mcp', 'rich'} & set(sys.modules)"
+def test_the_commands_import_no_mcp():
+    code = "import sys\nimport avm_mcp.cli.tasks, avm_mcp.cli.doctor\nassert not {'mcp', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -244,7 +246,7 @@ def test_every_error_has_an_exit_code_and_every_code_a_meaning():
 
 
 async def test_a_video_is_waited_for_and_its_path_is_printed(stack):
-    """P3. By default a paid verb ends when the video is on the disk."""
+    """P3. By default a paid command ends when the video is on the disk."""
     reply = await avm(stack, "text-to-video", "a red kite", "--duration", "5s", "--aspect-ratio", "vertical")
     assert reply.code == 0
     saved = next(stack.videos.glob("*.mp4"))
@@ -330,7 +332,7 @@ async def test_a_signal_before_anything_was_sent_starts_nothing(stack):
     assert stack.sandbox.posts == 0
 
 
-async def test_a_free_verb_can_be_interrupted_too(stack):
+async def test_a_free_command_can_be_interrupted_too(stack):
     stop = anyio.Event()
     stop.set()
     stack.sandbox.change(answer_delay_seconds=20)
@@ -350,7 +352,7 @@ async def test_an_interruption_in_json_is_one_object_too(stack, argv):
 
 
 @pytest.mark.parametrize("module", ["videos", "doctor"])
-async def test_the_other_verbs_say_so_too(stack, module, monkeypatch):
+async def test_the_other_commands_say_so_too(stack, module, monkeypatch):
     async def stopped(*_args: object) -> None:
         raise Stopped
 
@@ -363,7 +365,7 @@ async def test_the_other_verbs_say_so_too(stack, module, monkeypatch):
     assert json.loads(terminal.out.getvalue())["error"]["code"] == "INTERRUPTED"
 
 
-def test_an_interruption_while_a_verb_is_loaded_is_one_object_too(monkeypatch, capsys):
+def test_an_interruption_while_a_command_is_loaded_is_one_object_too(monkeypatch, capsys):
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -377,7 +379,7 @@ def test_a_stream_that_was_closed_is_no_end(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", None)
     terminal = Terminal.standard(json=False)
     with terminal.err:
-        assert not terminal.asks
+        assert not terminal.can_ask
         terminal.note("Interrupted.")
     terminal.say("a result")
     assert capsys.readouterr().out == "a result\n"
@@ -468,7 +470,7 @@ async def test_hidden_files_links_out_and_false_pictures_stay_refused(stack, tmp
 
 @pytest.mark.parametrize("image", ["https://example.com/a.png", "file:///a.png", "data:image/png;base64,AA", None])
 def test_links_are_left_as_they_are(image):
-    assert commands._typed(image, [Path("/p")]) == (image, [Path("/p")])
+    assert tasks._resolve_image(image, [Path("/p")]) == (image, [Path("/p")])
 
 
 async def test_the_clock_of_a_video_that_is_ready_does_not_go_back(stack):
@@ -482,7 +484,7 @@ async def test_the_clock_of_a_video_that_is_ready_does_not_go_back(stack):
     assert ", usually " in last
 
 
-# --- free verbs ---
+# --- free commands ---
 
 
 async def test_quote_account_and_list_tell_text_and_fields(stack):
@@ -568,7 +570,7 @@ async def test_control_characters_in_an_id_never_reach_the_terminal_by_the_bar(m
 
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal(io.StringIO(), Screen())
-    with bars.moving(terminal) as drawn:
+    with bars.draw_bars(terminal) as drawn:
         job = SimpleNamespace(public_id="ck\x1b[2J\x1b]0;x\x07\x9b31m", status="PROGRESS", final=False)
         await bars.Bar(drawn)(job, Progress(3.0, 9.0, 3.0, overdue=False, age=9.0))
         drawn.refresh()
@@ -612,7 +614,7 @@ async def test_doctor_finds_all_well(stack):
     checks = await examine(runtime, silent)
     assert set(verdicts(checks).values()) == {"ok"}
     terminal = Terminal(io.StringIO(), io.StringIO())
-    assert doctor.told(checks, terminal) == 0
+    assert doctor.print_checks(checks, terminal) == 0
     printed = terminal.out.getvalue()
     assert printed.endswith("All is well.\n")
     assert "1000 credits" in printed
@@ -632,7 +634,7 @@ async def test_doctor_says_when_the_fast_start_is_off(stack, monkeypatch):
 async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(stack):
     checks = await examine(stack.runtime(AVM_API_KEY=""), silent)
     terminal = Terminal(io.StringIO(), io.StringIO(), True)
-    assert doctor.told(checks, terminal) == 3
+    assert doctor.print_checks(checks, terminal) == 3
     reply = json.loads(terminal.out.getvalue())
     assert reply["ok"] is False
     assert reply["todo"][0].startswith("API key: get a key at https://aivideomaker.ai")
@@ -656,7 +658,7 @@ async def test_doctor_without_a_key_says_where_to_get_one_and_exits_3(stack):
 async def test_doctor_names_what_is_wrong(stack, name, verdict, code):
     checks = await examine(stack.runtime(), silent)
     assert verdicts(checks)[name] == verdict
-    assert doctor.told(checks, Terminal(io.StringIO(), io.StringIO())) == code
+    assert doctor.print_checks(checks, Terminal(io.StringIO(), io.StringIO())) == code
 
 
 async def test_doctor_tells_an_unreachable_service_from_a_bad_key(stack):
@@ -775,7 +777,7 @@ async def test_a_folder_is_named_once(stack, monkeypatch):
     assert f"Allowed for image: {stack.pictures}\n" in refused.err
 
 
-def test_words_left_over_are_said_by_their_verb():
+def test_words_left_over_are_said_by_their_command():
     parser = build_parser("avm")
     for argv, hint in (
         (["text-to-video", "a", "red", "kite"], "quotes"),
@@ -793,8 +795,8 @@ async def test_an_account_without_a_key_has_something_to_do(stack):
 
 def test_the_embedded_sandbox_says_that_its_tasks_end_with_it(stack):
     embedded = stack.runtime(AVM_API_KEY="sandbox", AVM_BASE_URL="")
-    assert "ends with each command, and its tasks with it" in worker_status.said(embedded, "off")
-    assert worker_status.said(stack.runtime(), "off") == worker_status.SAID["off"]
+    assert "ends with each command, and its tasks with it" in worker_status.describe(embedded, "off")
+    assert worker_status.describe(stack.runtime(), "off") == worker_status.DESCRIPTIONS["off"]
 
 
 async def test_a_take_is_said_to_be_which_and_not_how_many(stack):

@@ -1,7 +1,7 @@
 """`avm demo`: the main job with no key, on real parts: a sandbox, the server a host would start, the official client.
 
-The sandbox and `avm-mcp` are processes of their own; this one plays the host. Only time is not real: the sandbox
-runs many times faster than the service, and says so.
+The sandbox and `avm-mcp` are processes of their own; this one plays the host. Only the time is not real: the
+sandbox runs many times faster than the service, and the demo says so.
 """
 
 import shutil
@@ -17,14 +17,14 @@ import anyio
 from avm_mcp.cli import exits
 from avm_mcp.cli.demo.scenes import SCENES, Take, play
 from avm_mcp.cli.demo.stage import SPEED, DemoFailed, stage
-from avm_mcp.cli.demo.videos import probed
+from avm_mcp.cli.demo.videos import probe
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain.errors import Internal
 from avm_mcp.domain.next_steps import Action
 
 LONGEST = 180.0
-"""Seconds after which something must be wrong."""
+"""Seconds after which the demo is taken to have failed."""
 
 HEADS = ("tool", "task", "status", "credits", "seconds", "download")
 
@@ -35,16 +35,16 @@ def run(out: Path | None, *, keep: bool, terminal: Terminal) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return _failed(f"{folder} cannot be written ({error.strerror}); --out FOLDER takes another.", terminal)
+        return _report_failure(f"{folder} cannot be written ({error.strerror}); --out FOLDER takes another.", terminal)
     try:
-        with _backstage(keep=keep, terminal=terminal) as temporary:
+        with _scratch_folder(keep=keep, terminal=terminal) as temporary:
             return anyio.run(_play, folder, temporary, terminal)
     except (DemoFailed, OSError, ExceptionGroup) as failure:
-        return _failed(str(exits.leaf(failure)), terminal)
+        return _report_failure(str(exits.leaf(failure)), terminal)
 
 
 @contextmanager
-def _backstage(*, keep: bool, terminal: Terminal) -> Generator[Path]:
+def _scratch_folder(*, keep: bool, terminal: Terminal) -> Generator[Path]:
     """Give a folder for state and logs, which is gone afterwards unless it should be kept."""
     folder = Path(tempfile.mkdtemp(prefix="avm-demo-"))
     try:
@@ -64,10 +64,14 @@ async def _play(folder: Path, temporary: Path, terminal: Terminal) -> int:
         with anyio.fail_after(LONGEST):
             async with stage(folder, temporary) as (client, picture, url):
                 listed = (await client.list_tools()).tools
-                _say(terminal, f"Sandbox at {url}, {SPEED:g} times as fast as the service; no key, no money.")
+                _print_line(terminal, f"Sandbox at {url}, {SPEED:g} times as fast as the service; no key, no money.")
                 if not (find_spec("av") and find_spec("PIL")):
-                    _say(terminal, "Its videos are bundled clips: pip install 'avm-mcp[sandbox]' lets it draw them.")
-                _say(terminal, f"avm-mcp over stdio: {len(listed)} tools: {', '.join(tool.name for tool in listed)}.\n")
+                    _print_line(
+                        terminal, "Its videos are bundled clips: pip install 'avm-mcp[sandbox]' lets it draw them."
+                    )
+                _print_line(
+                    terminal, f"avm-mcp over stdio: {len(listed)} tools: {', '.join(tool.name for tool in listed)}.\n"
+                )
                 return await play(client, picture, terminal)
 
     async with stopping(stop):
@@ -78,11 +82,11 @@ async def _play(folder: Path, temporary: Path, terminal: Terminal) -> int:
             return exits.INTERRUPTED
         except TimeoutError:
             raise DemoFailed(f"the demo did not end within {LONGEST:g} seconds") from None
-    return _told(takes, anyio.current_time() - begun, terminal)
+    return _print_takes(takes, anyio.current_time() - begun, terminal)
 
 
-def _told(takes: list[Take], seconds: float, terminal: Terminal) -> int:
-    videos = [probed(take.file) for take in takes]
+def _print_takes(takes: list[Take], seconds: float, terminal: Terminal) -> int:
+    videos = [probe(take.file) for take in takes]
     rows = [
         (t.tool, t.task_id, t.status, str(t.credits), str(t.seconds), video)
         for t, video in zip(takes, videos, strict=True)
@@ -118,14 +122,14 @@ def _next() -> str:
     )
 
 
-def _say(terminal: Terminal, text: str) -> None:
+def _print_line(terminal: Terminal, text: str) -> None:
     if terminal.json:
         terminal.note(text)
     else:
         terminal.say(text)
 
 
-def _failed(why: str, terminal: Terminal) -> int:
+def _report_failure(why: str, terminal: Terminal) -> int:
     terminal.refuse(
         Internal(f"The demo failed: {why}", charged="no", next_step=Action.REPORT_BUG()), f"avm demo: {why}"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mcp import Client
 from mcp.types import CallToolResult
 
-from avm_mcp.cli.bars import moving
+from avm_mcp.cli.bars import draw_bars
 from avm_mcp.cli.demo.stage import DemoFailed
 from avm_mcp.cli.terminal import Terminal
 
@@ -63,12 +63,12 @@ async def play(client: Client, picture: Path, terminal: Terminal) -> list[Take]:
         DemoFailed: One was refused.
     """
     takes: list[Take] = []
-    with moving(terminal, stays=True) if terminal.drawn else nullcontext() as bars:
+    with draw_bars(terminal, stays=True) if terminal.is_interactive else nullcontext() as bars:
         for tool, asked in SCENES:
             given = {**asked, **({"image": str(picture)} if "image" in asked else {}), "wait_seconds": CALL}
             bar = _Bar(tool, bars, terminal)
             result = await client.call_tool(tool, given, read_timeout_seconds=CALL + 30, progress_callback=bar)
-            takes.append(_taken(tool, result))
+            takes.append(_read_take(tool, result))
             bar.end(takes[-1])
     return takes
 
@@ -83,9 +83,9 @@ class _Bar:
         self._row = bars.add_task(tool.ljust(14), total=100, tail="") if bars is not None else None
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
-        said = (message or "").split(": ", 1)[-1]
+        tail = (message or "").split(": ", 1)[-1]
         if self._bars is not None and self._row is not None:
-            self._bars.update(self._row, completed=progress, total=total, tail=said)
+            self._bars.update(self._row, completed=progress, total=total, tail=tail)
         else:
             self._terminal.note(f"{self._tool}: {progress:3.0f} %, {message}")
 
@@ -94,17 +94,17 @@ class _Bar:
             self._bars.update(self._row, completed=100, tail=f"{take.status.lower()} in {take.seconds} s")
 
 
-def _taken(tool: str, result: CallToolResult) -> Take:
-    told: dict[str, Any] = result.structured_content or {}
-    if result.is_error or "error" in told:
-        why = told.get("error", {}).get("message") or " ".join(getattr(b, "text", "") for b in result.content)
+def _read_take(tool: str, result: CallToolResult) -> Take:
+    fields: dict[str, Any] = result.structured_content or {}
+    if result.is_error or "error" in fields:
+        why = fields.get("error", {}).get("message") or " ".join(getattr(b, "text", "") for b in result.content)
         raise DemoFailed(f"{tool} was refused: {why}")
-    spent: dict[str, Any] = told.get("credits", {})
+    spent: dict[str, Any] = fields.get("credits", {})
     return Take(
         tool,
-        told["task_id"],
-        told["status"],
+        fields["task_id"],
+        fields["status"],
         spent.get("charged", spent.get("quoted", 0)),
-        told["elapsed_seconds"],
-        Path(told["file"]) if "file" in told else None,
+        fields["elapsed_seconds"],
+        Path(fields["file"]) if "file" in fields else None,
     )

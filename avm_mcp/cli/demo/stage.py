@@ -14,7 +14,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from avm_mcp.settings import Settings, child_environment
 
 SPEED = 50.0
-"""How much faster than the service: three videos of 6 to 10 minutes each in about half a minute."""
+"""How many times faster than the service: three videos of 6 to 10 minutes each take about half a minute."""
 
 SEED = 4
 """The sandbox's chance: with this one its three videos take about as long as usual."""
@@ -26,7 +26,7 @@ PICTURE = "picture.jpg"
 
 
 class DemoFailed(Exception):
-    """A part of the demo does not do its work; one sentence says which and why."""
+    """A part of the demo failed; the message says which and why."""
 
 
 @asynccontextmanager
@@ -72,14 +72,14 @@ async def _sandbox(log: int) -> AsyncGenerator[str]:
 
 async def _first_line(process: Process) -> str:
     assert process.stdout is not None
-    said = b""
+    output = b""
     try:
         with anyio.fail_after(START):
-            while b"\n" not in said:
-                said += await process.stdout.receive()
+            while b"\n" not in output:
+                output += await process.stdout.receive()
     except (TimeoutError, anyio.EndOfStream):
         raise DemoFailed("the sandbox did not start; --keep keeps its log") from None
-    return said.split(b"\n")[0].decode().strip()
+    return output.split(b"\n")[0].decode().strip()
 
 
 def _environ(settings: Mapping[str, str]) -> dict[str, str]:

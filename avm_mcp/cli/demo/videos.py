@@ -1,13 +1,13 @@
-"""An independent look at a saved video: not by what wrote it, but by a decoder, where one is installed."""
+"""A saved video, checked by an independent decoder where one is installed."""
 
-# PyAV leaves parts of its types open; this is the one module of the terminal face that meets them.
+# PyAV leaves parts of its types open; this is the one module of the terminal that uses it.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from importlib.util import find_spec
 from pathlib import Path
 
 
-def probed(path: Path | None) -> str:
+def probe(path: Path | None) -> str:
     """Return length and size of a video, as a decoder sees them; without one, how large the file is."""
     if path is None or not path.is_file():
         return "none"

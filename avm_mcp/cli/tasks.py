@@ -1,4 +1,4 @@
-"""The verbs that are tools: the same arguments, the same service, and a wait until the video is on the disk."""
+"""The commands that are tools: the same arguments and service, and a wait until the video is on the disk."""
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,35 +34,35 @@ from avm_mcp.presentation.task import Report
 T = TypeVar("T")
 
 SLICE = 30.0
-"""Seconds of one wait; between two of them it is asked whether waiting still makes sense."""
+"""Seconds of one wait; between two waits `_until_done` decides whether to go on."""
 
 SAVE_TIMEOUT = 60.0
-"""Seconds that a finished video is waited for on its way to the disk."""
+"""Seconds to wait for a finished video to be saved."""
 
 UNCLEAR_TIMEOUT = 60.0
-"""Seconds that a lost answer is looked for before saying so, unless a wait was asked for."""
+"""Seconds to wait for a lost answer to be found, unless a wait was asked for."""
 
 LAST_ANSWER = 4.0
-"""Seconds that a paid request which is being sent gets after an interruption, so that its id can be told."""
+"""Seconds that a paid request which is being sent gets after an interruption, so that its id can be printed."""
 
 RECENT = 20
-"""Rows of the journal among which a request that was cut off is looked for."""
+"""How many of the newest jobs are searched for a request that was cut off."""
 
 
 async def run(given: Arguments, runtime: Runtime, terminal: Terminal) -> int:
-    """Run a verb until it is done or a signal comes."""
+    """Run a command until it is done or a signal comes."""
     stop = anyio.Event()
     async with stopping(stop), runtime:
         return await Session(runtime, terminal, stop).run(given)
 
 
 class Session:
-    """One verb on one runtime.
+    """One command on one runtime.
 
     Args:
         runtime: Entered.
         terminal: Where the result goes.
-        stop: Set when the user has had enough. A task that runs goes on, and is told with its id (P2).
+        stop: Set when the user asks for an end. A running task goes on, and its id is printed (P2).
     """
 
     def __init__(self, runtime: Runtime, terminal: Terminal, stop: anyio.Event) -> None:
@@ -72,7 +72,7 @@ class Session:
         self._latest: Found | None = None
 
     async def run(self, given: Arguments) -> int:
-        """Run it and return the exit code; errors are told here, since the runtime's task group would wrap them."""
+        """Run it and return the exit code; errors are printed here, since the runtime's task group would wrap them."""
         handlers: Mapping[str, Callable[[Arguments], Awaitable[int]]] = {
             "text_to_video": self._video,
             "image_to_video": self._video,
@@ -92,49 +92,49 @@ class Session:
             if self._latest is None:
                 self._terminal.interrupted()
                 return exits.INTERRUPTED
-            return self._told(self._latest, given)
+            return self._print_task(self._latest, given)
 
-    # --- the verbs ---
+    # --- the commands ---
 
     async def _video(self, given: Arguments) -> int:
-        image, folders = _typed(given.values.get("image"), self._runtime.input_folders)
+        image, folders = _resolve_image(given.values.get("image"), self._runtime.input_folders)
         typed = Arguments(given.tool, {**given.values, "image": image}, given.normalized) if image else given
         request, picture = await read_request_in_thread(
             given.tool, typed, folders=folders, paths_allowed=True, offload=self._runtime.offload
         )
-        approval, cap = await self._asked(request, given["max_credits"])
+        approval, cap = await self._ask_approval(request, given["max_credits"])
         if approval is False:
             self._terminal.note("Not started, nothing charged.")
             return exits.MONEY
-        self._latest = found = noted(await self._started(request, cap, approval), picture, given)
+        self._latest = found = noted(await self._submit(request, cap, approval), picture, given)
         if given["wait_seconds"] == 0:
-            code = self._told(found, given, fresh=True)
+            code = self._print_task(found, given, fresh=True)
             return code if found.job.final or found.job.status == UNKNOWN else exits.OK
-        self._announce(found)
-        return self._told(await self._waited(found, given["wait_seconds"]), given, fresh=True)
+        self._print_id(found)
+        return self._print_task(await self._wait(found, given["wait_seconds"]), given, fresh=True)
 
     async def _get(self, given: Arguments) -> int:
         service = self._runtime.service
         self._latest = found = await self._unless_stopped(lambda: service.find(given["task_id"]))
-        return self._told(await self._waited(found, given["wait_seconds"]), given)
+        return self._print_task(await self._wait(found, given["wait_seconds"]), given)
 
     async def _list(self, given: Arguments) -> int:
         service, place, audience = self._runtime.service, self._runtime.place, self._terminal.audience
         listing = await self._unless_stopped(
             lambda: service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
         )
-        worker_starter = await worker_status.standing(self._runtime)
+        worker = await worker_status.read_status(self._runtime)
         self._terminal.result(
             lambda: listing_text(
-                listing, audience, f"Background worker: {worker_status.said(self._runtime, worker_starter)}."
+                listing, audience, f"Background worker: {worker_status.describe(self._runtime, worker)}."
             ),
-            lambda: listing_fields(listing, audience, place) | {"worker": worker_starter},
+            lambda: listing_fields(listing, audience, place) | {"worker": worker},
         )
         return exits.OK
 
     async def _cancel(self, given: Arguments) -> int:
         found = await self._unless_stopped(lambda: self._runtime.service.cancel(given["task_id"]))
-        self._told(found, given)
+        self._print_task(found, given)
         return exits.OK
 
     async def _quote(self, given: Arguments) -> int:
@@ -161,36 +161,36 @@ class Session:
         )
         return exits.OK
 
-    # --- pieces ---
+    # --- steps ---
 
-    def _told(self, found: Found, given: Arguments, *, fresh: bool = False) -> int:
-        told = Report(found, self._terminal.audience, self._runtime.place, normalized=given.normalized, fresh=fresh)
-        self._terminal.result(told.text, told.fields)
+    def _print_task(self, found: Found, given: Arguments, *, fresh: bool = False) -> int:
+        report = Report(found, self._terminal.audience, self._runtime.place, normalized=given.normalized, fresh=fresh)
+        self._terminal.result(report.text, report.fields)
         return exits.of_job(found.job)
 
-    def _announce(self, found: Found) -> None:
-        """Say the id before the wait: whatever ends it, the id was seen."""
+    def _print_id(self, found: Found) -> None:
+        """Print the id before the wait, so that the user has it however the wait ends."""
         if not found.job.final and not self._runtime.settings.sandboxed:  # the embedded sandbox ends with us
             again = self._terminal.audience.write_get_task(found.job.public_id)
             about = cost(found.job)
             price = f", {about}" if about else ""
             self._terminal.note(f"Task {found.job.public_id}{price}. Ctrl-C stops the waiting, not the task; {again}")
 
-    async def _asked(self, request: VideoRequest, max_credits: int | None) -> tuple[bool | None, int | None]:
-        """Return what the person at the terminal says to a dear video, and the cap: with a yes the price agreed to.
+    async def _ask_approval(self, request: VideoRequest, max_credits: int | None) -> tuple[bool | None, int | None]:
+        """Return whether the person at the terminal approves an expensive video, and the cap: with a yes, its price.
 
-        The answer is None where nobody is there or needs to be.
+        The approval is None where nobody can be asked or no approval is needed.
         """
-        if not self._terminal.asks:
+        if not self._terminal.can_ask:
             return None, max_credits
         service, terminal = self._runtime.service, self._terminal
         price = await self._unless_stopped(lambda: service.question(request, max_credits=max_credits))
         if price is None:
             return None, max_credits
-        agreed = await self._unless_stopped(lambda: terminal.agreed(question_text(request, price)))
+        agreed = await self._unless_stopped(lambda: terminal.ask(question_text(request, price)))
         return agreed, price.credits if agreed else max_credits
 
-    async def _started(self, request: VideoRequest, max_credits: int | None, approval: bool | None) -> Found:
+    async def _submit(self, request: VideoRequest, max_credits: int | None, approval: bool | None) -> Found:
         """Submit. A signal meanwhile does not cut the request off before its id is known."""
         if self._stop.is_set():
             raise Stopped  # the signal came before anything was sent
@@ -206,14 +206,14 @@ class Session:
                     self._latest = await service.find(job.id)
             raise
 
-    async def _waited(self, found: Found, seconds: int | None) -> Found:
-        with bars.shown(self._terminal) as beat:
+    async def _wait(self, found: Found, seconds: int | None) -> Found:
+        with bars.show_progress(self._terminal) as beat:
 
-            async def seen(job: Job, progress: Progress) -> None:
+            async def report(job: Job, progress: Progress) -> None:
                 self._latest = Found(job, progress, found.deduplicated, found.notes)
                 await beat(job, progress)
 
-            return await self._unless_stopped(lambda: self._until_done(found, seconds, seen))
+            return await self._unless_stopped(lambda: self._until_done(found, seconds, report))
 
     async def _until_done(self, found: Found, seconds: int | None, beat: Beat) -> Found:
         """Wait until the video is on the disk, or the time is up, or waiting longer would not help."""
@@ -236,7 +236,7 @@ class Session:
         return await unless_stopped(self._stop, work, timeout)
 
 
-def _typed(image: str | None, folders: Sequence[Path]) -> tuple[str | None, Sequence[Path]]:
+def _resolve_image(image: str | None, folders: Sequence[Path]) -> tuple[str | None, Sequence[Path]]:
     """Return the picture as the shell meant it, and the folders that it may be in.
 
     A relative path is relative to where the user stands. The file's own folder is allowed besides those of the
