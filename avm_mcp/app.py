@@ -30,6 +30,7 @@ from avm_mcp.jobs.budget import Prices
 from avm_mcp.jobs.discover import Discoverer
 from avm_mcp.jobs.poller import Poller
 from avm_mcp.jobs.reconcile import Reconciler
+from avm_mcp.jobs.sending import Sender
 from avm_mcp.jobs.service import Service, Upstream
 from avm_mcp.jobs.start_worker import WorkerStarter
 from avm_mcp.jobs.submit import Submitter
@@ -281,10 +282,9 @@ class Runtime:
         reconciler = Reconciler(store, client, poller, account=account, holder=holder)
         discoverer = Discoverer(store, client, poller, account=account, holder=holder, now=self._now)
         kept = WorkerStarter(settings, store, account=account) if self._has_worker else None
-        submitter = Submitter(
-            settings, store, client, poller, reconciler, prices, kept, account=account, group=group, now=self._now
-        )
-        return Upstream(client, poller, downloader, reconciler, discoverer, submitter, kept)
+        sender = Sender(store, client, poller, reconciler, prices, kept, group=group)
+        submitter = Submitter(settings, store, poller, prices, sender, account=account, now=self._now)
+        return Upstream(client, poller, downloader, reconciler, discoverer, submitter, sender, kept)
 
 
 def _told(failure: Exception) -> AvmError:

@@ -110,7 +110,6 @@ LONGER: Mapping[str, tuple[int, str]] = {
     "settings": (350, "every variable, side by side"),
     "store/jobs": (410, "every statement that writes a job, side by side"),
     "jobs/service": (535, "the use cases"),
-    "jobs/submit": (430, "one paid request from intent to answer"),
 }
 
 # Catching everything is for the edge of a task, where an error must not take the others along.
@@ -124,7 +123,7 @@ CATCH_ALL: Mapping[str, str] = {
     "fast_start": "anything odd ends the fast start, and the SDK answers",
     "worker": "logged, since nobody sees the background worker's stderr",
     "jobs/reconcile": "the search for one answer must not stop the others",
-    "jobs/submit": "runs in the background; whoever waits is told",
+    "jobs/sending": "runs in the background; whoever waits is told",
     "mcp_server/client_timeouts": "raised again, for whoever answers it",
     "mcp_server/tools": "a bug is INTERNAL, with its trace in the log and not in the answer",
     "jobs/poller": "one bad look must not end the watch",

@@ -143,7 +143,7 @@ class Session:
         prices = self._runtime.service.prices
         price = await self._unless_stopped(lambda: prices.told(model, seconds))
         left = await prices.left_today()
-        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_yes(price.credits)}
+        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_approval(price.credits)}
         self._terminal.result(
             lambda: price_text(model, seconds, price, self._terminal.audience, left, **how),
             lambda: price_fields(model, seconds, price, left),

@@ -26,8 +26,9 @@ terminal reads a command.
 Text that came from the upstream is data: `quoted()` caps and cleans it, and it never enters a `next_step`.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, Self, cast
 
 from avm_mcp.domain.next_steps import Action, NextStep
 
@@ -71,6 +72,16 @@ class AvmError(Exception):
         self.task_id = task_id
         self.retry_after = retry_after
         self.charged: Charged = charged or self.default_charged
+
+    def amend(
+        self, *, next_step: NextStep | None = None, task_id: str | None = None, charged: Charged | None = None
+    ) -> Self:
+        """Return a copy that says these instead; an error that was raised is never changed."""
+        amended = copy.copy(self)
+        amended.next_step = next_step or self.next_step
+        amended.task_id = task_id or self.task_id
+        amended.charged = charged or self.charged
+        return amended
 
 
 class InvalidInput(AvmError):

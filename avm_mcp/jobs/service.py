@@ -38,6 +38,7 @@ from avm_mcp.jobs.client_timeouts import ClientTimeouts
 from avm_mcp.jobs.discover import FOREIGN, Discoverer, discovered_job, foreign_id, jobs_of
 from avm_mcp.jobs.poller import Poller, Progress
 from avm_mcp.jobs.reconcile import Reconciler
+from avm_mcp.jobs.sending import Sender
 from avm_mcp.jobs.start_worker import WorkerStarter, lease_name
 from avm_mcp.jobs.submit import Submitter
 from avm_mcp.provider.client import AvmClient
@@ -118,6 +119,7 @@ class Upstream:
     reconciler: Reconciler
     discoverer: Discoverer
     submitter: Submitter
+    sender: Sender
     worker_starter: WorkerStarter | None = None
 
 
@@ -200,7 +202,7 @@ class Service:
         submitter, end = self._upstream.submitter, min(began, anyio.current_time()) + SUBMIT_WAIT
         reservation = await submitter.start(request, max_credits=max_credits, caller=caller, approval=approval)
         with anyio.move_on_at(end):
-            await submitter.answer(reservation.job.id, SUBMIT_WAIT)
+            await self._upstream.sender.answer(reservation.job.id, SUBMIT_WAIT)
             while not reservation.duplicate and (job := await self._current(reservation.job)).status == UNKNOWN:
                 await self._change(job)  # recovery looks at once, and often finds it
         return await self._found(await self._current(reservation.job), deduplicated=reservation.duplicate)
@@ -235,7 +237,7 @@ class Service:
                 job = await self._current(job)
         # A refusal is told as the error it is, however late it came; what explains it may still be asked for.
         left = min(EXPLAIN_TIMEOUT, end - anyio.current_time())
-        await self._upstream.submitter.answer(job.id, max(0.0, left) if job.status == NOT_CREATED else 0)
+        await self._upstream.sender.answer(job.id, max(0.0, left) if job.status == NOT_CREATED else 0)
         return await self._found(job, deduplicated=found.deduplicated, notes=found.notes)
 
     async def _change(self, job: Job) -> None:
@@ -321,7 +323,7 @@ class Service:
         if not job.final and isinstance(poller.trouble, AuthFailed | BlockedOnTheWay):
             said.append(f"Its state cannot be read: {poller.trouble.message}")
         progress = await poller.progress(job)
-        same = deduplicated or self._upstream.submitter.known(job.id)
+        same = deduplicated or self._upstream.sender.known(job.id)
         return Found(job, progress, same, tuple(dict.fromkeys(said)))
 
     async def save(self, given: str, folder: Path | None = None) -> Found:

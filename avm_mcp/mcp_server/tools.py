@@ -172,7 +172,7 @@ class Tools:
         price = await prices.told(given["model"], seconds)
         left = await prices.left_today()
         shown = price_fields(given["model"], seconds, price, left)
-        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_yes(price.credits)}
+        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_approval(price.credits)}
         text = price_text(given["model"], seconds, price, MODEL_AUDIENCE, left, **how)
         return _said(text, shown)
 

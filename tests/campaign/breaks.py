@@ -22,7 +22,7 @@ from typing import Any
 import anyio
 
 import avm_mcp.domain.accounts
-import avm_mcp.jobs.submit
+import avm_mcp.jobs.sending
 import avm_mcp.provider.client
 import avm_mcp.provider.exchange
 from avm_mcp.domain import rate_limit
@@ -30,6 +30,7 @@ from avm_mcp.domain.errors import AuthFailed, TaskNotFound
 from avm_mcp.downloads import partials
 from avm_mcp.downloads.fresh_links import FreshLinks
 from avm_mcp.jobs.reconcile import Reconciler, match
+from avm_mcp.jobs.sending import Sender
 from avm_mcp.jobs.submit import Submitter
 from avm_mcp.mcp_server import Tools
 from avm_mcp.store import Store
@@ -90,11 +91,11 @@ def _no_intent() -> Iterator[Patch]:
 def _no_shield() -> Iterator[Patch]:
     begun: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("begun", default=None)
     scopes: dict[str, anyio.CancelScope] = {}
-    send, start, answer = Submitter._send, Submitter.start, Tools._answer
+    send, start, answer = Sender._send, Submitter.start, Tools._answer
 
-    async def _send(self: Any, job: Any, *rest: Any) -> None:
-        with anyio.CancelScope() as scopes[job.id]:
-            await send(self, job, *rest)
+    async def _send(self: Any, prepared: Any, *rest: Any) -> None:
+        with anyio.CancelScope() as scopes[prepared.draft.id]:
+            await send(self, prepared, *rest)
 
     async def _start(self: Any, *given: Any, **how: Any) -> Any:
         reservation = await start(self, *given, **how)
@@ -119,10 +120,10 @@ def _no_shield() -> Iterator[Patch]:
         def __getattr__(self, name: str) -> Any:
             return getattr(anyio, name)
 
-    yield Submitter, "_send", _send
+    yield Sender, "_send", _send
     yield Submitter, "start", _start
     yield Tools, "_answer", _answer
-    yield avm_mcp.jobs.submit, "anyio", Bare()
+    yield avm_mcp.jobs.sending, "anyio", Bare()
 
 
 def _no_allowance() -> Iterator[Patch]:

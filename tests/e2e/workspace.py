@@ -31,8 +31,8 @@ FAST = SandboxOptions(speed=200, render=False, query_limit=None, balance=100_000
 """A video of t2v takes half a second."""
 
 QUICK: Mapping[str, float] = {
-    "avm_mcp.jobs.submit.PULSE": 0.2,
-    "avm_mcp.jobs.submit.PULSE_LIFE": 0.8,
+    "avm_mcp.jobs.sending.PULSE": 0.2,
+    "avm_mcp.jobs.sending.PULSE_LIFE": 0.8,
     "avm_mcp.jobs.poller.LEASE": 0.8,
     "avm_mcp.jobs.poller.FOLLOW_INTERVAL": 0.2,
     "avm_mcp.jobs.poller.IDLE_INTERVAL": 0.3,

@@ -9,6 +9,7 @@ import pytest
 
 from avm_mcp.sandbox import faults
 from tests.clock import Skewed
+from tests.protocol.test_bad_input import png
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import call, made_in
 from tests.stack import KEY, LEGACY, MODERN, UNASKED, error, fields, text
@@ -63,6 +64,25 @@ async def test_a_video_above_max_credits_is_refused_and_the_named_price_is_enoug
         assert made["credits"] == {"quoted": 15, "charged": 15, "basis": "charge"}
     (post,) = [seen for seen in stack.sandbox.requests if seen.endpoint == "generate"]
     assert post.max_credits == "15"
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "same"),
+    [
+        ("text_to_video", KITE | {"aspect_ratio": "9:16", "max_credits": 99}, True),
+        ("image_to_video", {"image": LINK, "prompt": "it turns", "max_credits": 99}, True),
+        ("image_to_video", {"image": "cat.png", "max_credits": 99}, False),
+    ],
+)
+async def test_a_price_is_asked_for_with_the_requests_own_fields(stack, tool, given, same):
+    """DESIGN 5; only the bytes of a local picture stay out of it."""
+    (stack.pictures / "cat.png").write_bytes(png(64, 64))
+    async with stack.client() as client:
+        made, *_ = await call(client, tool, given)
+        assert made["credits"] == {"quoted": 15, "charged": 15, "basis": "charge"}
+    quote, post = [seen for seen in stack.sandbox.requests if seen.endpoint in ("quote", "generate")]
+    assert (quote.endpoint, post.endpoint) == ("quote", "generate")
+    assert (quote.body_sha256 == post.body_sha256) is same
 
 
 async def test_a_cap_does_not_deny_what_an_equal_call_has_started_meanwhile(stack):
