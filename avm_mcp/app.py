@@ -17,10 +17,10 @@ from anyio.abc import TaskGroup
 
 from avm_mcp import __version__, notify
 from avm_mcp.domain.accounts import account_of, earlier_accounts, service
-from avm_mcp.domain.errors import AvmError, Internal, StateUnavailable
+from avm_mcp.domain.errors import AvmError, Internal
 from avm_mcp.domain.masking import masked
 from avm_mcp.domain.next_steps import Action
-from avm_mcp.domain.rate_limit import MAX_RETRY_AFTER, Want
+from avm_mcp.domain.timings import STANDARD, Timings
 from avm_mcp.downloads.downloader import Downloader
 from avm_mcp.downloads.output_folder import unwritable
 from avm_mcp.downloads.safe_http import Resolver, look_up
@@ -29,6 +29,7 @@ from avm_mcp.jobs import start_worker
 from avm_mcp.jobs.budget import Prices
 from avm_mcp.jobs.discover import Discoverer
 from avm_mcp.jobs.poller import Poller
+from avm_mcp.jobs.query_limit import QueryLimit
 from avm_mcp.jobs.reconcile import Reconciler
 from avm_mcp.jobs.sending import Sender
 from avm_mcp.jobs.service import Service, Upstream
@@ -56,6 +57,7 @@ class Runtime:
         refusal: Why it must not start: settings that cannot be used.
         now: The wall clock of this process, for dates.
         machine: The clock that its processes share, and which of them still run; this one's when left out.
+        timings: Intervals, leases and the query limit.
         transport, download_transport: How HTTP leaves; the network when left out.
         resolver: How the file host's name is looked up; the system's way when left out.
         paths_allowed: False where callers are on another machine: then pictures come by link only.
@@ -69,6 +71,7 @@ class Runtime:
         *,
         now: Callable[[], float] = time.time,
         machine: Machine | None = None,
+        timings: Timings = STANDARD,
         transport: httpx2.AsyncBaseTransport | None = None,
         download_transport: httpx2.AsyncBaseTransport | None = None,
         resolver: Resolver = look_up,
@@ -80,6 +83,7 @@ class Runtime:
         self.offload: Offload = offload or ThreadOffload()
         self._now = now
         self._machine = machine or this_machine()
+        self._timings = timings
         self._transport = transport
         self._download_transport = download_transport
         self._resolver = resolver
@@ -216,38 +220,13 @@ class Runtime:
         # Each service has its own limit: a sandbox takes nothing from the real one's allowance, and never waits for it.
         egress = SANDBOX_KEY if settings.sandboxed else f"{settings.AVM_EGRESS_ID} {service(base_url)}"
         http = await self._stack.enter_async_context(self._pool(self._transport, base_url))
-
-        # In this process they stand in line: only the first asks the journal, or a crowd would do nothing else.
-        lines = {urgent: (anyio.Lock(), secrets.token_hex(8)) for urgent in (True, False)}
-        failed: tuple[float, StateUnavailable] | None = None
-
-        async def allowance(urgent: bool) -> None:
-            nonlocal failed
-            began = anyio.current_time()
-            line, name = lines[urgent]
-            async with line:
-                if failed is not None and failed[0] > began:  # who stood behind it has waited as long as it has
-                    raise StateUnavailable(failed[1].message, next_step=failed[1].next_step)
-                while True:
-                    want = Want(account, urgent, anyio.current_time() - began, name)
-                    try:
-                        wait = await store.take_token(egress, store.clock(), want)
-                    except StateUnavailable as error:
-                        failed = anyio.current_time(), error
-                        raise
-                    if wait <= 0:
-                        return
-                    await anyio.sleep(wait)  # others take from the same bucket, so this is only true for the moment
-
-        async def closed(seconds: float) -> None:
-            await store.close_bucket(egress, store.clock() + min(seconds, MAX_RETRY_AFTER))
-
+        limit = QueryLimit(store, egress, account, self._timings)
         return AvmClient(
             base_url,
             key,
             http,
-            allowance=allowance,
-            closed=closed,
+            allowance=limit.wait,
+            closed=limit.close,
             now=self._now,
             user_agent=settings.AVM_USER_AGENT or f"avm-mcp/{__version__}",
             submit_timeout=settings.AVM_SUBMIT_TIMEOUT,
@@ -266,7 +245,9 @@ class Runtime:
     ) -> Upstream:
         settings, store = self.settings, self.store
         holder = f"{os.getpid()}-{secrets.token_hex(4)}"
-        poller = Poller(store, client, account=account, holder=holder, finished=lambda _job: downloader.nudge())
+        poller = Poller(
+            store, client, account=account, holder=holder, finished=lambda: downloader.nudge(), timings=self._timings
+        )
         downloader = Downloader(
             store,
             client,
@@ -276,14 +257,17 @@ class Runtime:
             account=account,
             now=self._now,
             changed=poller.publish,
+            timings=self._timings,
             resolver=self._resolver,
             notice=notify.show if settings.AVM_NOTIFY == "on" else None,
         )
-        reconciler = Reconciler(store, client, poller, account=account, holder=holder)
+        reconciler = Reconciler(store, client, poller, account=account, holder=holder, timings=self._timings)
         discoverer = Discoverer(store, client, poller, account=account, holder=holder, now=self._now)
         kept = WorkerStarter(settings, store, account=account) if self._has_worker else None
-        sender = Sender(store, client, poller, reconciler, prices, kept, group=group)
-        submitter = Submitter(settings, store, poller, prices, sender, account=account, now=self._now)
+        sender = Sender(store, client, poller, reconciler, prices, kept, group=group, timings=self._timings)
+        submitter = Submitter(
+            settings, store, poller, prices, sender, account=account, now=self._now, timings=self._timings
+        )
         return Upstream(client, poller, downloader, reconciler, discoverer, submitter, sender, kept)
 
 

@@ -13,6 +13,7 @@ from mcp.shared.memory import create_client_server_memory_streams
 from mcp.types import CallToolResult, Implementation
 
 from avm_mcp.app import Runtime
+from avm_mcp.domain.timings import STANDARD, Timings
 from avm_mcp.images import Offload, inline
 from avm_mcp.mcp_server.server import build_server
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
@@ -101,6 +102,7 @@ class Stack:
         paths_allowed: bool = True,
         offload: Offload = inline,
         now: Callable[[], float] | None = None,
+        timings: Timings = STANDARD,
         **more: str,
     ) -> Runtime:
         """Return a process of this house. `now` is its own wall clock, such as `Skewed`; the house's when left out."""
@@ -109,6 +111,7 @@ class Stack:
             self.settings(**more),
             now=now or self.wall,
             machine=self.machine.process(),
+            timings=timings,
             transport=StreamingASGITransport(self.app, link=link),
             download_transport=StreamingASGITransport(self.app, link=link),
             resolver=self.names,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from avm_mcp.domain.timings import STANDARD, Timings
+
 MAX_RETRY_AFTER = 120.0
 """Seconds. A longer `Retry-After` is not waited out inside a call: the caller is told instead."""
 
@@ -15,10 +17,6 @@ LONGEST_PAUSE = 24 * 3600.0
 
 RETRIES = 4
 """How often a question that is safe to repeat is repeated before the caller is told."""
-
-BUCKET_CAPACITY = 10.0
-BUCKET_REFILL = 0.75
-"""Tokens a second: 10 + 60 × 0.75 = 55 in any minute, below the API's 60 a minute and IP address."""
 
 RESERVE = 3.0
 """Questions that looks in the background leave in the bucket for those who call."""
@@ -164,7 +162,13 @@ ANY = Want()
 
 
 def take(
-    bucket: Bucket, now: float, want: Want = ANY, others: Iterable[Want] = (), served: Mapping[str, float] = ALONE
+    bucket: Bucket,
+    now: float,
+    want: Want = ANY,
+    others: Iterable[Want] = (),
+    served: Mapping[str, float] = ALONE,
+    *,
+    timings: Timings = STANDARD,
 ) -> tuple[Bucket, float]:
     """Return the bucket after one question was asked for, and the seconds to wait before asking again (0: granted).
 
@@ -178,18 +182,20 @@ def take(
         want: What is asked for.
         others: Who else waits. Those who go before `want` find their questions in the bucket when they come for them.
         served: When each account was served last.
+        timings: The bucket's capacity and refill.
     """
+    capacity, refill = timings.bucket_capacity, timings.bucket_refill
     filled_at = max(now, bucket.filled_at)
-    tokens = min(BUCKET_CAPACITY, bucket.tokens + (filled_at - bucket.filled_at) * BUCKET_REFILL)
+    tokens = min(capacity, bucket.tokens + (filled_at - bucket.filled_at) * refill)
     closed = bucket.closed_until if bucket.closed_until - now <= MAX_RETRY_AFTER + OUT_OF_ORDER else 0.0
     current = Bucket(tokens, filled_at, closed, bucket.polled_at)
     if closed > now:
         return current, closed - now
     overdue = abs(now - bucket.polled_at) > TIMEOUT
     # A full bucket serves whoever comes: those who go before had the time to, and no longer ask.
-    needed = min(BUCKET_CAPACITY, 1.0 + _before(want, others, served, overdue=overdue))
+    needed = min(capacity, 1.0 + _before(want, others, served, overdue=overdue))
     if tokens < needed:
-        wait = max(SHORTEST_WAIT, (needed - tokens) / BUCKET_REFILL)
+        wait = max(SHORTEST_WAIT, (needed - tokens) / refill)
         return current, wait if needed == 1.0 else min(wait, RENEWED)
     return replace(current, tokens=tokens - 1.0, polled_at=bucket.polled_at if want.urgent else now), 0.0
 

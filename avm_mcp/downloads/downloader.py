@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import Job
+from avm_mcp.domain.timings import Timings
 from avm_mcp.downloads.attempts import CUT_TIMEOUT, Attempts
 from avm_mcp.downloads.failures import VideoError, VideoGone
 from avm_mcp.downloads.fresh_links import FreshLinks, link_end
@@ -30,16 +31,10 @@ from avm_mcp.store import RowMissing, Store
 logger = logging.getLogger(__name__)
 
 MAX_CURRENT = 3
-"""Downloads side by side, not counting those that have run for longer than `LONGEST_TURN`."""
+"""Downloads side by side, not counting those that have run for longer than `Timings.longest_download_turn`."""
 
 MAX_RUNNING = 12
 """Downloads side by side in all."""
-
-LONGEST_TURN = 300.0
-"""Seconds after which a running download no longer counts among `MAX_CURRENT`: a slow host delays no other video."""
-
-REST_INTERVAL = 30.0
-"""Seconds between two readings of the store while no video is due: the process that saves one may have died."""
 
 FAILED_PAUSE = 5.0
 """Seconds before the store is read again after that failed."""
@@ -60,6 +55,7 @@ class Downloader:
         account: Fingerprint of key and base URL.
         now: Wall clock, in seconds since 1970.
         changed: Called with each job whose video changed.
+        timings: How often the store is read, and how long a download counts among `MAX_CURRENT`.
         resolver: Resolves the file host's name; the system's resolver when left out.
         notice: Shows a saved video to the user, by title and message; None where that is not wanted.
     """
@@ -75,6 +71,7 @@ class Downloader:
         account: str,
         now: Callable[[], float],
         changed: Callable[[Job], None],
+        timings: Timings,
         resolver: Resolver = look_up,
         notice: Callable[[str, str], None] | None = None,
     ) -> None:
@@ -85,6 +82,7 @@ class Downloader:
         self._base_url = base_url
         self._account = account
         self._changed = changed
+        self._timings = timings
         self._resolver = resolver
         self._notice = notice
         self._nudged = anyio.Event()
@@ -117,14 +115,15 @@ class Downloader:
 
     def _start_due(self, group: TaskGroup, wanted: Sequence[Job]) -> float:
         """Start the downloads that are due, those whose link ends first; return the seconds until the next one is."""
-        pause, now = REST_INTERVAL, anyio.current_time()
+        rest, turn = self._timings.rest_interval, self._timings.longest_download_turn
+        pause, now = rest, anyio.current_time()
         for job in sorted(wanted, key=link_end):
             if job.id in self._running:
                 continue
             wait = self._attempts[job.id].due - now if job.id in self._attempts else 0.0
-            turns = [since + LONGEST_TURN - now for since in self._running.values() if since + LONGEST_TURN > now]
+            turns = [since + turn - now for since in self._running.values() if since + turn > now]
             if wait <= 0 and (len(turns) >= MAX_CURRENT or len(self._running) >= MAX_RUNNING):
-                wait = min(turns, default=REST_INTERVAL)
+                wait = min(turns, default=rest)
             if wait > 0:
                 pause = min(pause, wait)
                 continue

@@ -40,6 +40,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from avm_mcp.domain.catalog import MODELS
+from avm_mcp.domain.timings import STANDARD, Timings
 
 MEMORY = 60
 HALF_LIFE = 20.0
@@ -58,10 +59,6 @@ TAIL_SPREAD = 0.6
 
 OUTLIER_WEIGHT, OUTLIER_SPREAD = 0.1, 1.2
 """What explains a video that neither the prior nor any other video does, while the width is chosen."""
-
-SHORTEST_INTERVAL = 2.0
-LONGEST_INTERVAL = 30.0
-"""Seconds between two looks."""
 
 PRICE = 0.6
 SOLITUDE = 0.5
@@ -219,32 +216,34 @@ def price(videos: int) -> float:
     return PRICE * (1 - SOLITUDE / max(1, videos))
 
 
-def next_poll(videos: Iterable[tuple[Durations, float, int]], price: float) -> NextPoll:
+def next_poll(videos: Iterable[tuple[Durations, float, int]], price: float, timings: Timings = STANDARD) -> NextPoll:
     """Return when to look next at videos that were all being made at the last look.
 
     Args:
         videos: The distribution, the seconds since submit at the last look (below 0: not yet submitted then), and
             how many such videos there are.
         price: Seconds of waiting that the question is worth.
+        timings: The bounds of the interval.
     """
     pending = [
         (durations, elapsed, done, count / (1 - done))
         for durations, elapsed, count in videos
         if (done := durations.share_done(elapsed)) < 1 - 1e-9
     ]
+    shortest, longest = timings.shortest_poll_interval, timings.longest_poll_interval
     waited = ended = 0.0
     interval, reached = 0.0, -price
-    while interval < LONGEST_INTERVAL:
+    while interval < longest:
         interval += 1.0
         before, ended = ended, 0.0
         for durations, elapsed, done, weight in pending:
             ended += (durations.share_done(elapsed + interval) - done) * weight
         waited += (before + ended) / 2
         missing, reached = reached, interval * ended - waited - price
-        if reached >= 0 and interval >= SHORTEST_INTERVAL:
+        if reached >= 0 and interval >= shortest:
             exact = interval - reached / (reached - missing) if missing < 0 else interval
-            return NextPoll(min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, exact)), (price + waited) / interval)
-    return NextPoll(LONGEST_INTERVAL, (price + waited) / LONGEST_INTERVAL)
+            return NextPoll(min(longest, max(shortest, exact)), (price + waited) / interval)
+    return NextPoll(longest, (price + waited) / longest)
 
 
 # --- learning ---

@@ -10,12 +10,9 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
+from avm_mcp.domain.timings import STANDARD, Timings
 from avm_mcp.jobs import eta
-from avm_mcp.jobs.eta import SHORTEST_INTERVAL, Durations, NextPoll
-
-FRESH = 5.0
-"""Seconds. A video looked at less long ago is not looked at again because somebody asks for it; and one that is younger
-when it is first met was submitted just now, while an older one may long be finished."""
+from avm_mcp.jobs.eta import Durations, NextPoll
 
 HEAVY = 100_000
 """Bytes of an answer that cost as much as a question of the allowance."""
@@ -56,11 +53,12 @@ class Query:
 class PollSchedule:
     """Remembers when each video was last looked at, and plans the next question.
 
-    Times are of a clock that never jumps. No two questions come closer than `SHORTEST_INTERVAL`, whatever is due: a
+    Times are of a clock that never jumps. No two questions come closer than the shortest interval, whatever is due: a
     crowd of videos that no list shows takes turns.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timings: Timings = STANDARD) -> None:
+        self._timings = timings
         self._polled: dict[str, float] = {}
         self._hidden: dict[str, float] = {}
         self._soon: set[str] = set()
@@ -70,7 +68,7 @@ class PollSchedule:
 
     def soon(self, job_id: str, clock: float) -> None:
         """Let the next look at this video come at once, unless the last one was just now."""
-        if clock - self._polled.get(job_id, float("-inf")) >= FRESH:
+        if clock - self._polled.get(job_id, float("-inf")) >= self._timings.poll_freshness:
             self._soon.add(job_id)
 
     def wanted(self, job_id: str) -> bool:
@@ -82,7 +80,7 @@ class PollSchedule:
         if listed and job_id in self._hidden:
             return
         self._polled[job_id] = max(clock - ago, self._polled.get(job_id, float("-inf")))
-        if ago < FRESH:
+        if ago < self._timings.poll_freshness:
             self._soon.discard(job_id)
 
     def plan(self, videos: Sequence[InFlight], clock: float, *, list_bytes: int = 0, single_bytes: int = 0) -> Query:
@@ -95,7 +93,7 @@ class PollSchedule:
             single_bytes: How long the last answer for one video was.
         """
         self._forget({video.id for video in videos})
-        self._new |= {video.id for video in videos if video.elapsed <= FRESH}
+        self._new |= {video.id for video in videos if video.elapsed <= self._timings.poll_freshness}
         price = eta.price(len(videos))
         list_price, single_price = (price * (1 + size / HEAVY) for size in (list_bytes, single_bytes))
         group = [video for video in videos if self._hidden.get(video.id, clock) <= clock]
@@ -111,7 +109,7 @@ class PollSchedule:
             due = due[1:] if self._listed_last else due[:1]  # neither the list nor what it leaves out may starve
         chosen = min(due or questions, key=lambda question: question.due)
         urgent = any(job_id in self._soon for job_id in chosen.ids)
-        return replace(chosen, due=max(chosen.due, self._asked + SHORTEST_INTERVAL), urgent=urgent)
+        return replace(chosen, due=max(chosen.due, self._asked + self._timings.shortest_poll_interval), urgent=urgent)
 
     def asked(self, question: Query, clock: float, shown: Container[str]) -> None:
         """Note that a question was asked, and which of its videos the answer showed; a failed one counts as asked."""
@@ -143,7 +141,7 @@ class PollSchedule:
         )
         # Videos of one kind and age are counted, not computed each.
         kinds = Counter((video.durations, round(video.elapsed - (clock - began))) for video in videos)
-        return began, eta.next_poll(((kind, age, count) for (kind, age), count in kinds.items()), price)
+        return began, eta.next_poll(((kind, age, count) for (kind, age), count in kinds.items()), price, self._timings)
 
     def _list_pays(self, videos: Sequence[InFlight], list_price: float, single_price: float, clock: float) -> bool:
         """Return whether one list for all costs less, in questions, bytes and waiting, than asking for each."""

@@ -15,6 +15,7 @@ import anyio
 
 from avm_mcp.domain.errors import AuthFailed, AvmError, TaskNotFound
 from avm_mcp.domain.job import FINAL, Job
+from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs import eta
 from avm_mcp.jobs.eta import Durations
 from avm_mcp.jobs.poll_schedule import InFlight, PollSchedule, Query
@@ -23,16 +24,6 @@ from avm_mcp.provider.wire import TaskList, TaskSnapshot
 from avm_mcp.store import Store
 
 logger = logging.getLogger(__name__)
-
-LEASE = 15.0
-"""Seconds that the watch of an account is held without being renewed; how long after a death others take over."""
-
-FOLLOW_INTERVAL = 1.0
-IDLE_INTERVAL = 5.0
-"""Seconds between two readings of the journal by a process that is not the one who asks: with and without waiters."""
-
-REST_INTERVAL = 30.0
-"""Seconds between two readings of the journal by a process with nothing to watch: one that watched may have died."""
 
 LIFE = 2 * 24 * 3600.0
 """Seconds after which a task that never ended is looked at only when somebody asks: the service has lost it."""
@@ -72,7 +63,8 @@ class Poller:
         client: How to ask.
         account: Fingerprint of key and base URL.
         holder: Name of this process among those that share the state.
-        finished: Called with a job when it was seen to reach its end.
+        finished: Called when a job was seen to reach its end.
+        timings: Intervals of polls and of readings of the store, and the lease.
     """
 
     def __init__(
@@ -82,7 +74,8 @@ class Poller:
         *,
         account: str,
         holder: str,
-        finished: Callable[[Job], None],
+        finished: Callable[[], None],
+        timings: Timings,
     ) -> None:
         self._store = store
         self._client = client
@@ -90,10 +83,11 @@ class Poller:
         self._holder = holder
         self._clock = store.clock
         self._finished = finished
+        self._timings = timings
         self._known: dict[str, Job] = {}
         self._changed = anyio.Event()
         self._nudged = anyio.Event()
-        self._schedule = PollSchedule()
+        self._schedule = PollSchedule(timings)
         self._learned: dict[tuple[str, int], Durations] = {}
         self._waiting = 0
         self._holds = False
@@ -114,7 +108,7 @@ class Poller:
         self._changed = anyio.Event()
         if job.final and (known is None or not known.final):
             self._learned.pop((job.model, job.seconds), None)
-            self._finished(job)
+            self._finished()
 
     def _forget(self) -> None:
         """Take the oldest finished jobs off the board; the journal still has them."""
@@ -187,12 +181,13 @@ class Poller:
 
     async def _turn(self) -> None:
         """Do what is due, or wait until something is."""
+        timings = self._timings
         jobs = await self._store.in_flight(self._account)
         if not jobs:
             await self._follow()
-            await self._pause(FOLLOW_INTERVAL if self._unfinished_known() else REST_INTERVAL)
+            await self._pause(timings.follow_interval if self._unfinished_known() else timings.rest_interval)
             return
-        self._holds = await self._store.lease(f"watch:{self._account}", self._holder, self._clock(), LEASE)
+        self._holds = await self._store.lease(f"watch:{self._account}", self._holder, self._clock(), timings.poll_lease)
         await self._hear(jobs)
         if self._holds:
             for job in jobs:
@@ -203,7 +198,7 @@ class Poller:
             await self._follow()
             jobs = [job for job in jobs if self._schedule.wanted(job.id)]
         if not jobs:
-            await self._pause(FOLLOW_INTERVAL if self._waiting else IDLE_INTERVAL)
+            await self._pause(timings.follow_interval if self._waiting else timings.idle_follow_interval)
             return
         videos = [
             InFlight(job.id, await self.durations(job.model, job.seconds), max(0.0, self._clock() - job.started))
@@ -215,7 +210,7 @@ class Poller:
         )
         wait = question.due - anyio.current_time()
         if wait > 0:
-            await self._pause(min(wait, LEASE / 3 if self._holds else FOLLOW_INTERVAL))
+            await self._pause(min(wait, timings.poll_lease / 3 if self._holds else timings.follow_interval))
             return
         with anyio.move_on_after(None if self._holds else FOLLOWER_TIMEOUT):
             await self._next_poll(question, [job for job in jobs if job.id in question.ids])
@@ -254,7 +249,7 @@ class Poller:
         news: list[Job] = []
         about = LIST if question.listed else jobs[0].task_id or LIST
         if not await self._store.claim_poll(self._account, about, self._clock()):
-            await self._pause(FOLLOW_INTERVAL)  # another process is asking; its answer is in the journal soon
+            await self._pause(self._timings.follow_interval)  # another process asks; its answer is in the store soon
             return
         answered = False
         try:

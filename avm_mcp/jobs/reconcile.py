@@ -26,6 +26,7 @@ import anyio
 
 from avm_mcp.domain.errors import AuthFailed, AvmError, RateLimited, SubmissionUnknown, UpstreamUnavailable
 from avm_mcp.domain.job import CANCEL, FAILED, FINAL, NOT_CREATED, SUBMITTING, UNKNOWN, Job
+from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs.matching import Sent, made_at, match
 from avm_mcp.jobs.poller import Poller
 from avm_mcp.provider.client import AvmClient
@@ -60,19 +61,11 @@ made later are only taken where none was made before."""
 YOUNG = 3600.0
 """Seconds of a journal's life in which a task that was made before it may still be in the making."""
 
-FIRST_INTERVAL, LONGEST_INTERVAL = 5.0, 300.0
 GIVE_UP = 24 * 3600.0
-"""Seconds between looks, doubling from the first to the longest; and when looking ends: the video would be gone."""
+"""Seconds after the send when the search ends: the video would be gone."""
 
 SENDER_LIFE = 900.0
 """Seconds after its last sign of life in which a process that cannot be asked whether it has ended may still send."""
-
-IDLE_INTERVAL = 15.0
-"""Seconds between two readings of the journal while no answer is lost: the process that waits for one may die, also
-one that was about to be looked for when this one started."""
-
-LEASE = 30.0
-"""Seconds: among the processes of a state, one looks."""
 
 
 class Reconciler:
@@ -84,6 +77,7 @@ class Reconciler:
         watcher: Told what was found.
         account: Fingerprint of key and base URL.
         holder: Name of this process among those that share the state.
+        timings: Intervals of the search, and its lease.
     """
 
     def __init__(
@@ -94,12 +88,14 @@ class Reconciler:
         *,
         account: str,
         holder: str,
+        timings: Timings,
     ) -> None:
         self._store = store
         self._client = client
         self._poller = poller
         self._account = account
         self._holder = holder
+        self._timings = timings
         self._clock = store.clock
         self._nudged = anyio.Event()
 
@@ -109,7 +105,8 @@ class Reconciler:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        interval = FIRST_INTERVAL
+        timings = self._timings
+        interval = timings.reconcile_interval
         while True:
             open_jobs = False
             try:
@@ -122,10 +119,11 @@ class Reconciler:
             except Exception:
                 open_jobs = True
                 logger.exception("looking for lost answers failed; going on")
-            with anyio.move_on_after(interval if open_jobs else IDLE_INTERVAL):
+            with anyio.move_on_after(interval if open_jobs else timings.idle_reconcile_interval):
                 await self._nudged.wait()
                 open_jobs = False
-            interval = min(LONGEST_INTERVAL, interval * 2) if open_jobs else FIRST_INTERVAL
+            longer = min(timings.longest_reconcile_interval, interval * 2)
+            interval = longer if open_jobs else timings.reconcile_interval
             self._nudged = anyio.Event()
 
     async def look(self) -> bool:
@@ -136,7 +134,7 @@ class Reconciler:
         wanted = [job for job in wanted if now - job.started < GIVE_UP]
         if not wanted:
             return False
-        if not await self._store.lease(f"recover:{self._account}", self._holder, now, LEASE):
+        if not await self._store.lease(f"recover:{self._account}", self._holder, now, self._timings.reconcile_lease):
             return True
         wanted = [await self._given_up(job, now) for job in wanted]
         wanted = [job for job in wanted if job.task_id is None and job.status in (UNKNOWN, NOT_CREATED)]
@@ -264,7 +262,7 @@ class Reconciler:
             # Its process may have ended before it could look for what a journal of before had paid for.
             if (rows := await self.recent(YOUNG)) and await self.claim(job, rows) is not None:
                 return True
-            body = await self._store.resending(job, MOST_RESENDS, now + LEASE)
+            body = await self._store.resending(job, MOST_RESENDS, now + self._timings.reconcile_lease)
             with anyio.move_on_after(RESEND_TIMEOUT):
                 return body is not None and await self._sent_again(job, body)
             return False

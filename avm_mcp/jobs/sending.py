@@ -22,6 +22,7 @@ from avm_mcp.domain.errors import (
 )
 from avm_mcp.domain.job import NOT_CREATED, SUBMITTING, UNKNOWN, Job
 from avm_mcp.domain.next_steps import Action
+from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs.budget import Prices
 from avm_mcp.jobs.poller import Poller
 from avm_mcp.jobs.prepared import Prepared
@@ -31,10 +32,6 @@ from avm_mcp.provider.client import AvmClient
 from avm_mcp.store import RowMissing, Send, Store, Superseded
 
 logger = logging.getLogger(__name__)
-
-PULSE = 5.0
-PULSE_LIFE = 15.0
-"""Seconds between two notes in the row that a request still waits for its answer, and how long one of them counts."""
 
 KEPT_AFTER = 1.0
 """Seconds without an answer after which the background worker is started, since a host may end this process before the
@@ -85,6 +82,7 @@ class Sender:
         prices: Learns from charges, and explains refusals.
         worker_starter: Starts the background worker once a job is under way; None where there can be none.
         group: The runtime's task group.
+        timings: How often the row of a request that waits is marked, and how long a mark counts.
     """
 
     def __init__(
@@ -97,6 +95,7 @@ class Sender:
         worker_starter: WorkerStarter | None,
         *,
         group: TaskGroup,
+        timings: Timings,
     ) -> None:
         self._store = store
         self._client = client
@@ -105,6 +104,7 @@ class Sender:
         self._prices = prices
         self._worker_starter = worker_starter
         self._group = group
+        self._timings = timings
         self._sending: dict[str, _Sending] = {}
         self._asked_to_end = anyio.Event()
         group.start_soon(self._note_end)
@@ -289,8 +289,8 @@ class Sender:
         if self._worker_starter is not None:
             await self._worker_starter.ensure()
         while True:
-            await anyio.sleep(PULSE)
+            await anyio.sleep(self._timings.heartbeat_interval)
             try:
-                await self._store.expect_answer(job_id, self._store.clock() + PULSE_LIFE)
+                await self._store.expect_answer(job_id, self._store.clock() + self._timings.heartbeat_lifetime)
             except AvmError as error:
                 logger.warning("%s: %s", job_id, error.message)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import SUBMITTING, Job, Price
 from avm_mcp.domain.request import VideoRequest
-from avm_mcp.jobs import sending
+from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs.approvals import Approvals
 from avm_mcp.jobs.budget import Prices
 from avm_mcp.jobs.poller import Poller
@@ -33,6 +33,7 @@ class Submitter:
         sender: Sends a request once its row is written.
         account: Fingerprint of key and base URL.
         now: Wall clock, seconds since 1970.
+        timings: How long the first mark of a request that waits counts.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Submitter:
         *,
         account: str,
         now: Callable[[], float],
+        timings: Timings,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -54,6 +56,7 @@ class Submitter:
         self._sender = sender
         self._account = account
         self._now = now
+        self._timings = timings
 
     async def start(
         self, request: VideoRequest, *, max_credits: int | None, caller: str, approval: bool | None = None
@@ -167,7 +170,7 @@ class Submitter:
             take=request.take,
             aspect_ratio=request.aspect_ratio,
             image=request.image.shown if request.image else None,
-            answer_by=at + sending.PULSE_LIFE,
+            answer_by=at + self._timings.heartbeat_lifetime,
             credits_quoted=price.credits,
             credits_basis=price.basis,
         )

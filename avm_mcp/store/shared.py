@@ -6,6 +6,7 @@ from dataclasses import replace
 from avm_mcp.domain import rate_limit
 from avm_mcp.domain.client_timeouts import Cuts
 from avm_mcp.domain.rate_limit import Want
+from avm_mcp.domain.timings import STANDARD, Timings
 from avm_mcp.store.driver import Driver, Transaction
 from avm_mcp.store.machine import Machine
 
@@ -39,7 +40,9 @@ class Shared:
         )
         return [float(row["took"]) for row in found]
 
-    async def take_token(self, egress: str, now: float, want: Want = rate_limit.ANY) -> float:
+    async def take_token(
+        self, egress: str, now: float, want: Want = rate_limit.ANY, timings: Timings = STANDARD
+    ) -> float:
         """Take one question from the allowance and return 0, or return the seconds to wait before asking again (P6).
 
         Who has to wait keeps a place for `WANTED_FOR` seconds, as long as it asks again in time.
@@ -48,7 +51,7 @@ class Shared:
             found = await tx.rows(
                 "SELECT tokens, filled_at, closed_until, polled_at FROM buckets WHERE egress = ?", egress
             )
-            bucket = rate_limit.Bucket(**found[0]) if found else rate_limit.Bucket(rate_limit.BUCKET_CAPACITY, now)
+            bucket = rate_limit.Bucket(**found[0]) if found else rate_limit.Bucket(timings.bucket_capacity, now)
             if bucket.filled_at - now > rate_limit.MAX_RETRY_AFTER + rate_limit.OUT_OF_ORDER:
                 now = await self._caught_up(tx, now, bucket.filled_at)
             await tx.run("DELETE FROM wants WHERE until < ? OR until > ?", now, now + 10 * rate_limit.WANTED_FOR)
@@ -57,7 +60,7 @@ class Shared:
                 since = float(place[0]["since"])  # as the others read it, to the last digit
             want = replace(want, waited=now - since)
             others, served = await _queue(tx, egress, now, want)
-            bucket, wait = rate_limit.take(bucket, now, want, others, served)
+            bucket, wait = rate_limit.take(bucket, now, want, others, served, timings=timings)
             await tx.run(
                 "INSERT INTO buckets (egress, tokens, filled_at, closed_until, polled_at) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (egress) DO UPDATE SET tokens = excluded.tokens, filled_at = excluded.filled_at,"

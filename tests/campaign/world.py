@@ -34,6 +34,7 @@ import trio.testing
 
 import avm_mcp.app
 import avm_mcp.downloads.downloader
+import avm_mcp.jobs.query_limit
 import avm_mcp.jobs.submit
 import avm_mcp.provider.client
 import avm_mcp.store.sqlite
@@ -845,6 +846,7 @@ def staged(world: World) -> Generator[None]:
         (avm_mcp.store.sqlite, "random", chance),
         (avm_mcp.store.sqlite, "_connected", _connected),
         (avm_mcp.app, "secrets", names),
+        (avm_mcp.jobs.query_limit, "secrets", names),
         (avm_mcp.jobs.submit, "secrets", names),
         (Partial, "hold", classmethod(_held)),
         (trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),

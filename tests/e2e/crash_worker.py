@@ -8,7 +8,6 @@ between two awaits that yield, so dying before each of them is dying at every aw
 and its occurrence as the list of steps names it.
 """
 
-import importlib
 import json
 import os
 import random
@@ -31,6 +30,7 @@ from avm_mcp.app import Runtime
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import UNKNOWN
 from avm_mcp.domain.request import VideoRequest
+from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs.service import Found
 from avm_mcp.presentation.audience import SHELL_AUDIENCE
 from avm_mcp.presentation.errors import error_fields
@@ -48,7 +48,7 @@ class Job(TypedDict, total=False):
     """What a worker is told."""
 
     environ: dict[str, str]
-    constants: dict[str, float]  # "module.NAME": value, set before the runtime starts
+    timings: dict[str, float]  # the fields of `Timings`
     out: str  # what it says, one JSON object for each answer
     err: str  # its stderr
     backend: str
@@ -123,7 +123,7 @@ def say(job: Job, reply: dict[str, Any]) -> None:
 async def work(job: Job, meter: Meter) -> None:
     if job.get("open_together"):
         await _met(job, -1)
-    async with Runtime(Settings.from_env(job["environ"])) as runtime:
+    async with Runtime(Settings.from_env(job["environ"]), timings=Timings(**job["timings"])) as runtime:
         say(job, {"ready": os.getpid()})
         for number, prompts in enumerate(job["rounds"]):
             await _met(job, number)
@@ -182,10 +182,6 @@ def run(job: Job) -> None:
     import logging
 
     logging.basicConfig(level="WARNING", stream=sys.stderr)
-    for name, value in job["constants"].items():
-        module, _, constant = name.rpartition(".")
-        assert hasattr(importlib.import_module(module), constant), name
-        setattr(importlib.import_module(module), constant, value)
     if "file_limit" in job:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"], resource.RLIM_INFINITY))
     meter = Meter(job.get("steps"), job.get("crash_at"))

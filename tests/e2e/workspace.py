@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -17,6 +17,7 @@ import anyio
 import anyio.abc
 import httpx2
 
+from avm_mcp.domain.timings import Timings
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
 from avm_mcp.sandbox.ledger import fingerprint
 from avm_mcp.sandbox.server import running
@@ -30,25 +31,23 @@ AVM = (sys.executable, "-c", "import sys; from avm_mcp.cli import main; sys.exit
 FAST = SandboxOptions(speed=200, render=False, query_limit=None, balance=100_000, durations={"t2v": 100.0})
 """A video of t2v takes half a second."""
 
-QUICK: Mapping[str, float] = {
-    "avm_mcp.jobs.sending.PULSE": 0.2,
-    "avm_mcp.jobs.sending.PULSE_LIFE": 0.8,
-    "avm_mcp.jobs.poller.LEASE": 0.8,
-    "avm_mcp.jobs.poller.FOLLOW_INTERVAL": 0.2,
-    "avm_mcp.jobs.poller.IDLE_INTERVAL": 0.3,
-    "avm_mcp.jobs.poller.REST_INTERVAL": 0.5,
-    "avm_mcp.downloads.downloader.REST_INTERVAL": 0.5,
-    "avm_mcp.jobs.reconcile.LEASE": 0.8,
-    "avm_mcp.jobs.reconcile.FIRST_INTERVAL": 0.2,
-    "avm_mcp.jobs.reconcile.IDLE_INTERVAL": 0.4,
-    "avm_mcp.jobs.poll_schedule.FRESH": 0.2,
-    "avm_mcp.jobs.poll_schedule.SHORTEST_INTERVAL": 0.25,
-    "avm_mcp.jobs.eta.SHORTEST_INTERVAL": 0.25,
-    "avm_mcp.jobs.eta.LONGEST_INTERVAL": 0.5,
-    "avm_mcp.domain.rate_limit.BUCKET_CAPACITY": 1000.0,
-    "avm_mcp.domain.rate_limit.BUCKET_REFILL": 1000.0,
-}
-"""Constants of the product that a worker is started with: the same machinery, with hours turned into minutes."""
+QUICK = Timings(
+    heartbeat_interval=0.2,
+    heartbeat_lifetime=0.8,
+    poll_lease=0.8,
+    follow_interval=0.2,
+    idle_follow_interval=0.3,
+    rest_interval=0.5,
+    reconcile_lease=0.8,
+    reconcile_interval=0.2,
+    idle_reconcile_interval=0.4,
+    poll_freshness=0.2,
+    shortest_poll_interval=0.25,
+    longest_poll_interval=0.5,
+    bucket_capacity=1000.0,
+    bucket_refill=1000.0,
+)
+"""The timings that a worker is started with: a minute takes about a second."""
 
 
 def clips() -> set[str]:
@@ -268,7 +267,7 @@ class Workers:
         assert self._process.stdin is not None
         self._number += 1
         out = self._folder / f"worker-{self._number}.jsonl"
-        order = {"constants": dict(QUICK), **job, "out": str(out), "err": str(out.with_suffix(".err"))}
+        order = {"timings": asdict(QUICK), **job, "out": str(out), "err": str(out.with_suffix(".err"))}
         order["environ"] = workspace.environ(**job.get("environ", {}))
         reply, found = anyio.Event(), list[Worker]()
         self._ordered.append((reply, found, out))

@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from avm_mcp.downloads import downloader
+from avm_mcp.domain.timings import Timings
 from avm_mcp.downloads.mp4 import video_is_whole
 from avm_mcp.sandbox import faults
 from tests.protocol.test_waiting import made_in
@@ -125,11 +125,10 @@ async def test_what_looks_cut_is_kept_when_its_link_is_about_to_die(stack):
     assert "looks cut" in str(reply["notes"])
 
 
-async def test_videos_that_come_slowly_do_not_hold_up_the_others(stack, monkeypatch, caplog):
+async def test_videos_that_come_slowly_do_not_hold_up_the_others(stack, caplog):
     """P3: three are fetched side by side; what drips for longer than its turn lets the next one go first."""
-    monkeypatch.setattr(downloader, "LONGEST_TURN", 5)
     stack.sandbox.faults.next("file", faults.hang(25), count=9)
-    async with stack.client() as client:
+    async with stack.client(timings=Timings(longest_download_turn=5)) as client:
         for number in range(4):
             await client.call_tool("text_to_video", {"prompt": f"kite {number}", "wait_seconds": 0})
         await anyio.sleep(900)

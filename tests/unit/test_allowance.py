@@ -12,10 +12,12 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp.domain.rate_limit import BUCKET_CAPACITY, BUCKET_REFILL, RESERVE, TIMEOUT, WANTED_FOR, Want
+from avm_mcp.domain.rate_limit import RESERVE, TIMEOUT, WANTED_FOR, Want
+from avm_mcp.domain.timings import STANDARD
 from avm_mcp.store import open_store
 from tests.clock import VirtualWall
 
+CAPACITY, REFILL = STANDARD.bucket_capacity, STANDARD.bucket_refill
 EGRESS = "here"
 PER_MINUTE = 55
 EXAMPLES = 100 if os.environ.get("AVM_FULL") == "1" else 12
@@ -86,7 +88,7 @@ def assert_within_limits(times):
     for first, start in enumerate(times):
         assert sum(start <= at < start + 60 for at in times[first:]) <= PER_MINUTE
         for last in range(first, len(times), 7):
-            assert last - first + 1 <= BUCKET_CAPACITY + BUCKET_REFILL * (times[last] - start) + 1e-3
+            assert last - first + 1 <= CAPACITY + REFILL * (times[last] - start) + 1e-3
 
 
 @settings(deadline=None, max_examples=EXAMPLES)
@@ -115,7 +117,7 @@ def test_twenty_greedy_processes_share_what_one_would_have():
     times = times_of(granted([[(0.0, 10)]] * 20))
     assert len(times) == 200
     assert_within_limits(times)
-    assert max(times) - min(times) < (200 - BUCKET_CAPACITY) / BUCKET_REFILL + 5, "nothing is wasted either"
+    assert max(times) - min(times) < (200 - CAPACITY) / REFILL + 5, "nothing is wasted either"
 
 
 # What a user asks for goes first
@@ -137,7 +139,7 @@ def test_what_a_user_asks_for_waits_for_other_calls_only():
     """More calls than the reserve: they have every question that comes free, until they are served."""
     allowed = granted([[(0.0, 200)]] * 5 + [[(100.0, 1)]] * 10, kinds=[("a1", False)] * 5 + [("a1", True)] * 10)
     urgent = [one for one in allowed if one.urgent]
-    assert max(one.waited for one in urgent) < (10 - RESERVE) / BUCKET_REFILL + 0.5
+    assert max(one.waited for one in urgent) < (10 - RESERVE) / REFILL + 0.5
     between = [one for one in allowed if urgent[0].at < one.at < urgent[-1].at and not one.urgent]
     assert len(between) <= 1 + (urgent[-1].at - urgent[0].at) / TIMEOUT
 
@@ -159,7 +161,7 @@ def test_a_look_in_the_background_is_served_in_the_end(storm, polls):
 @pytest.mark.parametrize("urgent", [True, False])
 def test_accounts_take_turns_however_many_processes_each_has(urgent):
     allowed = granted([[(0.0, 20)]] * 10 + [[(0.0, 60)]], kinds=[("a1", urgent)] * 10 + [("a2", urgent)])
-    both = [one.account for one in allowed if one.at < 100][int(BUCKET_CAPACITY) :]
+    both = [one.account for one in allowed if one.at < 100][int(CAPACITY) :]
     counts = Counter(both)
     assert len(both) > 60
     assert abs(counts["a1"] - counts["a2"]) <= 0.1 * len(both)
@@ -171,7 +173,7 @@ def test_who_asks_for_little_is_not_held_up_by_who_asks_for_much():
     )
     waited = [one.waited for one in allowed if one.account == "a3"]
     assert len(waited) == 5
-    assert max(waited) < 3 / BUCKET_REFILL
+    assert max(waited) < 3 / REFILL
 
 
 # What breaks
@@ -214,5 +216,5 @@ async def test_calls_that_give_up_take_no_question_from_those_that_come_after(tm
             group.start_soon(call, number)
             await anyio.sleep(0.2)
     assert_within_limits(served)
-    assert len(served) > 0.9 * 120 * BUCKET_REFILL
+    assert len(served) > 0.9 * 120 * REFILL
     store.close()

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avm_mcp.domain.catalog import MODELS
+from avm_mcp.domain.timings import STANDARD
 from avm_mcp.jobs import eta
-from avm_mcp.jobs.eta import LONGEST_INTERVAL, MEMORY, SHORTEST_INTERVAL, Durations, isotonic, learned, next_poll, price
+from avm_mcp.jobs.eta import MEMORY, Durations, isotonic, learned, next_poll, price
 from tests.bench import schedules
 from tests.bench.b3 import FOUR, WARM
 from tests.bench.schedules import Distribution, parsed
 
+SHORTEST, LONGEST = STANDARD.shortest_poll_interval, STANDARD.longest_poll_interval
 TIMES = st.floats(0, 1e5)
 SEEN = st.lists(st.floats(0.1, 20_000), max_size=60)
 SPEEDS = st.sampled_from([1.0, 20.0, 10_000.0])
@@ -64,14 +66,14 @@ def test_the_table_is_the_mixture(seconds: list[float]) -> None:
 @settings(deadline=None)
 @given(beliefs(), TIMES)
 def test_the_next_look_is_between_two_and_thirty_seconds_away(belief: Durations, elapsed: float) -> None:
-    assert SHORTEST_INTERVAL <= belief.interval_after(elapsed) <= LONGEST_INTERVAL
+    assert SHORTEST <= belief.interval_after(elapsed) <= LONGEST
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(beliefs(), st.floats(-1e4, 1e5), st.integers(1, 300)), max_size=6), st.floats(0, 100))
 def test_the_next_look_at_any_crowd_is_too(videos: list[tuple[Durations, float, int]], price: float) -> None:
     look = next_poll(videos, price)
-    assert SHORTEST_INTERVAL <= look.interval <= LONGEST_INTERVAL
+    assert SHORTEST <= look.interval <= LONGEST
     assert look.cost >= 0
 
 
@@ -108,7 +110,7 @@ def test_the_look_costs_least_by_the_second_where_the_bounds_allow(elapsed: int,
         return (asked + mean(chances) * interval) / interval
 
     look = next_poll([(belief, float(elapsed), videos)], asked)
-    least = min(cost(interval / 4) for interval in range(4 * int(SHORTEST_INTERVAL), 4 * int(LONGEST_INTERVAL) + 1))
+    least = min(cost(interval / 4) for interval in range(4 * int(SHORTEST), 4 * int(LONGEST) + 1))
     assert cost(look.interval) <= least * 1.005
     assert look.cost == pytest.approx(least, rel=0.1)
 
@@ -117,7 +119,7 @@ def test_who_overruns_is_asked_about_ever_more_rarely_but_always_again() -> None
     belief = learned("i2v_v3", [360.0] * 30)
     intervals = [belief.interval_after(360 * factor) for factor in (2, 4, 8, 20, 100)]
     assert intervals == sorted(intervals)
-    assert intervals[-1] == LONGEST_INTERVAL
+    assert intervals[-1] == LONGEST
 
 
 def test_one_question_is_worth_more_waiting_the_more_videos_are_in_flight() -> None:

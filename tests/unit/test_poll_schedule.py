@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp.jobs.eta import LONGEST_INTERVAL, SHORTEST_INTERVAL, learned
-from avm_mcp.jobs.poll_schedule import FRESH, HEAVY, HIDDEN_FOR, InFlight, PollSchedule, Query
+from avm_mcp.domain.timings import STANDARD
+from avm_mcp.jobs.eta import learned
+from avm_mcp.jobs.poll_schedule import HEAVY, HIDDEN_FOR, InFlight, PollSchedule, Query
 
+SHORTEST, LONGEST = STANDARD.shortest_poll_interval, STANDARD.longest_poll_interval
 BELIEF = learned("t2v", [random.Random(1).lognormvariate(5.97, 0.25) for _ in range(50)])
 SPAN = 4000.0
 
@@ -90,12 +92,12 @@ def test_cadence_is_bounded_and_everything_is_seen_in_the_end(videos, shows, fai
     world = World(videos, shows=shows, fails=fails, past=past).run(8000)
     assert set(world.seen) == set(videos)
     for (a, _), (b, _) in pairwise(world.asked):
-        assert b - a >= SHORTEST_INTERVAL - 1e-9
+        assert b - a >= SHORTEST - 1e-9
     # A turn for each other video, and the failures, may come between.
-    timeout = LONGEST_INTERVAL + SHORTEST_INTERVAL * 2 * len(videos) + LONGEST_INTERVAL * len(fails)
+    timeout = LONGEST + SHORTEST * 2 * len(videos) + LONGEST * len(fails)
     assert all(late <= timeout for late in world.late.values())
     if not fails and shows is None and not past:
-        assert all(late <= LONGEST_INTERVAL + 1e-6 for late in world.late.values())
+        assert all(late <= LONGEST + 1e-6 for late in world.late.values())
 
 
 def test_one_video_is_asked_about_by_itself():
@@ -139,7 +141,7 @@ def test_what_the_list_leaves_out_is_checked_but_not_all_at_once():
     assert world.kinds["list"] > 20, "the list does not starve"
     assert world.kinds["single"] > 80
     times = [clock for clock, _ in world.asked]
-    assert max(sum(start <= at < start + 60 for at in times) for start in times) <= 60 / SHORTEST_INTERVAL
+    assert max(sum(start <= at < start + 60 for at in times) for start in times) <= 60 / SHORTEST
     hidden = [video for video in world.videos if len(world.answered[video]) <= 1]
     assert len(hidden) < 100
 
@@ -169,9 +171,9 @@ def test_somebody_who_asks_lets_the_look_come_at_once_but_not_twice():
     question = schedule.plan([InFlight("a", BELIEF, 20.0)], 20.0)
     assert question.due == 20.0
     schedule.asked(question, 20.0, question.ids)
-    schedule.soon("a", 20.0 + FRESH - 0.1)
+    schedule.soon("a", 20.0 + STANDARD.poll_freshness - 0.1)
     assert schedule.plan([InFlight("a", BELIEF, 25.0)], 25.0).due > 25.0
-    schedule.soon("a", 20.0 + FRESH)
+    schedule.soon("a", 20.0 + STANDARD.poll_freshness)
     assert schedule.plan([InFlight("a", BELIEF, 25.0)], 25.0).due == 25.0
 
 
@@ -179,7 +181,7 @@ def test_a_question_that_failed_is_not_asked_again_at_once():
     schedule = PollSchedule()
     question = schedule.plan([InFlight("a", BELIEF, 400.0)], 10.0)
     schedule.asked(question, 10.0, question.ids)
-    assert schedule.plan([InFlight("a", BELIEF, 400.0)], 10.0).due >= 10.0 + SHORTEST_INTERVAL
+    assert schedule.plan([InFlight("a", BELIEF, 400.0)], 10.0).due >= 10.0 + SHORTEST
 
 
 @pytest.mark.parametrize("jump", [-1e6, -300.0, 300.0, 1e6])
@@ -189,7 +191,7 @@ def test_a_jump_of_the_wall_clock_only_moves_the_next_look(jump):
     question = schedule.plan([InFlight("a", BELIEF, 300.0)], 10.0)
     schedule.asked(question, 10.0, question.ids)
     due = schedule.plan([InFlight("a", BELIEF, max(0.0, 300.0 + jump))], 10.0).due
-    assert 10.0 + SHORTEST_INTERVAL <= due <= 10.0 + LONGEST_INTERVAL
+    assert 10.0 + SHORTEST <= due <= 10.0 + LONGEST
 
 
 # With the stack

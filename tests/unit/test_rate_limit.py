@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avm_mcp.domain import rate_limit
-from avm_mcp.domain.rate_limit import BUCKET_CAPACITY, BUCKET_REFILL, MAX_RETRY_AFTER, Bucket
+from avm_mcp.domain.rate_limit import MAX_RETRY_AFTER, Bucket
+from avm_mcp.domain.timings import STANDARD
 
+CAPACITY, REFILL = STANDARD.bucket_capacity, STANDARD.bucket_refill
 START = 1_800_000_000.0
 SMALL = 1e-4  # floats at 1.8e9 seconds are good to a quarter of a microsecond; sums of many drift a little
 
@@ -108,7 +110,7 @@ STEPS = st.lists(
 )
 
 
-def _grants(steps: list[tuple[float, float, float]], full: float = BUCKET_CAPACITY) -> list[float]:
+def _grants(steps: list[tuple[float, float, float]], full: float = CAPACITY) -> list[float]:
     """Return at which real times a question was granted."""
     bucket, real, wall, granted = Bucket(full, START), 0.0, START, []
     for passed, back, stale in steps:
@@ -116,7 +118,7 @@ def _grants(steps: list[tuple[float, float, float]], full: float = BUCKET_CAPACI
         wall += passed - back
         bucket, wait = rate_limit.take(bucket, wall - min(stale, real))
         assert wait >= 0
-        assert 0 <= bucket.tokens <= BUCKET_CAPACITY
+        assert 0 <= bucket.tokens <= CAPACITY
         if wait == 0:
             granted.append(real)
     return granted
@@ -137,10 +139,10 @@ def _assert_bound(granted: list[float], oldest: float) -> None:
     for first, start in enumerate(granted):
         for last in range(first, len(granted)):
             window = granted[last] - start + oldest
-            assert last - first + 1 <= BUCKET_CAPACITY + BUCKET_REFILL * window + SMALL
+            assert last - first + 1 <= CAPACITY + REFILL * window + SMALL
 
 
-@given(st.lists(st.floats(0, 2), max_size=300), st.floats(0, BUCKET_CAPACITY))
+@given(st.lists(st.floats(0, 2), max_size=300), st.floats(0, CAPACITY))
 def test_at_most_55_in_any_minute_for_greedy_processes(intervals: list[float], full: float) -> None:
     granted = _grants([(interval, 0.0, 0.0) for interval in intervals], full)
     for start in granted:
@@ -169,7 +171,7 @@ def test_greedy_processes_on_a_machine_whose_clock_jumps_back_keep_to_the_bound(
 
     steps = [(rng.choice([0.01, 0.1, 1.0]), back(), 9.9 * rng.random() ** 3) for _ in range(1500)]
     granted = _grants(steps)
-    assert len(granted) >= BUCKET_CAPACITY
+    assert len(granted) >= CAPACITY
     _assert_bound(granted, oldest=9.9)
 
 
@@ -178,28 +180,28 @@ def test_who_waits_as_told_is_served(tokens: float, later: float) -> None:
     bucket, wait = rate_limit.take(Bucket(tokens, START), START + later)
     if wait:
         assert rate_limit.take(bucket, START + later + wait + 1e-6)[1] == 0
-        assert wait <= max(0.01, (1 - bucket.tokens) / BUCKET_REFILL)
+        assert wait <= max(0.01, (1 - bucket.tokens) / REFILL)
 
 
 @given(st.floats(0, MAX_RETRY_AFTER), st.floats(0, MAX_RETRY_AFTER))
 def test_closed_until_the_very_end(seconds: float, asked: float) -> None:
-    closed = Bucket(BUCKET_CAPACITY, START, START + seconds)
+    closed = Bucket(CAPACITY, START, START + seconds)
     bucket, wait = rate_limit.take(closed, START + asked)
     if START + asked < START + seconds:  # dates are coarser than durations
         assert wait == pytest.approx(seconds - asked, abs=1e-6)
         assert bucket.closed_until == START + seconds
-        assert bucket.tokens == BUCKET_CAPACITY
+        assert bucket.tokens == CAPACITY
     else:
         assert wait == 0
 
 
 def test_the_longest_closure_holds_for_a_reader_whose_clock_is_a_moment_older() -> None:
-    closed = Bucket(BUCKET_CAPACITY, START, START + MAX_RETRY_AFTER)
+    closed = Bucket(CAPACITY, START, START + MAX_RETRY_AFTER)
     assert rate_limit.take(closed, START - 0.01)[1] > 100
 
 
 def test_a_closure_from_before_the_clock_jumped_back_is_void() -> None:
-    closed = Bucket(BUCKET_CAPACITY, START, START + MAX_RETRY_AFTER)
+    closed = Bucket(CAPACITY, START, START + MAX_RETRY_AFTER)
     bucket, wait = rate_limit.take(closed, START - 3600)
     assert wait == 0
     assert bucket.closed_until == 0

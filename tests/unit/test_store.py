@@ -35,6 +35,7 @@ from avm_mcp.domain.job import (
     Job,
     rank,
 )
+from avm_mcp.domain.timings import STANDARD
 from avm_mcp.presentation.audience import MODEL_AUDIENCE
 from avm_mcp.presentation.next_steps import write_next_step
 from avm_mcp.provider.wire import Accepted, TaskSnapshot
@@ -990,7 +991,7 @@ async def test_a_question_at_a_price_is_remembered(store: Store, second: Store) 
 
 
 def test_the_bounds_are_the_ones_that_are_documented() -> None:
-    assert (rate_limit.BUCKET_CAPACITY + 60 * rate_limit.BUCKET_REFILL, FILE_LIFE) == (55, 86_400)
+    assert (STANDARD.bucket_capacity + 60 * STANDARD.bucket_refill, FILE_LIFE) == (55, 86_400)
 
 
 async def test_a_told_price_is_of_its_model_length_and_account_and_of_no_other(store: Store) -> None:
