@@ -38,7 +38,7 @@ from avm_mcp.jobs.submit import Submitter
 from avm_mcp.presentation.audience import Place
 from avm_mcp.provider import pools
 from avm_mcp.provider.client import AvmClient
-from avm_mcp.provider.exchange import phases
+from avm_mcp.provider.exchange import build_timeout
 from avm_mcp.settings import SANDBOX_KEY, Settings, network_variables, shared_folders
 from avm_mcp.store import Store, open_store
 from avm_mcp.store.machine import Machine, this_machine
@@ -185,7 +185,7 @@ class Runtime:
         if settings.sandboxed:
             base_url = await self._stack.enter_async_context(_embedded_sandbox(settings.AVM_SANDBOX_SPEED))
         elif self._transport is None:
-            pools.check(base_url, network_variables())
+            pools.check_environment(base_url, network_variables())
         account = account_of(settings.api_key or "", base_url)
         await store.merge_accounts(earlier_accounts(settings.api_key or "", base_url), account)
         if settings.api_key is None:
@@ -213,7 +213,9 @@ class Runtime:
 
     def _pool(self, transport: httpx2.AsyncBaseTransport | None, base_url: str) -> httpx2.AsyncClient:
         settings = self.settings
-        return pools.pool(transport, base_url, phases(settings.AVM_READ_TIMEOUT, settings.AVM_CONNECT_TIMEOUT))
+        return pools.build_pool(
+            transport, base_url, build_timeout(settings.AVM_READ_TIMEOUT, settings.AVM_CONNECT_TIMEOUT)
+        )
 
     async def _client(self, key: str, base_url: str, account: str, store: Store) -> AvmClient:
         settings = self.settings

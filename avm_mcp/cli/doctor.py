@@ -79,7 +79,7 @@ async def examine(runtime: Runtime, knock: Knock | None = None) -> list[Check]:
             checks = [_start_failure(runtime.trouble)]
         else:
             checks = [
-                *await _service(runtime, knock or pools.knock),
+                *await _service(runtime, knock or pools.try_connection),
                 _state(runtime),
                 await _worker(runtime),
                 await _hosts(runtime),

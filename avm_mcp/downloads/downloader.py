@@ -25,7 +25,7 @@ from avm_mcp.downloads.fresh_links import FreshLinks, link_end
 from avm_mcp.downloads.names import video_name
 from avm_mcp.downloads.safe_http import Resolver, look_up
 from avm_mcp.downloads.saving import save_video
-from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.protocol import Provider
 from avm_mcp.store import RowMissing, Store
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Downloader:
     def __init__(
         self,
         store: Store,
-        client: AvmClient,
+        client: Provider,
         http: httpx2.AsyncClient,
         *,
         folder: Path,

@@ -14,7 +14,7 @@ import anyio
 from avm_mcp.domain.errors import AvmError, TaskNotFound
 from avm_mcp.domain.job import Job
 from avm_mcp.downloads.attempts import Attempts
-from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.protocol import Provider
 from avm_mcp.store import FILE_LIFE, Store
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class FreshLinks:
     def __init__(
         self,
         store: Store,
-        client: AvmClient,
+        client: Provider,
         *,
         account: str,
         attempts: Callable[[Job], Attempts],

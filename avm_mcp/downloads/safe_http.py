@@ -20,7 +20,7 @@ import httpx2
 from avm_mcp.domain.links import NotPublic, UnsupportedLink, check_addresses, check_public_host, parse_host
 from avm_mcp.downloads.failures import VideoGone, VideoRefused, VideoUnavailable
 from avm_mcp.downloads.proxies import proxied
-from avm_mcp.provider.exchange import bounded, whole
+from avm_mcp.provider.exchange import limit_time, total_seconds
 
 MAX_REDIRECTS = 5
 MAX_ADDRESSES = 4
@@ -77,7 +77,7 @@ class Web:
         for address in await self._addresses(url):
             request = self._request(url, address, headers)
             try:
-                with bounded(whole(self._http.timeout)):  # to the end of its head, however it trickles
+                with limit_time(total_seconds(self._http.timeout)):  # to the end of its head, however it trickles
                     return await self._http.send(request, stream=True, auth=None, follow_redirects=False)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:  # the next address may answer
                 failure = error

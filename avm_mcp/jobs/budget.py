@@ -21,7 +21,7 @@ from avm_mcp.domain.job import Price
 from avm_mcp.domain.next_steps import Action, Cheaper, raise_cap
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.provider.bodies import quote_fields
-from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.protocol import Provider
 from avm_mcp.provider.wire import Quote
 from avm_mcp.settings import Settings
 from avm_mcp.store import Store
@@ -57,7 +57,7 @@ class Prices:
         self,
         settings: Settings,
         store: Store,
-        client: AvmClient | None,
+        client: Provider | None,
         *,
         account: str,
         now: Callable[[], float],

@@ -12,7 +12,7 @@ from avm_mcp.domain import bounds
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, SUBMITTED, Job
 from avm_mcp.jobs.poller import Poller
-from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.protocol import Provider
 from avm_mcp.provider.wire import TaskSnapshot
 from avm_mcp.store import FILE_LIFE, Store
 
@@ -48,7 +48,7 @@ class Discoverer:
     def __init__(
         self,
         store: Store,
-        client: AvmClient,
+        client: Provider,
         poller: Poller,
         *,
         account: str,

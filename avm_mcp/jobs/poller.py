@@ -19,7 +19,7 @@ from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs import eta
 from avm_mcp.jobs.eta import Durations
 from avm_mcp.jobs.poll_schedule import InFlight, PollSchedule, Query
-from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.protocol import Provider
 from avm_mcp.provider.wire import TaskList, TaskSnapshot
 from avm_mcp.store import Store
 
@@ -70,7 +70,7 @@ class Poller:
     def __init__(
         self,
         store: Store,
-        client: AvmClient,
+        client: Provider,
         *,
         account: str,
         holder: str,

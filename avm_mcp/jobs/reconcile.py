@@ -29,7 +29,7 @@ from avm_mcp.domain.job import CANCEL, FAILED, FINAL, NOT_CREATED, SUBMITTING, U
 from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs.matching import Sent, made_at, match
 from avm_mcp.jobs.poller import Poller
-from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.protocol import Provider
 from avm_mcp.provider.wire import Accepted, TaskList, TaskSnapshot
 from avm_mcp.store import FILE_LIFE, RowMissing, Send, Store, Superseded
 
@@ -83,7 +83,7 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        client: AvmClient,
+        client: Provider,
         poller: Poller,
         *,
         account: str,

@@ -28,7 +28,7 @@ from avm_mcp.jobs.poller import Poller
 from avm_mcp.jobs.prepared import Prepared
 from avm_mcp.jobs.reconcile import Reconciler
 from avm_mcp.jobs.start_worker import WorkerStarter
-from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.protocol import Provider
 from avm_mcp.store import RowMissing, Send, Store, Superseded
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Sender:
     def __init__(
         self,
         store: Store,
-        client: AvmClient,
+        client: Provider,
         poller: Poller,
         reconciler: Reconciler,
         prices: Prices,

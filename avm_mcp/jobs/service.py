@@ -41,7 +41,7 @@ from avm_mcp.jobs.reconcile import Reconciler
 from avm_mcp.jobs.sending import Sender
 from avm_mcp.jobs.start_worker import WorkerStarter, lease_name
 from avm_mcp.jobs.submit import Submitter
-from avm_mcp.provider.client import AvmClient
+from avm_mcp.provider.protocol import Provider
 from avm_mcp.provider.wire import Account, TaskList
 from avm_mcp.store import Store, cursors
 
@@ -113,7 +113,7 @@ class Funds:
 class Upstream:
     """Everything that needs a key."""
 
-    client: AvmClient
+    client: Provider
     poller: Poller
     downloader: Downloader
     reconciler: Reconciler

@@ -1,14 +1,14 @@
-"""What an answer of the API means, and whether it is the API's at all.
+"""What an answer means, and whether it is the API's at all.
 
 A firewall, a proxy, a login page or a gateway may answer in the API's place. Only the API's own envelope
 (`{"status": "FAILED", "errorCode": …, "message": …}`) says anything about the key, the task, the balance or the
-request; the one exception is a 429, which is a pause whoever asks for it.
+request. The one exception is a 429: it asks for a pause, whoever sends it.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx2
@@ -31,14 +31,13 @@ from avm_mcp.domain.errors import (
     quoted,
 )
 from avm_mcp.domain.next_steps import Action
+from avm_mcp.provider.protocol import Endpoint
 from avm_mcp.provider.wire import ErrorEnvelope
-
-Endpoint = Literal["account", "quote", "generate", "list", "task", "status", "cancel"]
 
 PAGE_READ = 2000
 """Bytes of an answer that is not JSON in which its title, or its one line, is looked for."""
 
-# How an error is recognised: by `errorCode`, then by HTTP status, then by the words of the seed page.
+# How an error is recognised: by `errorCode`, then by HTTP status, then by the words of the API's reference.
 BY_CODE: Mapping[str, type[AvmError]] = {
     "AUTH_FAILED": AuthFailed,
     "INSUFFICIENT_CREDITS": InsufficientCredits,
@@ -66,7 +65,7 @@ BY_WORDS: Mapping[str, type[AvmError]] = {
     "rate limit": RateLimited,
 }
 
-_SAYS: Mapping[type[AvmError], str] = {
+_MESSAGES: Mapping[type[AvmError], str] = {
     AuthFailed: "The service refused the API key",
     InsufficientCredits: "The account has too few credits for this",
     BudgetExceeded: "The service says that this costs more than max_credits allows",
@@ -87,7 +86,15 @@ BLOCKED: Mapping[int, Action] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, read whole, and its bytes. `data` is None where the body is not JSON; then `text` begins it."""
+    """One HTTP answer, read whole.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Without the key.
+        data: The body as JSON; None where it is none.
+        size: Bytes of the body.
+        text: The first bytes of a body that is not JSON, as text.
+    """
 
     status: int
     headers: httpx2.Headers
@@ -103,7 +110,7 @@ class Answer:
 
     @property
     def envelope(self) -> ErrorEnvelope | None:
-        """Return the API's refusal, which may come with HTTP 200; a task's own FAILED is not one: it has an id."""
+        """Return the API's refusal, which may come with HTTP 200. A task that FAILED is none: it has an id."""
         if "id" in self.fields or "taskId" in self.fields:
             return None
         if self.status < 300 and set(self.fields) == {"status"}:
@@ -111,92 +118,92 @@ class Answer:
         return ErrorEnvelope.read(self.data)
 
     @property
-    def own(self) -> ErrorEnvelope | None:
-        """Return the API's refusal where it has more fields than its status; an error may name the task it is about."""
+    def detailed_envelope(self) -> ErrorEnvelope | None:
+        """Return the API's refusal where it has more fields than its status. It may name the task that it is about."""
         envelope = self.envelope if self.status < 300 else ErrorEnvelope.read(self.data)
         if envelope is None or (envelope.error_code, envelope.message, envelope.error) == (None, None, None):
             return None
         return envelope
 
     @property
-    def kind(self) -> str:
-        """Return how the answer calls its own type, quoted."""
+    def content_type(self) -> str:
+        """Return the type that the answer names, quoted."""
         return quoted(self.headers.get("Content-Type", "no type").split(";")[0], 60)
 
 
-def error_of(endpoint: Endpoint, answer: Answer, now: float, *, picture: bool = False) -> AvmError:
-    """Return what a refusal, or an answer that cannot be used, means: by code, then HTTP status, then words.
+def classify_refusal(endpoint: Endpoint, answer: Answer, now: float, *, picture: bool = False) -> AvmError:
+    """Return the error for a refusal, or for an answer that cannot be used: by code, then HTTP status, then words.
 
     Args:
-        endpoint: What was asked.
-        answer: What came.
+        endpoint: Where the request went.
+        answer: What came back.
         now: Seconds since 1970, for a `Retry-After` that is a date.
         picture: The request carried a picture's bytes.
     """
-    envelope = answer.own
+    envelope = answer.detailed_envelope
     if answer.status == 413 and endpoint == "generate":
-        return _too_large(picture=picture)
+        return _classify_too_large(picture=picture)
     if envelope is None:
-        return _foreign(endpoint, answer, now)
-    said = envelope.message or envelope.error or ""
+        return _classify_foreign(endpoint, answer, now)
+    text = envelope.message or envelope.error or ""
     leaf = BY_CODE.get(envelope.error_code or "") or BY_STATUS.get(answer.status)
     if leaf is None or (answer.status == 400 and not envelope.error_code):
-        leaf = next((found for words, found in BY_WORDS.items() if words in said.lower()), leaf)
+        leaf = next((found for words, found in BY_WORDS.items() if words in text.lower()), leaf)
     if leaf is TaskNotFound and endpoint in ("generate", "list"):
         leaf = None  # no task was named, so this 404 is about the address
     if leaf is None and answer.status >= 500:
-        return UpstreamUnavailable(f"The service answered HTTP {answer.status}{saying(said)}.")
+        return UpstreamUnavailable(f"The service answered HTTP {answer.status}{quote_upstream(text)}.")
     if leaf is None:
         code = f" ({quoted(envelope.error_code, 60)})" if envelope.error_code else ""
-        return UpstreamUnexpected(f"The service answered HTTP {answer.status}{code}{saying(said)}.")
-    wait = _asked(answer, now) if leaf is RateLimited else None
-    return leaf(f"{_SAYS[leaf]}{saying(said)}.", retry_after=wait)
+        return UpstreamUnexpected(f"The service answered HTTP {answer.status}{code}{quote_upstream(text)}.")
+    wait = _read_retry_after(answer, now) if leaf is RateLimited else None
+    return leaf(f"{_MESSAGES[leaf]}{quote_upstream(text)}.", retry_after=wait)
 
 
-def unexpected(endpoint: Endpoint, answer: Answer) -> AvmError:
-    """Return what an answer without an error, and without the documented shape, means."""
+def classify_unexpected(endpoint: Endpoint, answer: Answer) -> AvmError:
+    """Return the error for an answer that is no refusal and does not have the documented shape."""
     if answer.data is None and _is_page(answer):
-        return _blocked(answer)
+        return _classify_blocked(answer)
     return UpstreamUnexpected(
-        f"The service's answer ({endpoint}, HTTP {answer.status}, {answer.kind}) is not what it documents."
+        f"The service's answer ({endpoint}, HTTP {answer.status}, {answer.content_type}) is not what it documents."
     )
 
 
-def _foreign(endpoint: Endpoint, answer: Answer, now: float) -> AvmError:
-    """Return what an answer means that is not the API's own, or is as silent as if it were not."""
+def _classify_foreign(endpoint: Endpoint, answer: Answer, now: float) -> AvmError:
+    """Return the error for an answer without the API's own envelope, or with one that says nothing."""
     if answer.status == 429:
-        return RateLimited(f"{_SAYS[RateLimited]}.", retry_after=_asked(answer, now))
+        return RateLimited(f"{_MESSAGES[RateLimited]}.", retry_after=_read_retry_after(answer, now))
     if answer.status < 300:
-        return unexpected(endpoint, answer)
+        return classify_unexpected(endpoint, answer)
     if answer.status in BLOCKED:
-        return _blocked(answer)
-    said = saying(_hint(answer))
+        return _classify_blocked(answer)
+    hint = quote_upstream(_find_hint(answer))
     if answer.status >= 500:
-        return UpstreamUnavailable(f"The service, or something on the way to it, answered HTTP {answer.status}{said}.")
+        return UpstreamUnavailable(f"The service, or something on the way to it, answered HTTP {answer.status}{hint}.")
     return UpstreamUnexpected(
-        f"The answer ({endpoint}, HTTP {answer.status}, {answer.kind}) is not in the API's own form{said};"
+        f"The answer ({endpoint}, HTTP {answer.status}, {answer.content_type}) is not in the API's own form{hint};"
         " nothing was learned about the key or the task from it."
     )
 
 
-def _blocked(answer: Answer) -> BlockedOnTheWay:
-    place = _host(answer.headers.get("Location", "")) if 300 <= answer.status < 400 else None
-    where = f" to {quoted(place, 80)}" if place else f", {answer.kind}"
+def _classify_blocked(answer: Answer) -> BlockedOnTheWay:
+    place = _read_host(answer.headers.get("Location", "")) if 300 <= answer.status < 400 else None
+    where = f" to {quoted(place, 80)}" if place else f", {answer.content_type}"
     return BlockedOnTheWay(
         f"Something on the way to the service answered in its place (HTTP {answer.status}{where})"
-        f"{saying(_hint(answer))}; the key was not judged.",
+        f"{quote_upstream(_find_hint(answer))}; the key was not judged.",
         next_step=BLOCKED.get(answer.status, Action.CHANGE_NETWORK)(),
     )
 
 
-def _host(location: str) -> str | None:
+def _read_host(location: str) -> str | None:
     try:
         return urlsplit(location).hostname
     except ValueError:
         return None
 
 
-def _too_large(*, picture: bool) -> AvmError:
+def _classify_too_large(*, picture: bool) -> AvmError:
     if picture:
         return FileRefused(
             "The picture is too large for the service, or for something on the way to it (HTTP 413).",
@@ -205,7 +212,7 @@ def _too_large(*, picture: bool) -> AvmError:
     return InvalidInput("The request is too large for the service, or for something on the way to it (HTTP 413).")
 
 
-def _asked(answer: Answer, now: float) -> float | None:
+def _read_retry_after(answer: Answer, now: float) -> float | None:
     return rate_limit.retry_after(answer.headers.get("Retry-After"), now)
 
 
@@ -214,11 +221,11 @@ def _is_page(answer: Answer) -> bool:
     return "html" in kind or answer.text.lstrip("\ufeff \t\r\n").startswith("<")
 
 
-def _hint(answer: Answer) -> str:
+def _find_hint(answer: Answer) -> str:
     """Return the few words by which a person may recognise who answered: a title, a line, a gateway's message."""
     for name in ("message", "error", "detail", "title"):
-        if isinstance(told := answer.fields.get(name), str):
-            return told
+        if isinstance(text := answer.fields.get(name), str):
+            return text
     if answer.data is not None:
         return ""
     if not _is_page(answer):
@@ -227,7 +234,7 @@ def _hint(answer: Answer) -> str:
     return title[1] if title else ""
 
 
-def saying(said: str) -> str:
+def quote_upstream(text: str) -> str:
     """Return upstream text as the end of a sentence of ours; nothing where it is empty."""
-    shown = quoted(said)
+    shown = quoted(text)
     return f"; it said {shown}" if len(shown) > len('""') else ""

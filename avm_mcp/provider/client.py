@@ -1,17 +1,14 @@
-"""HTTP to the API: one method for each of its seven endpoints, both generations of its contract.
+"""The API over HTTP: one method for each of its seven endpoints, both generations of its contract.
 
-What is decided here: what goes over the wire, which requests are repeated, and what an answer means. URLs are
-built from the base and the task's id, never followed from a body; the key goes to that origin only.
-
-Time-outs: each phase of a request has its own, and `exchange` bounds the whole of it, in time and size.
+This module decides which requests are repeated, and what an answer means. URLs are built from the base and the task's
+id, never followed from a body.
 """
 
 import logging
 import random
 from collections.abc import Awaitable, Callable, Container, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote as percent_encode
-from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -29,20 +26,21 @@ from avm_mcp.domain.errors import (
 )
 from avm_mcp.domain.next_steps import Action
 from avm_mcp.provider import long_lists, pools
-from avm_mcp.provider.answers import PAGE_READ, Answer, Endpoint, error_of, saying, unexpected
+from avm_mcp.provider.answers import Answer, classify_refusal, classify_unexpected, quote_upstream
 from avm_mcp.provider.bodies import encode
-from avm_mcp.provider.exchange import Check, exchange, phases
-from avm_mcp.provider.redaction import Redaction
+from avm_mcp.provider.connection import Connection
+from avm_mcp.provider.exchange import build_timeout
+from avm_mcp.provider.protocol import Endpoint, Permit, Provider
 from avm_mcp.provider.wire import Accepted, Account, Quote, TaskList, TaskSnapshot, TaskStatus
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-QUESTIONS: frozenset[Endpoint] = frozenset({"account", "list", "task", "status"})
-"""The endpoints that share the allowance of 60 a minute and IP address."""
+QUERIES: frozenset[Endpoint] = frozenset({"account", "list", "task", "status"})
+"""The endpoints that share the limit of 60 queries a minute and IP address."""
 
-YOUNG: frozenset[Endpoint] = frozenset({"account", "quote"})
+OPTIONAL: frozenset[Endpoint] = frozenset({"account", "quote"})
 """Endpoints that an older generation of the API lacks; what its 404 looks like is not documented."""
 
 NEVER_SENT = (
@@ -54,41 +52,25 @@ NEVER_SENT = (
 )
 """After these no byte of the request can have reached the API, so even a paid one may be sent again."""
 
-MAX_ANSWER_BYTES = 64_000_000
-"""A longer answer is not read: the longest known one is the list of all tasks."""
 
-SANDBOX_HEADER = "X-AVM-Sandbox-Speed"
-"""Our sandbox says in this header how many times faster than the real API it runs; the real API has no such header."""
-
-REAL_HOST = "aivideomaker.ai"
-"""What it says costs money, whatever its headers are."""
-
-
-class Permit(Protocol):
-    """Says of each send of a paid request whether it may leave, by raising where it may not."""
-
-    async def begin(self) -> None: ...
-    async def check(self) -> None: ...
-
-
-class _Again(Exception):
-    """A paid request of which provably nothing came, so that it may be sent again; `error` if it is not."""
+class _Resendable(Exception):
+    """A paid request of which provably nothing came; `error` is what it failed with."""
 
     def __init__(self, error: AvmError) -> None:
         super().__init__(error.message)
         self.error = error
 
 
-class AvmClient:
-    """The API of one account.
+class AvmClient(Provider):
+    """The API of one account. `Provider` says what each method does.
 
     Args:
         base_url: Origin (and path prefix) of the API.
         api_key: Sent as header `key`, to that origin only.
         http: The connection pool; redirects must be off.
-        allowance: Awaited before each question that counts against the allowance, with whether it is urgent; returns
-            when it may be asked.
-        closed: Told after a 429 for how many seconds nobody should ask.
+        allowance: Awaited before each query that counts against the limit, with whether it is urgent; returns when it
+            may be sent.
+        closed: Called after a 429 with the seconds for which nobody should send one.
         now: Wall clock, seconds since 1970.
         user_agent: Sent with each request; one generation of the API lists it as required.
         submit_timeout, read_timeout, connect_timeout: Seconds for each phase; see `exchange` for the whole.
@@ -110,43 +92,44 @@ class AvmClient:
         connect_timeout: float = 10.0,
         rng: random.Random | None = None,
     ) -> None:
-        self._base = base_url.rstrip("/") + "/api/v1"
-        self._real = urlsplit(base_url).hostname == REAL_HOST
-        self._http = http
-        self._redaction = Redaction(api_key)
-        self._headers = {"key": api_key, "User-Agent": user_agent, "Accept": "application/json"}
+        self._connection = Connection(base_url, api_key, http, now=now, user_agent=user_agent)
         self._allowance = allowance
         self._closed = closed
         self._now = now
-        self._submit_timeout = phases(submit_timeout, connect_timeout)
-        self._read_timeout = phases(read_timeout, connect_timeout)
+        self._submit_timeout = build_timeout(submit_timeout, connect_timeout)
+        self._read_timeout = build_timeout(read_timeout, connect_timeout)
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
-        self.sandbox_speed: float | None = None
-        self.clock = rate_limit.ServiceClock(now)
-        self.answer_bytes: dict[Endpoint, int] = {}
-        """How long the last good answer of an endpoint was: what is cheaper to ask is measured."""
+        self._answer_bytes: dict[Endpoint, int] = {}
+
+    @property
+    def clock(self) -> rate_limit.ServiceClock:
+        return self._connection.clock
+
+    @property
+    def sandbox_speed(self) -> float | None:
+        return self._connection.sandbox_speed
+
+    @property
+    def answer_bytes(self) -> Mapping[Endpoint, int]:
+        return self._answer_bytes
 
     @property
     def clock_skew(self) -> float | None:
-        """Seconds that the service's clock is ahead of ours, by the `Date` of its last answer; None before one."""
         return self.clock.skew
 
     def service_now(self) -> float:
-        """Return the time by the service's clock, as its dates are, or by ours before its first answer."""
         return self._now() + (self.clock_skew or 0.0)
 
     # --- the seven endpoints ---
 
     async def account(self) -> Account | None:
-        """Return balance and supported models; None where this generation of the API has no such endpoint."""
         answer = await self._ask("account", "GET", "/account")
         if answer.status == 404:
             return None
         return self._expect(Account.read(answer.data), "account", answer)
 
     async def quote(self, model: str, fields: Mapping[str, Any]) -> Quote | None:
-        """Return the price of a request; None where this generation of the API has no such endpoint. Starts nothing."""
-        answer = await self._ask("quote", "POST", f"/quote/{_segment(model)}", encode(fields))
+        answer = await self._ask("quote", "POST", f"/quote/{_encode_segment(model)}", encode(fields))
         if answer.status == 404:
             return None
         return self._expect(Quote.read(answer.data), "quote", answer)
@@ -160,32 +143,18 @@ class AvmClient:
         max_credits: int | None = None,
         permit: Permit | None = None,
     ) -> Accepted:
-        """Start a video. Sent again only where provably nothing came of it.
-
-        Args:
-            model: Its name.
-            body: The request, in bytes.
-            idempotency_key: The same for the same request.
-            max_credits: The service's own cap.
-            permit: Asked before each send, and again before each piece of it leaves. What it raises passes through;
-                then nothing was sent that the service could act on.
-
-        Raises:
-            SubmissionUnknown: The answer was lost: there may be a task, and it may have been charged.
-            AvmError: Any other leaf: refused, and nothing was charged.
-        """
         headers = {"Idempotency-Key": idempotency_key, "Content-Type": "application/json"}
         if max_credits is not None:
             headers["X-Max-Credits"] = str(max_credits)
-        path = f"/generate/{_segment(model)}"
+        path = f"/generate/{_encode_segment(model)}"
         for attempt in range(1, rate_limit.RETRIES + 1):
             try:
                 return await self._generate_once(path, body, headers, permit)
-            except _Again as again:
-                pause = self._pause(attempt, again.error)
+            except _Resendable as failed:
+                pause = self._pause(attempt, failed.error)
                 if pause is None:
-                    raise again.error from again.__cause__
-                logger.warning("submit not accepted (%s); asking again in %.1f s", again.error.code, pause)
+                    raise failed.error from failed.__cause__
+                logger.warning("submit not accepted (%s); sent again in %.1f s", failed.error.code, pause)
                 await anyio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
@@ -197,66 +166,48 @@ class AvmClient:
             await permit.begin()
             check = permit.check
         try:
-            answer = await self._send("POST", path, body, headers, self._submit_timeout, check)
+            answer = await self._connection.send("POST", path, body, headers, self._submit_timeout, check)
         except httpx2.ProxyError as error:
-            raise _Again(_refused_by_proxy(error)) from error
+            raise _Resendable(_refuse_by_proxy(error)) from error
         except NEVER_SENT as error:
-            unreached = f"The service could not be reached ({pools.told(error)}); nothing was started."
-            raise _Again(UpstreamUnavailable(unreached)) from error
+            unreached = f"The service could not be reached ({pools.describe_failure(error)}); nothing was started."
+            raise _Resendable(UpstreamUnavailable(unreached)) from error
         except httpx2.HTTPError as error:
-            raise SubmissionUnknown(f"The service's answer was lost ({pools.told(error)}).") from error
+            raise SubmissionUnknown(f"The service's answer was lost ({pools.describe_failure(error)}).") from error
         envelope = answer.envelope
         if answer.status < 300 and envelope is None:
             accepted = Accepted.read(answer.data)
             if accepted is None:
                 raise SubmissionUnknown("The service's answer could not be read.")
             return accepted
-        refusal = error_of("generate", answer, self._now(), picture=b'"data:' in body)
+        refusal = classify_refusal("generate", answer, self._now(), picture=b'"data:' in body)
         if answer.status == 429:
-            raise _Again(refusal)
-        refused_in_200 = answer.status < 300  # an envelope without a task id: a refusal, as on the seed page
+            raise _Resendable(refusal)
+        refused_in_200 = answer.status < 300  # an envelope without a task id is a refusal, as in the API's reference
         if refused_in_200 or rate_limit.nothing_happened(answer.status, envelope is not None):
             raise refusal
         raise SubmissionUnknown(f"The service answered HTTP {answer.status} to the paid request.")
 
     async def tasks(self, *, urgent: bool = True, only: Container[str] | None = None) -> TaskList:
-        """Return the tasks of this key, newest first; how many the API lists at most is not documented.
-
-        Args:
-            urgent: Somebody waits for the answer; without, it lets those questions go first.
-            only: The ids of the tasks that are wanted; the newest of all when left out.
-        """
         answer = await self._ask("list", "GET", "/tasks", urgent=urgent)
         rows = answer.fields.get("tasks")
         if not isinstance(rows, list):
-            raise unexpected("list", answer)
-        return await long_lists.task_list(cast("list[object]", rows), self.service_now(), only)
+            raise classify_unexpected("list", answer)
+        return await long_lists.read_tasks(cast("list[object]", rows), self.service_now(), only)
 
     async def task(self, task_id: str, *, urgent: bool = True) -> TaskSnapshot:
-        """Return one task whole.
-
-        Raises:
-            TaskNotFound: The API does not show it to this key.
-        """
-        answer = await self._ask("task", "GET", f"/tasks/{_segment(task_id)}", urgent=urgent)
-        return self._expect(TaskSnapshot.seen(answer.data, self.service_now()), "task", answer)
+        answer = await self._ask("task", "GET", f"/tasks/{_encode_segment(task_id)}", urgent=urgent)
+        return self._expect(TaskSnapshot.read_answer(answer.data, self.service_now()), "task", answer)
 
     async def status(self, task_id: str, *, urgent: bool = True) -> str:
-        """Return the status of one task, without its output."""
-        answer = await self._ask("status", "GET", f"/tasks/{_segment(task_id)}/status", urgent=urgent)
+        answer = await self._ask("status", "GET", f"/tasks/{_encode_segment(task_id)}/status", urgent=urgent)
         return self._expect(TaskStatus.read(answer.data), "status", answer).status
 
     async def cancel(self, task_id: str) -> None:
-        """Ask for a task to be cancelled; a refusal's form is not documented, so any answer but CANCEL is one.
-
-        Raises:
-            NotCancellable: Refused; the caller should read the task to learn why.
-            TaskNotFound: The API does not show it to this key.
-        """
-        answer = await self._retried("cancel", "PUT", f"/tasks/{_segment(task_id)}/cancel", None)
+        answer = await self._send_until_answered("cancel", "PUT", f"/tasks/{_encode_segment(task_id)}/cancel", None)
         if answer.status < 300 and answer.fields.get("status") == "CANCEL":
             return
-        error = self._error("cancel", answer)
+        error = self._classify("cancel", answer)
         if isinstance(error, AuthFailed | BlockedOnTheWay | RateLimited | TaskNotFound):
             raise error
         raise NotCancellable(f"The service did not cancel the task (HTTP {answer.status}).", task_id=task_id)
@@ -266,108 +217,76 @@ class AvmClient:
     async def _ask(
         self, endpoint: Endpoint, method: str, path: str, body: bytes | None = None, *, urgent: bool = True
     ) -> Answer:
-        """Ask something that may be asked again, and return its 2xx answer, or a 404 to what not every API has."""
-        answer = await self._retried(endpoint, method, path, body, urgent=urgent)
-        if answer.status == 404 and endpoint in YOUNG:
+        """Send a request that may be repeated; return its 2xx answer, or the 404 of an optional endpoint."""
+        answer = await self._send_until_answered(endpoint, method, path, body, urgent=urgent)
+        if answer.status == 404 and endpoint in OPTIONAL:
             return answer
         if answer.status >= 300 or answer.envelope is not None:
-            raise self._error(endpoint, answer)
+            raise self._classify(endpoint, answer)
         if answer.data is None:
-            raise unexpected(endpoint, answer)
-        self.answer_bytes[endpoint] = answer.size
+            raise classify_unexpected(endpoint, answer)
+        self._answer_bytes[endpoint] = answer.size
         return answer
 
-    async def _retried(
+    async def _send_until_answered(
         self, endpoint: Endpoint, method: str, path: str, body: bytes | None, *, urgent: bool = True
     ) -> Answer:
-        """Send a request that may be repeated until it is answered by something other than trouble."""
+        """Send a request until it is answered by something other than a 429, a 5xx, or a 2xx that is not JSON.
+
+        Raises:
+            AvmError: The last of the attempts failed, or the service asked for too long a pause.
+        """
         headers = {"Content-Type": "application/json"} if body is not None else {}
         error: AvmError
         for attempt in range(1, rate_limit.RETRIES + 1):
-            if endpoint in QUESTIONS:
+            if endpoint in QUERIES:
                 await self._allowance(urgent)
             try:
-                answer = await self._send(method, path, body, headers, self._read_timeout)
+                answer = await self._connection.send(method, path, body, headers, self._read_timeout)
             except httpx2.ProxyError as failure:
-                error = _refused_by_proxy(failure)
+                error = _refuse_by_proxy(failure)
             except httpx2.HTTPError as failure:
-                error = UpstreamUnavailable(f"The service could not be reached ({pools.told(failure)}).")
+                error = UpstreamUnavailable(f"The service could not be reached ({pools.describe_failure(failure)}).")
             else:
                 if answer.status == 429:
-                    error = self._error(endpoint, answer)
-                    if endpoint in QUESTIONS:
+                    error = self._classify(endpoint, answer)
+                    if endpoint in QUERIES:
                         await self._closed(min(error.retry_after or 5.0, rate_limit.MAX_RETRY_AFTER))
                 elif answer.status >= 500 or (answer.status < 300 and answer.data is None):
-                    error = self._error(endpoint, answer)
+                    error = self._classify(endpoint, answer)
                 else:
                     return answer
             pause = self._pause(attempt, error)
             if pause is None:
                 raise error
-            logger.info("%s: %s; asking again in %.1f s", endpoint, error.message, pause)
+            logger.info("%s: %s; sent again in %.1f s", endpoint, error.message, pause)
             await anyio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
     def _pause(self, attempt: int, error: AvmError) -> float | None:
-        """Return how long to wait before asking again, or None where the caller should be told instead."""
+        """Return the seconds before the next attempt; None where there is to be none."""
         if attempt >= rate_limit.RETRIES:
             return None
         asked = error.retry_after or 0.0
         return None if asked > rate_limit.MAX_RETRY_AFTER else max(asked, rate_limit.backoff(attempt, self._rng))
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        timeout: httpx2.Timeout,
-        check: Check | None = None,
-    ) -> Answer:
-        """Send one request and read its answer."""
-        response, parts = await exchange(
-            self._http,
-            method,
-            self._base + path,
-            body=body,
-            headers={**self._headers, **headers},
-            timeout=timeout,
-            most=MAX_ANSWER_BYTES,
-            check=check,
-        )
-        parts = await self._redaction.body(parts)  # should the key ever be sent back, it ends here (P5)
-        speed = response.headers.get(SANDBOX_HEADER)
-        if speed is not None and not self._real:
-            self.sandbox_speed = _positive(speed)
-        data = await long_lists.parse(parts)
-        if data is not None:  # of what is no JSON, something on the way may be the author
-            self.clock.hear(response.headers.get("Date"))
-        text = parts[:PAGE_READ].decode("utf-8", "replace") if data is None else ""
-        headers_shown = self._redaction.headers(response.headers)
-        return Answer(response.status_code, headers_shown, data, len(parts), text)
-
-    def _error(self, endpoint: Endpoint, answer: Answer) -> AvmError:
-        return error_of(endpoint, answer, self._now())
+    def _classify(self, endpoint: Endpoint, answer: Answer) -> AvmError:
+        return classify_refusal(endpoint, answer, self._now())
 
     def _expect(self, value: T | None, endpoint: Endpoint, answer: Answer) -> T:
         if value is None:
-            raise unexpected(endpoint, answer)
+            raise classify_unexpected(endpoint, answer)
         return value
 
 
-def _segment(text: str) -> str:
-    """Return `text` as one segment of a path; a URL's reader would resolve `.` and `..`, so dots alone are encoded."""
+def _encode_segment(text: str) -> str:
+    """Return `text` as one segment of a path. URLs give `.` and `..` a meaning, so the dots of these are encoded."""
     return percent_encode(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
-def _positive(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value < 1e9 else None
-
-
-def _refused_by_proxy(error: httpx2.ProxyError) -> BlockedOnTheWay:
-    said = f"A proxy on the way to the service refused the connection{saying(str(error))}; the key was not judged."
-    return BlockedOnTheWay(said, next_step=Action.CHECK_PROXY())
+def _refuse_by_proxy(error: httpx2.ProxyError) -> BlockedOnTheWay:
+    said = quote_upstream(str(error))
+    return BlockedOnTheWay(
+        f"A proxy on the way to the service refused the connection{said}; the key was not judged.",
+        next_step=Action.CHECK_PROXY(),
+    )

@@ -1,7 +1,7 @@
-"""One HTTP exchange, bounded as a whole: a time-out of each phase alone lets an answer trickle for hours.
+"""One HTTP exchange, bounded as a whole in time and size.
 
-`connect`, `read`, `write` and `pool` hold for one step each. An answer of which one byte comes every ten seconds never
-breaks them. So an exchange also has one deadline, which counts from the moment its last byte was sent, and a size.
+The time-outs `connect`, `read`, `write` and `pool` hold for one step each: an answer of which one byte comes every ten
+seconds never breaks them. So an exchange also has one deadline, which counts from the moment its last byte was sent.
 """
 
 import contextlib
@@ -16,19 +16,19 @@ PIECE = 64 * 1024
 Check = Callable[[], Awaitable[None]]
 
 SLOWEST_UPLOAD = 16_000.0
-"""Bytes a second: a picture that leaves more slowly is not waited for."""
+"""Bytes a second. An upload that is slower fails."""
 
 
-def phases(read: float, connect: float) -> httpx2.Timeout:
+def build_timeout(read: float, connect: float) -> httpx2.Timeout:
     """Return the time-outs of each phase, in seconds, with none left to the library."""
     return httpx2.Timeout(connect=connect, read=read, write=read, pool=connect)
 
 
-def whole(timeout: httpx2.Timeout) -> float:
-    """Return the seconds for one exchange as a whole: a place in the pool, a connection, and the answer to its end.
+def total_seconds(timeout: httpx2.Timeout) -> float:
+    """Return the seconds for one exchange: for a place in the pool, a connection, and the answer to its end.
 
     Raises:
-        ValueError: One of them is not limited.
+        ValueError: A phase has no time-out.
     """
     parts = (timeout.pool, timeout.connect, timeout.read)
     if None in parts:
@@ -37,8 +37,8 @@ def whole(timeout: httpx2.Timeout) -> float:
 
 
 @contextlib.contextmanager
-def bounded(seconds: float) -> Generator[anyio.CancelScope]:
-    """Bound what happens inside as a whole.
+def limit_time(seconds: float) -> Generator[anyio.CancelScope]:
+    """Limit the time of everything inside.
 
     Raises:
         httpx2.ReadTimeout: The time is over.
@@ -50,7 +50,7 @@ def bounded(seconds: float) -> Generator[anyio.CancelScope]:
 
 
 class _Upload:
-    """A request's body, in pieces that say when they leave."""
+    """A request's body in pieces. `leaving` is called before each piece, and when the last has left."""
 
     def __init__(self, body: bytes, leaving: Callable[[], None], check: Check | None) -> None:
         self._body = body
@@ -91,18 +91,18 @@ async def exchange(
         method: Of HTTP.
         url: Where to.
         body: What is sent; None is nothing.
-        headers: With which headers.
-        timeout: Seconds for each phase; `whole` of them for all that follows the last byte that was sent.
-        most: Bytes of the answer that are read.
-        check: Awaited before each piece of the body leaves; what it raises ends the exchange with the body unsent.
+        headers: Those of the request.
+        timeout: Seconds for each phase, and `total_seconds` of it from the last byte that was sent to the answer's end.
+        most: The largest answer, in bytes.
+        check: Awaited before each piece of the body leaves. What it raises ends the exchange with the body unsent.
 
     Raises:
         httpx2.HTTPError: It failed, took too long, or is too long.
     """
-    seconds = whole(timeout)
+    seconds = total_seconds(timeout)
     last = anyio.current_time() + seconds + len(body or b"") / SLOWEST_UPLOAD
     sent: dict[str, str] = {} if body is None else {"Content-Length": str(len(body))}
-    with bounded(seconds) as scope:
+    with limit_time(seconds) as scope:
 
         def leaving() -> None:
             scope.deadline = min(last, anyio.current_time() + seconds)

@@ -1,7 +1,7 @@
-"""How HTTP leaves: the connection pools, and which variable is to blame where none can be made.
+"""Connection pools, and which environment variable is at fault where none can be built.
 
-Proxies come from the environment, or from the system's settings on macOS and Windows; certificates from
-`SSL_CERT_FILE` or `SSL_CERT_DIR`, or from the system. A SOCKS5 proxy looks all names up itself, with `socks5://` as
+Proxies come from the environment, or from the system's settings on macOS and Windows. Certificates come from
+`SSL_CERT_FILE` or `SSL_CERT_DIR`, or from the system. A SOCKS5 proxy resolves all names itself, with `socks5://` as
 with `socks5h://`.
 """
 
@@ -17,35 +17,37 @@ import httpx2
 from avm_mcp.domain.accounts import LOOPBACK
 from avm_mcp.domain.errors import BadSetting
 from avm_mcp.domain.masking import refused
-from avm_mcp.provider.exchange import phases
+from avm_mcp.provider.exchange import build_timeout
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
-"""The proxies that there are."""
+"""The kinds of proxies that can be used."""
 
-KNOCK = 10.0
-"""Seconds for a connection to the service when there is no key to ask with."""
+TRIAL_TIMEOUT = 10.0
+"""Seconds for a connection that is only tried."""
 
 _PROXY = "the address of an http, https, socks5 or socks5h proxy, as in socks5://127.0.0.1:1080"
 _HASHED = re.compile(r"[0-9a-fA-F]{8}\.\d+")
-"""How certificates in a folder are named; OpenSSL sees no others."""
+"""How certificates in a folder are named; OpenSSL ignores all others."""
 
 
-def pool(transport: httpx2.AsyncBaseTransport | None, base_url: str, timeout: httpx2.Timeout) -> httpx2.AsyncClient:
-    """Return a connection pool. Redirects are never followed by it: the key, and private hosts, are at stake.
+def build_pool(
+    transport: httpx2.AsyncBaseTransport | None, base_url: str, timeout: httpx2.Timeout
+) -> httpx2.AsyncClient:
+    """Return a connection pool. It never follows redirects: they could take the key along, or lead to a private host.
 
-    A proxy of the environment is used, but not for an API on this machine, which a proxy could not reach.
+    It uses a proxy of the environment, but not for an API on this machine, which a proxy could not reach.
     """
     return httpx2.AsyncClient(
         transport=transport,
         follow_redirects=False,
-        trust_env=_leaves(base_url),
+        trust_env=_leaves_machine(base_url),
         timeout=timeout,
         limits=httpx2.Limits(max_connections=20),
     )
 
 
-def check(base_url: str, variables: Mapping[str, str]) -> None:
-    """Look at what pools for this address would take from the environment.
+def check_environment(base_url: str, variables: Mapping[str, str]) -> None:
+    """Check what pools for this address would take from the environment.
 
     Args:
         base_url: Where requests go.
@@ -54,37 +56,37 @@ def check(base_url: str, variables: Mapping[str, str]) -> None:
     Raises:
         BadSetting: A proxy, a certificate file or a folder of certificates cannot be used.
     """
-    wrong = dict(_wrong(variables)) if _leaves(base_url) else {}
+    wrong = dict(_find_wrong(variables)) if _leaves_machine(base_url) else {}
     if wrong:
         raise BadSetting(" ".join(wrong.values()), field=next(iter(wrong)))
 
 
-def told(error: Exception) -> str:
-    """Return what a failed exchange is called, and what to look at where its certificate was at fault."""
+def describe_failure(error: Exception) -> str:
+    """Return the kind of a failed exchange, and the variable to set where a certificate was at fault."""
     kind = type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" not in str(error):
         return kind
     return f"{kind}: its certificate is not trusted here; SSL_CERT_FILE names a file with the authority to trust"
 
 
-async def knock(base_url: str) -> str | None:
-    """Return why no connection comes about, by the proxy and with the certificates of a call; no key is sent."""
+async def try_connection(base_url: str) -> str | None:
+    """Connect with the proxy and the certificates of a call, but no key; return why it failed, or None."""
     try:
-        with anyio.fail_after(KNOCK):
-            async with pool(None, base_url, phases(KNOCK, KNOCK)) as http:
+        with anyio.fail_after(TRIAL_TIMEOUT):
+            async with build_pool(None, base_url, build_timeout(TRIAL_TIMEOUT, TRIAL_TIMEOUT)) as http:
                 await http.head(base_url)
                 return None
     except (httpx2.HTTPError, OSError) as error:
-        return f"no connection ({told(error)})"
+        return f"no connection ({describe_failure(error)})"
 
 
-def _leaves(base_url: str) -> bool:
+def _leaves_machine(base_url: str) -> bool:
     """Return whether requests to this address leave the machine."""
     return urlsplit(base_url).hostname not in LOOPBACK
 
 
-def _wrong(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Give each variable that cannot be used, and the sentence that says so."""
+def _find_wrong(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each variable that cannot be used, and the sentence that refuses it."""
     exceptions = [given[name] for name in ("no_proxy", "NO_PROXY") if name in given][:1]
     if "*" not in [name.strip() for text in exceptions for name in text.split(",")]:
         for name, text in given.items():

@@ -1,4 +1,4 @@
-"""What the service says, as pydantic models: unknown fields are ignored, known ones read in every documented form."""
+"""Answers of the API as pydantic models. Unknown fields are ignored; known ones are read in every documented form."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, cast
@@ -21,13 +21,13 @@ from avm_mcp.domain import bounds
 from avm_mcp.domain.job import NOT_CREATED, SUBMITTED, SUBMITTING, UNKNOWN
 
 
-def _status(text: str) -> str:
-    """Return the API's word. Ours are about requests without a task; one of a task would be read so."""
+def _read_status(text: str) -> str:
+    """Return a status as one word. Upstream statuses that collide with ours are lowercased."""
     word = bounds.word(text)
     return word.lower() if word in (SUBMITTING, UNKNOWN, NOT_CREATED) else word
 
 
-Status = Annotated[str, AfterValidator(_status)]
+Status = Annotated[str, AfterValidator(_read_status)]
 
 
 class _Wire(BaseModel):
@@ -43,10 +43,8 @@ class _Wire(BaseModel):
 
     @field_validator("*", mode="wrap")
     @classmethod
-    def _one_odd_field_hides_nothing(
-        cls, value: object, read: ValidatorFunctionWrapHandler, info: ValidationInfo
-    ) -> object:
-        """A field that may be left out, and is of no documented kind, counts as left out: the id must not be lost."""
+    def _default_odd_fields(cls, value: object, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        """An optional field that is not of a documented kind counts as left out, so that the id is not lost."""
         try:
             return read(value)
         except ValidationError:
@@ -57,7 +55,7 @@ class _Wire(BaseModel):
 
 
 class Accepted(_Wire):
-    """The answer to `generate`: the task exists. Only the live API says what it charged."""
+    """The answer to `generate`: the task exists. Only the newer generation of the API has the charge."""
 
     task_id: bounds.TaskId = Field(alias="taskId")
     status: Status = SUBMITTED
@@ -66,7 +64,7 @@ class Accepted(_Wire):
 
 
 class Output(_Wire):
-    """The `output` of a task, in any of the shapes that were seen or documented."""
+    """The `output` of a task, in any shape that was seen or documented."""
 
     url: bounds.Link | None = Field(default=None, validation_alias=AliasChoices("url", "videoUrl", "video_url"))
     error: bounds.Text | None = None
@@ -74,16 +72,16 @@ class Output(_Wire):
 
     @model_validator(mode="before")
     @classmethod
-    def _bare_url(cls, value: object) -> object:
+    def _read_bare_url(cls, value: object) -> object:
         return {"url": value} if isinstance(value, str) else value
 
 
 MOST_PROMPTS = 100
-"""Prompts of one task that are read; the API takes six."""
+"""The most prompts of one task that are read; the API takes six."""
 
 
 class TaskSnapshot(_Wire):
-    """One task as the upstream shows it, in its list or alone."""
+    """One task, in the list or alone."""
 
     id: bounds.TaskId
     status: Status
@@ -99,11 +97,11 @@ class TaskSnapshot(_Wire):
     _read_at: float | None = PrivateAttr(default=None)
 
     @classmethod
-    def seen(cls, data: object, at: float) -> Self | None:
-        """Return the task in an answer that came at this time, by the service's clock; None where there is none."""
+    def read_answer(cls, data: object, at: float) -> Self | None:
+        """Return the task in an answer that came at `at`, by the service's clock; None where it holds none."""
         found = cls.read(data)
         if found is not None:
-            found._read_at = at  # noqa: SLF001 - ours: it is of this class
+            found._read_at = at  # noqa: SLF001 - of this class
         return found
 
     @property
@@ -113,13 +111,13 @@ class TaskSnapshot(_Wire):
 
     @field_validator("credits_refunded", mode="after")
     @classmethod
-    def _at_most_the_charge(cls, value: int | None, info: ValidationInfo) -> int | None:
+    def _limit_refund(cls, value: int | None, info: ValidationInfo) -> int | None:
         return bounds.refund(value, info.data.get("credits_charged"))
 
     @field_validator("output", mode="before")
     @classmethod
     def _tolerate_odd_output(cls, value: object) -> object:
-        """An output of no known shape must not hide the task itself."""
+        """An output of no known shape counts as none, so that the task itself is read."""
         return value if isinstance(value, str | dict) else None  # pyright: ignore[reportUnknownVariableType]
 
     @property
@@ -134,7 +132,7 @@ class TaskSnapshot(_Wire):
 
     @property
     def seconds(self) -> int:
-        """Return the length asked for; 0 where the input does not tell."""
+        """Return the length asked for; 0 where the input has none."""
         given = self.input.get("duration")
         if given is None and isinstance(self.input.get("prompt"), list):
             return 5 * len(self.input["prompt"][:MOST_PROMPTS])
@@ -146,7 +144,12 @@ class TaskSnapshot(_Wire):
 
 
 class TaskList(list[TaskSnapshot]):
-    """The service's tasks; `whole` unless there are rows that nobody can read; without `left_out` of the oldest."""
+    """The service's tasks.
+
+    Attributes:
+        whole: Whether every row could be read.
+        left_out: How many of the oldest rows were not read.
+    """
 
     def __init__(self, rows: Iterable[TaskSnapshot], *, whole: bool, left_out: int = 0) -> None:
         super().__init__(rows)
@@ -160,7 +163,7 @@ class TaskStatus(_Wire):
 
 
 class Account(_Wire):
-    """The live API's account; its limits were seen both at the top and in a sub-object, so both are read."""
+    """The account. Where its limits stand is not documented, so the top and sub-objects are read."""
 
     balance: bounds.Balance = Field(alias="currentBalance")
     supported_models: tuple[str, ...] = Field(default=(), alias="supportedModels")
@@ -178,7 +181,7 @@ class Account(_Wire):
 
 
 class Quote(_Wire):
-    """The live API's price for a request."""
+    """The API's price for a request."""
 
     credits: bounds.Credits
     usd_per_credit: bounds.Rate = Field(default=None, alias="usdPerCredit")
@@ -187,7 +190,7 @@ class Quote(_Wire):
 
 
 class ErrorEnvelope(_Wire):
-    """What the API says when it refuses. `status` is FAILED in it, which is why a poll must not read it as a task."""
+    """A refusal. Its `status` is FAILED, as of a task that failed, so a poll must tell the two apart."""
 
     status: Literal["FAILED"]
     error_code: bounds.Text | None = Field(default=None, alias="errorCode")

@@ -142,17 +142,17 @@ def _half_videos() -> Iterator[Patch]:
 
 
 def _blame() -> Iterator[Patch]:
-    error_of = avm_mcp.provider.client.error_of
+    classify = avm_mcp.provider.client.classify_refusal
 
     def _by_status(endpoint: Any, answer: Any, *rest: Any, **how: Any) -> Any:
         leaf = {401: AuthFailed, 403: AuthFailed, 404: TaskNotFound}.get(answer.status)
-        return error_of(endpoint, answer, *rest, **how) if leaf is None else leaf("by its status")
+        return classify(endpoint, answer, *rest, **how) if leaf is None else leaf("by its status")
 
-    yield avm_mcp.provider.client, "error_of", _by_status
+    yield avm_mcp.provider.client, "classify_refusal", _by_status
 
 
 def _unbounded() -> Iterator[Patch]:
-    yield avm_mcp.provider.exchange, "whole", lambda _timeout: 1e9
+    yield avm_mcp.provider.exchange, "total_seconds", lambda _timeout: 1e9
 
 
 def _gone() -> Iterator[Patch]:

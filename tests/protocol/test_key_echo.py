@@ -61,7 +61,7 @@ def redacted(body, key=KEY):
 
     async def run():
         redaction = Redaction(key)
-        done.append(await redaction.body(body))
+        done.append(await redaction.redact_body(body))
 
     anyio.run(run, backend="trio")
     return done[0]
@@ -193,7 +193,7 @@ def test_the_longest_answer_is_looked_through_in_pieces(piece):
 
         async with anyio.create_task_group() as group:
             group.start_soon(others)
-            await Redaction(KEY).body(body)
+            await Redaction(KEY).redact_body(body)
             group.cancel_scope.cancel()
 
     began = time.monotonic()

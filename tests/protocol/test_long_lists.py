@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avm_mcp.provider import long_lists
-from avm_mcp.provider.long_lists import MOST_ROWS, SHORT_BODY, parse, task_list
+from avm_mcp.provider.long_lists import MOST_ROWS, SHORT_BODY, parse_json, read_tasks
 from tests.clock import EPOCH
 from tests.meter import metered
 from tests.stack import fields, text
@@ -121,7 +121,7 @@ async def test_progress_keeps_coming_while_a_long_list_is_read(crowd):
 async def test_a_watched_task_is_found_at_the_end_of_a_long_list(crowd):
     """P2: what is asked for by id is looked at wherever it stands."""
     rows = [row(number) for number in range(3 * MOST_ROWS)]
-    found = await task_list(rows, NOW, only={rows[-1]["id"], rows[5]["id"], "ck-none"})
+    found = await read_tasks(rows, NOW, only={rows[-1]["id"], rows[5]["id"], "ck-none"})
     assert [task.id for task in found] == [rows[5]["id"], rows[-1]["id"]]
     assert found.left_out == 0
 
@@ -135,7 +135,7 @@ async def test_the_newest_rows_are_looked_at_in_whichever_order_they_come(order)
         rows.reverse()
     elif order == "shuffled":
         random.Random(3).shuffle(rows)
-    found = await task_list(rows, NOW)
+    found = await read_tasks(rows, NOW)
     assert {task.id for task in found} == newest
     assert [task.id for task in found] == [task["id"] for task in rows if task["id"] in newest]
     assert (found.whole, found.left_out) == (True, 2 * MOST_ROWS)
@@ -145,10 +145,10 @@ async def test_the_newest_rows_are_looked_at_in_whichever_order_they_come(order)
 async def test_rows_without_a_date_are_looked_at_and_if_there_are_too_many_the_list_proves_nothing(odd):
     """P1: a row that is left out without a date may be the task that is looked for."""
     rows = [row(number, **(odd if number == MOST_ROWS + 7 else {})) for number in range(2 * MOST_ROWS)]
-    found = await task_list(rows, NOW)
+    found = await read_tasks(rows, NOW)
     assert rows[MOST_ROWS + 7]["id"] in {task.id for task in found}
     assert found.whole
-    found = await task_list([row(number, **odd) for number in range(2 * MOST_ROWS)], NOW)
+    found = await read_tasks([row(number, **odd) for number in range(2 * MOST_ROWS)], NOW)
     assert not found.whole
 
 
@@ -156,7 +156,7 @@ async def test_a_row_that_is_no_task_keeps_a_long_list_from_proving_anything():
     """P1."""
     rows = [row(number) for number in range(2 * MOST_ROWS)]
     for junk in (None, 5, [], {}, {"id": 7}):
-        assert not (await task_list([*rows, junk], NOW)).whole
+        assert not (await read_tasks([*rows, junk], NOW)).whole
 
 
 # JSON in pieces
@@ -176,13 +176,13 @@ VALUES = st.recursive(
 async def test_a_long_body_is_read_as_the_library_reads_it(data, escaped, indent):
     body = json.dumps(data, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
     padded = b" " * (SHORT_BODY + 1) + body + b"\n "
-    assert await parse(padded) == await parse(body) == data
+    assert await parse_json(padded) == await parse_json(body) == data
 
 
 @given(st.text(alphabet='{}[]",:0 a\\n\\', max_size=30))
 async def test_a_long_body_that_is_no_json_is_none(text):
-    whole = await parse(text.encode())
-    padded = await parse(b"\n" * (SHORT_BODY + 1) + text.encode())
+    whole = await parse_json(text.encode())
+    padded = await parse_json(b"\n" * (SHORT_BODY + 1) + text.encode())
     assert padded == whole
 
 
@@ -194,7 +194,7 @@ HALVES = ["\\ud83d", "\\udca9", "\\ud83d\\ud83d\\udca9", "\\udca9\\ud83d", "\ud8
 async def test_half_a_character_is_neither_kept_nor_passed_on(half, padding):
     """P4: it could neither be written into the journal nor into an answer."""
     body = f'{{"tasks": [{{"id": "ck1", "prompt": "x{half}y"}}, {{"id": "\\ud83c\\udf0a"}}]}}{" " * padding}'
-    data = await parse(body.encode("utf-8", "surrogatepass"))
+    data = await parse_json(body.encode("utf-8", "surrogatepass"))
     assert data["tasks"][0]["id"] == "ck1"
     assert "?" in data["tasks"][0]["prompt"]
     assert data["tasks"][1]["id"] == "🌊"
@@ -205,4 +205,4 @@ async def test_half_a_character_is_neither_kept_nor_passed_on(half, padding):
     "body", [b"", b" " * 200_000, b"{" * 200_000, b"[" * 200_000, b'{"a":' * 50_000, b"\xff" * 200_000]
 )
 async def test_what_no_reader_takes_is_none(body):
-    assert await parse(body) is None
+    assert await parse_json(body) is None

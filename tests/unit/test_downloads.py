@@ -27,7 +27,7 @@ from avm_mcp.downloads.mp4 import video_is_whole
 from avm_mcp.downloads.names import video_name
 from avm_mcp.downloads.partials import Partial, video_present
 from avm_mcp.downloads.saving import SavedVideo, save_video
-from avm_mcp.provider.exchange import phases
+from avm_mcp.provider.exchange import build_timeout
 
 API = "http://127.0.0.1:8800"
 URL = "https://static.example.com/a.mp4"
@@ -508,7 +508,7 @@ async def test_a_head_that_trickles_is_not_waited_for(tmp_path: Path) -> None:
 
     for resolver, words in ((never, "not found"), (resolve, "does not answer")):
         began = anyio.current_time()
-        async with httpx2.AsyncClient(transport=Deaf(), timeout=phases(30, 10)) as http:
+        async with httpx2.AsyncClient(transport=Deaf(), timeout=build_timeout(30, 10)) as http:
             with pytest.raises(VideoUnavailable, match=words):
                 await save_video(URL, folder=tmp_path, name=NAME, http=http, base_url=API, resolver=resolver)
         assert anyio.current_time() - began <= 50
