@@ -80,7 +80,7 @@ async def examine(runtime: Runtime, knock: Knock | None = None) -> list[Check]:
         else:
             checks = [
                 *await _service(runtime, knock or pools.try_connection),
-                _state(runtime),
+                await _state(runtime),
                 await _worker(runtime),
                 await _hosts(runtime),
             ]
@@ -191,8 +191,14 @@ def _clock(runtime: Runtime) -> list[Check]:
 # --- this machine ---
 
 
-def _state(runtime: Runtime) -> Check:
+async def _state(runtime: Runtime) -> Check:
     settings, store = runtime.settings, runtime.store
+    try:
+        await store.check()
+    except StateUnavailable as error:
+        return Check(
+            "state folder", "FAIL", error.message, write_next_step(error.next_step, SHELL_AUDIENCE), exits.FOLDER
+        )
     folder = settings.AVM_STATE_DIR
     if store.durable:
         verdict = "warn" if store.warning else "ok"

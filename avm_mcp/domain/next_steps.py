@@ -82,7 +82,7 @@ class Action(Enum):
     SET_STATE_DIR_OR_MEMORY = auto()
     FREE_DISK = auto()
     UNLOCK_STATE = auto()
-    RESTART = auto()
+    REPEAT_ON_NEW_STATE = auto()
     UPDATE_PROGRAM = auto()
 
     def __call__(self, **arguments: object) -> "NextStep":

@@ -141,7 +141,7 @@ class Reconciler:
         rows = await self._client.tasks(urgent=any(now - job.started < GOOD_SECONDS for job in gone))
         # Who else may own a row is read after the list: a request that was sent meanwhile may stand in it.
         unanswered = await self._store.unanswered(self._account, float("inf"))
-        rivals = {job.id: await self._sent(job) for job in unanswered}
+        rivals = {job.id: await self._sent(job, rows) for job in unanswered}
         left = len(wanted)
         for job in wanted:
             if await self._settle(job, rows, [sent for job_id, sent in rivals.items() if job_id != job.id]):
@@ -183,9 +183,9 @@ class Reconciler:
         Of the equal tasks that no job has, take n is the n-th that was made, or the last where there are fewer: a
         version too few can be asked for again, a version paid twice cannot be given back.
         """
-        sent = replace(await self._sent(job), earliest=float("-inf"))
-        claimed = await self._store.claimed(self._account)
-        lost = [await self._sent(other) for other in await self._store.unanswered(self._account, float("inf"))]
+        sent = replace(await self._sent(job, rows), earliest=float("-inf"))
+        claimed = await self._store.claimed(self._account, [row.id for row in rows])
+        lost = [await self._sent(other, rows) for other in await self._store.unanswered(self._account, float("inf"))]
         free = [
             row
             for row in rows
@@ -206,8 +206,8 @@ class Reconciler:
 
     async def _settle(self, job: Job, rows: TaskList, others: Sequence[Sent]) -> bool:
         """Decide about one job by one list; return whether it has its task."""
-        sent = await self._sent(job)
-        claimed = await self._store.claimed(self._account)
+        sent = await self._sent(job, rows)
+        claimed = await self._store.claimed(self._account, [row.id for row in rows])
         lost = [other for other in others if other.job.status == UNKNOWN]
         waiting = [other for other in others if other.job.status == SUBMITTING]
         row = match(sent, rows, claimed, lost=lost, waiting=waiting)
@@ -230,14 +230,15 @@ class Reconciler:
         self._poller.publish(await self._store.never(job, text, self._clock()))
         return False  # a list that lags may show it yet
 
-    async def _sent(self, job: Job) -> Sent:
+    async def _sent(self, job: Job, rows: Sequence[TaskSnapshot]) -> Sent:
+        shown = {str(row.input["image"]) for row in rows if row.input.get("image")}
         # Dates of the service's clock, by how long ago it was sent: whatever wall clock the sender had.
         at, service_now = self._clock(), self._client.service_now()
         last_sign = job.answer_by if job.answer_by is not None else job.started
         return Sent(
             job=job,
             fields=json.loads(await self._store.sent_fields(job.id)),
-            pictures=frozenset(await self._store.pictures_sent(self._account)),
+            pictures=frozenset(await self._store.pictures_sent(self._account, shown)),
             earliest=service_now - (at - job.started) - CLOCK_SLACK,
             latest=service_now - (at - last_sign) + LATE,
         )

@@ -64,9 +64,6 @@ ASK_TIMEOUT = 10.0
 """Seconds that a call waits for what it asks the service, its turn to ask included: after a 429 everybody's turn can be
 two minutes away, and a host would cut the call with nothing told."""
 
-LISTED = 500
-"""Rows of the journal that a list is made from."""
-
 T = TypeVar("T")
 
 Beat = Callable[[Job, Progress], Awaitable[None]]
@@ -379,10 +376,9 @@ class Service:
             told = len(listed) + listed.left_out
             notes.append(f"The service lists {told:,} tasks; its newest {len(listed):,} are looked at here.")
         rows = await jobs_of(self._store, listed, self.account, self._now, upstream.poller.publish)
-        for job in await self._store.newest(self.account, LISTED):
-            if job.status != NOT_CREATED:
-                rows.setdefault(job.task_id or job.id, job)
-        if trouble is not None and not rows:
+        for job in await self._store.page(self.account, status=status, limit=limit + 1, before=after):
+            rows.setdefault(job.task_id or job.id, job)
+        if trouble is not None and not rows and not await self._store.page(self.account, status=None, limit=1):
             raise trouble  # to find nothing where nobody could be asked is no answer
         wanted = [job for job in rows.values() if _matches(job, status)]
         wanted.sort(key=cursors.place, reverse=True)
@@ -479,10 +475,9 @@ class Service:
         """Put what was left unfinished on the board, so that it is watched and saved again (P2, P3)."""
         upstream = self._upstream
         left = False
-        for job in await self._store.newest(self.account, LISTED):
-            if not job.final or job.download == "wanted":
-                upstream.poller.publish(job)
-                left = True
+        for job in await self._store.unsettled(self.account):
+            upstream.poller.publish(job)
+            left = True
         if left and upstream.worker_starter is not None:
             await upstream.worker_starter.ensure()
         upstream.poller.nudge()

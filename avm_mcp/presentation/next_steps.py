@@ -197,7 +197,9 @@ SENTENCES: Mapping[Action, Sentences] = {
         "repeat the {call} in a minute; nothing was started. If it stays so, a backup, a file scanner or another"
         " program keeps that file locked",
     ),
-    Action.RESTART: _user_does("restart avm-mcp: it sets a damaged journal aside and deletes nothing"),
+    Action.REPEAT_ON_NEW_STATE: Sentences(
+        "repeat the {call}: the damaged state is set aside, nothing of it is deleted, and a new one is started"
+    ),
     Action.UPDATE_PROGRAM: Sentences(
         "tell the user to update avm-mcp, or to set another AVM_STATE_DIR",
         "update avm-mcp, or set another AVM_STATE_DIR",

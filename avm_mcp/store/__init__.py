@@ -19,6 +19,7 @@ from avm_mcp.store.driver import Driver, Transaction
 from avm_mcp.store.jobs import FILE_LIFE, Jobs, Limits, Reservation
 from avm_mcp.store.machine import Machine, this_machine
 from avm_mcp.store.merging import Merging
+from avm_mcp.store.reading import Reading
 from avm_mcp.store.rows import RowMissing
 from avm_mcp.store.sends import Send, Superseded
 from avm_mcp.store.shared import Shared
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "journal.db"
 
 JUST_BEGUN = 60.0
-"""Seconds of a journal's life in which it holds all that it can know, since the one before it went."""
+"""Seconds of a state's life in which it holds all that it can know, since the one before it went."""
 
 _IN_MEMORY = (
     "Jobs are kept in memory only: once this process has ended, a video is found again only in the account's list, the"
@@ -47,8 +48,8 @@ _FOR_A_WHILE = (
 _FULL = "The disk is full: paid calls are refused until there is space and avm-mcp was started again."
 
 
-class Store(Jobs, Merging, ToldPrices, Sums, Shared):
-    """The journal, over any driver."""
+class Store(Jobs, Reading, Merging, ToldPrices, Sums, Shared):
+    """The state, over any driver."""
 
     def __init__(
         self,
@@ -97,6 +98,10 @@ class Store(Jobs, Merging, ToldPrices, Sums, Shared):
         """Return how the database makes writes safe, in its own word."""
         return self._driver.journal_mode
 
+    async def check(self) -> None:
+        """Read everything that is stored, and replace it where it is damaged: `warning` says so then."""
+        await self._driver.check()
+
     def close(self) -> None:
         self._driver.close()
 
@@ -110,15 +115,15 @@ async def open_store(
     elsewhere: Sequence[Path] = (),
     memory: bool = True,
 ) -> Store:
-    """Open the journal in `folder`, bringing an older one up to date.
+    """Open the state in `folder`, bringing an older one up to date.
 
-    Where the folder cannot be written (a read-only disk), the journal lives in one of the folders `elsewhere`, which
-    processes share, or else in memory, where without `memory` it takes no paid request; it says in `warning` what that
-    costs. Where the disk is full, it takes no paid request. A damaged file is set aside and a new one started;
-    nothing is deleted.
+    Where the folder cannot be written (a read-only disk), the state lives in one of the folders `elsewhere`, which
+    processes share, or else in memory, where without `memory` it takes no paid request; `warning` says what that
+    costs. Where the disk is full, it takes no paid request. A damaged file is set aside and a new one started, now or
+    when a statement meets the damage; nothing is deleted.
 
     Raises:
-        StateUnavailable: The journal was written by a newer version of this program.
+        StateUnavailable: The state was written by a newer version of this program.
     """
     path = folder / FILE_NAME
     machine = machine or this_machine()
@@ -135,7 +140,7 @@ async def open_store(
             with contextlib.suppress(OSError, StateUnavailable):  # it can neither be read nor replaced
                 offload, driver = await _replaced(path, moment)
                 if offload is not None:
-                    warning = f"{refusal.message} It is kept as {offload}, and a new one was started."
+                    warning = _kept(refusal, offload)
         if driver is None:
             full = _is_full(folder)
             warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
@@ -148,7 +153,7 @@ async def open_store(
     store = Store(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
     store.fleeting = fleeting
     if driver.path is not None and driver.durable:
-        driver.successor = partial(_gone_over, store, path)
+        driver.successor = partial(_replace_file, store, path)
     return store
 
 
@@ -163,20 +168,34 @@ def _is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and private
 
 
-async def _gone_over(store: Store, path: Path) -> SqliteDriver:
-    """Open what is at `path` after the journal there was moved, deleted or replaced under a living process.
+async def _replace_file(store: Store, path: Path, damage: StateUnavailable | None) -> SqliteDriver:
+    """Open what is at `path` after the file there was moved, deleted or replaced under a living process.
 
-    What the old one held may be missing: the service's list is read before anything is paid for, and the last day is
-    rebuilt from it, as after damage.
+    With `damage`, which a statement has met, the file is set aside first. What the old one held may be missing: the
+    service's list is read before anything is paid for, and the last day is rebuilt from it.
+
+    Raises:
+        StateUnavailable: What is there cannot be used, or not be set aside.
     """
-    logger.error("The journal %s was moved, deleted or replaced; going on with what is there now.", path)
     moment = _Moment(store.clock(), store.machine)
-    try:
-        driver = await _started(path, moment, damaged=True)
-    except StateUnavailable as refusal:
-        if refusal.field != DAMAGED:
-            raise
-        _, driver = await _replaced(path, moment)
+    driver: SqliteDriver | None = None
+    if damage is None:
+        logger.error("The state file %s was moved, deleted or replaced; going on with what is there now.", path)
+        try:
+            driver = await _started(path, moment, damaged=True)
+        except StateUnavailable as refusal:
+            if refusal.field != DAMAGED:
+                raise
+            damage = refusal
+    if driver is None:
+        assert damage is not None
+        try:
+            offload, driver = await _replaced(path, moment)
+        except OSError as error:
+            raise StateUnavailable(f"{damage.message} It cannot be set aside: {error.strerror}.") from error
+        if offload is not None:
+            store.warning = _kept(damage, offload)
+            logger.error("%s", store.warning)
     async with driver.writing() as tx:
         born = float((await tx.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
         if born < moment.now - JUST_BEGUN:  # an older one, that does not know what was written since
@@ -188,9 +207,13 @@ async def _gone_over(store: Store, path: Path) -> SqliteDriver:
     return driver
 
 
+def _kept(damage: StateUnavailable, offload: Path) -> str:
+    return f"{damage.message} It is kept as {offload}, and a new one was started."
+
+
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """When, and on which machine, a journal is opened."""
+    """When, and on which machine, a state is opened."""
 
     now: float
     machine: Machine
@@ -207,7 +230,7 @@ def _is_full(folder: Path) -> bool:
 
 
 async def _shared(folders: Sequence[Path], moment: _Moment, warning: str) -> tuple[SqliteDriver | None, str]:
-    """Open a journal that this user's processes share for a while, where that can be had; and say what that means."""
+    """Open a state that this user's processes share for a while, where that can be had; and say what that means."""
     for folder in folders:
         if _is_ours(folder):
             with contextlib.suppress(StateUnavailable):
@@ -220,13 +243,13 @@ async def _replaced(path: Path, moment: _Moment) -> tuple[Path | None, SqliteDri
     """Set a damaged file aside and start a new one, unless another process has just done so.
 
     Returns:
-        Where it was set aside; None where another process has done it. And the new journal.
+        Where it was set aside; None where another process has done it. And the new state.
     """
     guard = SqliteDriver(path.with_name(f"{path.name}.repair"))  # an empty file; its lock ends with its process
     try:
         async with guard.writing():
             try:
-                return None, await _started(path, moment)
+                return None, await _started(path, moment, check=True)
             except StateUnavailable as refusal:
                 if refusal.field != DAMAGED:
                     raise
@@ -244,12 +267,16 @@ def _set_aside(path: Path, now: float) -> Path:
     return offload
 
 
-async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False, durable: bool = True) -> SqliteDriver:
+async def _started(
+    path: Path | None, moment: _Moment, *, damaged: bool = False, durable: bool = True, check: bool = False
+) -> SqliteDriver:
     driver = SqliteDriver(path, durable=durable)
     timeout, driver.timeout = driver.timeout, START_TIMEOUT
     try:
         await driver.start()
         await _migrate(driver, moment.now)
+        if check or (driver.log_left and not await _ran_before(driver, moment.machine)):
+            await driver.check()
         async with driver.writing() as tx:
             at = await _set_clock(tx, moment)
             await tx.run("INSERT INTO facts (name, value) VALUES ('born', ?) ON CONFLICT DO NOTHING", at)
@@ -260,6 +287,15 @@ async def _started(path: Path | None, moment: _Moment, *, damaged: bool = False,
         raise
     driver.timeout = timeout
     return driver
+
+
+async def _ran_before(driver: Driver, machine: Machine) -> bool:
+    """Return whether the state was opened since the machine was started.
+
+    A log that is left from before that is of an unclean end: a power cut, or a crash of the system. The end of a
+    process alone, by whatever signal, damages no file.
+    """
+    return bool(await driver.rows("SELECT 1 AS one FROM clocks WHERE boot = ?", machine.boot))
 
 
 async def _set_clock(tx: Transaction, moment: _Moment) -> float:
@@ -288,7 +324,7 @@ async def _migrate(driver: Driver, now: float) -> None:
     have = await driver.version()
     if have > steps[-1][0]:
         raise StateUnavailable(
-            f"The journal is of a newer version of avm-mcp (state {have}, this program knows {steps[-1][0]}).",
+            f"The state is of a newer version of avm-mcp (state {have}, this program knows {steps[-1][0]}).",
             field="version",
             next_step=Action.UPDATE_PROGRAM(),
         )

@@ -8,12 +8,16 @@ from avm_mcp.domain.errors import InvalidInput
 from avm_mcp.domain.job import Job
 
 LONGEST = 2_000
-"""Characters of a cursor; an id of the service's takes most of them."""
+"""Characters of a cursor; ours are shorter."""
 
 
-def place(job: Job) -> tuple[float, str]:
-    """Return a job's place in a list: one page begins below where the last one ended, whatever came in between."""
-    return (round(job.created_at, 3), job.public_id)
+Place = tuple[float, str]
+"""A job's place in a list: when it was created, then its id of ours, which no other job has."""
+
+
+def place(job: Job) -> Place:
+    """Return a job's place: one page begins below where the last one ended, whatever came in between."""
+    return (job.created_at, job.id)
 
 
 def after(job: Job) -> str:
@@ -21,7 +25,7 @@ def after(job: Job) -> str:
     return base64.urlsafe_b64encode(json.dumps(place(job)).encode()).decode().rstrip("=")
 
 
-def read(cursor: str) -> tuple[float, str]:
+def read(cursor: str) -> Place:
     """Return the place that a cursor stands for.
 
     Raises:
@@ -31,8 +35,8 @@ def read(cursor: str) -> tuple[float, str]:
         if len(cursor) > LONGEST:
             raise ValueError("longer than any of ours")
         raw: Any = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        created, task_id = raw
-        return (float(created), str(task_id))
+        created, job_id = raw
+        return (float(created), str(job_id))
     except (ValueError, TypeError, RecursionError):
         raise InvalidInput(
             "cursor is not one of ours.", field="cursor", allowed="next_cursor of the previous page, or nothing"

@@ -1,4 +1,4 @@
-"""What the journal needs of a database; the SQL is the same for each that offers it."""
+"""What the state needs of a database; the SQL is the same for each that offers it."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -37,6 +37,10 @@ class Driver(Protocol):
 
     async def version(self) -> int:
         """Return the number of the newest migration that was applied; 0 for a new database."""
+        ...
+
+    async def check(self) -> None:
+        """Read everything that is stored, which takes time, and replace it where it is damaged."""
         ...
 
     def close(self) -> None: ...

@@ -1,12 +1,11 @@
-"""Jobs in the journal: the only writer of their state, which moves forward only."""
+"""Jobs, written: the only writer of their state, which moves forward only."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from avm_mcp.domain import bounds
 from avm_mcp.domain.errors import BudgetExceeded, ContentRejected, StateUnavailable
-from avm_mcp.domain.job import COMPLETED, FAILED, FINAL, NOT_CREATED, Download, Job, rank
+from avm_mcp.domain.job import COMPLETED, FINAL, Download, Job, rank
 from avm_mcp.domain.next_steps import Action, raise_cap
 from avm_mcp.domain.rate_limit import day_of
 from avm_mcp.provider.wire import Accepted, TaskSnapshot
@@ -21,8 +20,6 @@ FILE_LIFE = 24 * 3600.0
 MAX_FAILURES = 3
 FAILURE_WINDOW = 3600.0
 """After this many failures of one request within this many seconds it is not started again."""
-
-_FINAL_WORDS = ", ".join(f"'{status}'" for status in sorted(FINAL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +41,12 @@ class Reservation:
 class Jobs(Sends):
     """The table of jobs. Every method raises `StateUnavailable` where the state cannot be read or written.
 
-    `now`, `since` and other times that are given are by `Journal.clock`; dates are in the rows.
+    `now`, `since` and other times that are given are by `Store.clock`; dates are in the rows.
     """
 
     save: Literal["mine", "all", "off"]
     full: bool
-    """Whether this stands in for a journal on a full disk."""
+    """Whether this stands in for a state on a full disk."""
     fleeting: bool = False
     """Whether this stands in for one where nothing can be written, and paid requests are not taken so."""
 
@@ -65,7 +62,7 @@ class Jobs(Sends):
         """
         if self.full:
             raise StateUnavailable(
-                "Not started, nothing charged: the disk with the journal is full.",
+                "Not started, nothing charged: the disk with the state is full.",
                 next_step=Action.FREE_DISK(),
             )
         if self.fleeting:
@@ -95,7 +92,7 @@ class Jobs(Sends):
             return Reservation(draft, duplicate=False)
 
     async def restore(self, job: Job, input_json: str) -> None:
-        """Write the row of a request that was sent anew: the journal that held it is gone (P2)."""
+        """Write the row of a request that was sent anew: the state that held it is gone (P2)."""
         async with self._driver.writing() as tx:
             same = await tx.rows(
                 "SELECT 1 AS one FROM jobs WHERE id = ? OR (account = ? AND caller = ? AND identity = ? AND live = 1)",
@@ -111,9 +108,9 @@ class Jobs(Sends):
 
     async def _refuse_hopeless(self, source: Driver | Transaction, draft: Job) -> None:
         failed = await source.rows(
-            "SELECT count(*) AS n FROM jobs WHERE account = ? AND caller = ? AND identity = ? AND status = ?"
+            "SELECT count(*) AS n FROM jobs WHERE account = ? AND caller = ? AND identity = ? AND status = 'FAILED'"
             " AND settled_at > ?",
-            *(draft.account, draft.caller, draft.identity, FAILED, draft.started - FAILURE_WINDOW),
+            *(draft.account, draft.caller, draft.identity, draft.started - FAILURE_WINDOW),
         )
         if failed[0]["n"] >= MAX_FAILURES:
             raise ContentRejected(
@@ -166,50 +163,6 @@ class Jobs(Sends):
                 *(answer.task_id, _open_status(answer.status), answer.credits_charged, job_id, answer.task_id),
             )
             return await one(tx, job_id)
-
-    async def live(self, account: str, caller: str, identity: str, since: float) -> Job | None:
-        """Return the job that the same request has started and that still stands for it."""
-        found = await self._driver.rows(
-            f"{SELECT} WHERE account = ? AND caller = ? AND identity = ? AND live = 1"
-            " AND (status <> ? OR settled_at > ?)",
-            *(account, caller, identity, COMPLETED, since),
-        )
-        return job_of(found[0]) if found else None
-
-    # --- lost answers ---
-
-    async def sent_fields(self, job_id: str) -> str:
-        """Return the fields that were sent, as JSON; a picture's bytes stand as `data:sha256=…`.
-
-        Raises:
-            RowMissing: There is no such job.
-        """
-        found = await self._driver.rows("SELECT input FROM jobs WHERE id = ?", job_id)
-        if not found:
-            raise RowMissing(job_id)
-        return str(found[0]["input"])
-
-    async def claimed(self, account: str) -> set[str]:
-        """Return the ids of all tasks that a request of ours has; not of those that were only seen here."""
-        found = await self._driver.rows(
-            "SELECT task_id FROM jobs WHERE account = ? AND task_id IS NOT NULL AND idempotency_key <> identity",
-            account,
-        )
-        return {str(row["task_id"]) for row in found}
-
-    async def last_task(self, job: Job, since: float) -> str | None:
-        """Return the task of the request of ours that was sent last before this job's, since then."""
-        found = await self._driver.rows(
-            "SELECT task_id FROM jobs WHERE account = ? AND task_id IS NOT NULL AND idempotency_key <> identity"
-            " AND started > ? AND started < ? ORDER BY started DESC LIMIT 1",
-            *(job.account, since, job.started),
-        )
-        return str(found[0]["task_id"]) if found else None
-
-    async def pictures_sent(self, account: str) -> set[str]:
-        """Return the picture links that were sent as links, which a data URI's row can therefore not show."""
-        found = await self._driver.rows("SELECT DISTINCT image FROM jobs WHERE account = ? AND mine = 1", account)
-        return {str(row["image"]) for row in found if row["image"]}
 
     # --- what the upstream shows ---
 
@@ -294,52 +247,6 @@ class Jobs(Sends):
             if not found:
                 raise RowMissing(job.id)
             return job_of(found[0])
-
-    # --- reading ---
-
-    async def find(self, account: str, any_id: str) -> Job | None:
-        """Return the job with this id of ours or of the upstream's."""
-        found = await self._driver.rows(
-            f"{SELECT} WHERE account = ? AND (id = ? OR task_id = ?)", account, any_id, any_id
-        )
-        return job_of(found[0]) if found else None
-
-    async def of_tasks(self, account: str, task_ids: Collection[str]) -> list[Job]:
-        """Return the jobs of these tasks, as far as they have rows; a few hundred at a time."""
-        marks = ", ".join("?" * len(task_ids))
-        return await self._where(f"task_id IN ({marks})", account, *task_ids)
-
-    async def in_flight(self, account: str) -> list[Job]:
-        """Return the jobs that have a task which is not final, oldest first."""
-        return await self._where(f"task_id IS NOT NULL AND status NOT IN ({_FINAL_WORDS})", account)
-
-    async def presumed_never(self, account: str) -> list[Job]:
-        """Return the jobs that are said never to have come to be because no list has shown them: one may yet."""
-        return await self._where("task_id IS NULL AND status = ? AND error_code = ?", account, NOT_CREATED, NOT_CREATED)
-
-    async def unfinished(self, account: str, since: float) -> bool:
-        """Return whether a job since then still has to be watched, found, or saved."""
-        found = await self._driver.rows(
-            f"SELECT count(*) AS n FROM jobs WHERE (status NOT IN ({_FINAL_WORDS}) OR download = 'wanted')"  # noqa: S608
-            " AND account = ? AND started > ?",
-            *(account, since),
-        )
-        return int(found[0]["n"]) > 0
-
-    async def wanted_downloads(self, account: str) -> list[Job]:
-        return await self._where("download = 'wanted'", account)
-
-    async def newest(self, account: str, limit: int) -> list[Job]:
-        found = await self._driver.rows(
-            f"{SELECT} WHERE account = ? ORDER BY created_at DESC, id DESC LIMIT ?", account, limit
-        )
-        return [job_of(row) for row in found]
-
-    async def _where(self, condition: str, account: str, *values: object) -> list[Job]:
-        found = await self._driver.rows(
-            f"{SELECT} WHERE account = ? AND {condition} ORDER BY created_at, id", account, *values
-        )
-        return [job_of(row) for row in found]
 
 
 async def _learn(tx: Transaction, job: Job, seen: TaskSnapshot, now: float) -> None:

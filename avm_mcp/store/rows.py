@@ -12,7 +12,7 @@ SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"  # noqa: S608 - column names o
 
 
 class RowMissing(Exception):
-    """The journal has no row of this job: another one has taken its place."""
+    """The state has no row of this job: another one has taken its place."""
 
 
 async def one(tx: Transaction, job_id: str) -> Job:

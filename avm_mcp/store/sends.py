@@ -19,7 +19,7 @@ class Send:
     """The sends of one request by one process.
 
     Args:
-        journal: Where each is marked.
+        store: Where each is marked.
         job: The row as it was when its sending began.
         process: Who sends, in `Machine`'s terms.
     """
@@ -54,7 +54,7 @@ class Send:
 
 
 class Sends:
-    """What the table of jobs says about sends. Every `now` is by `Journal.clock`."""
+    """What the table of jobs says about sends. Every `now` is by `Store.clock`."""
 
     _driver: Driver
 
@@ -118,7 +118,7 @@ class Sends:
             job_id: Ours.
             code: Why, as an error's code.
             text: Why, in words.
-            now: By `Journal.clock`.
+            now: By `Store.clock`.
             attempt: The last attempt that this is known of; where the row has another, nothing is recorded.
         """
         return await self._without_task(job_id, NOT_CREATED, code, text, now, attempt)
@@ -142,15 +142,6 @@ class Sends:
             return await one(tx, job_id)
 
     # --- lost answers ---
-
-    async def unanswered(self, account: str, now: float) -> list[Job]:
-        """Return the jobs whose answer is lost: known so, or the process that waited for it must be gone."""
-        found = await self._driver.rows(
-            f"{SELECT} WHERE account = ? AND task_id IS NULL AND (status = ? OR (status = ? AND answer_by < ?))"
-            " ORDER BY created_at, id",
-            *(account, UNKNOWN, SUBMITTING, now),
-        )
-        return [job_of(row) for row in found]
 
     async def resending(self, job: Job, most: int, answer_by: float) -> bytes | None:
         """Note that a lost request is sent again, and return its exact bytes; None where that may not be done."""

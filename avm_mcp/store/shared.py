@@ -25,7 +25,7 @@ _CUTS = "SELECT cut_age, cut_at, seconds, learned_at FROM hosts WHERE name = ?"
 
 
 class Shared:
-    """Durations, buckets, leases, and what hosts have cut. Every `now` is by `Journal.clock`."""
+    """Durations, buckets, leases, and what hosts have cut. Every `now` is by `Store.clock`."""
 
     _driver: Driver
     _ahead: float
@@ -128,7 +128,7 @@ class Shared:
         return {str(row["task_id"]): now - float(row["seen_at"]) for row in found}
 
     async def close_bucket(self, egress: str, until: float) -> None:
-        """Let nobody ask before `until`, by `Journal.clock`; what closes it for longer stays."""
+        """Let nobody ask before `until`, by `Store.clock`; what closes it for longer stays."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "INSERT INTO buckets (egress, tokens, filled_at, closed_until) VALUES (?, 0, ?, ?)"
@@ -192,7 +192,7 @@ class Shared:
         return {str(row["name"]): Cuts(**{key: row[key] for key in row if key != "name"}) for row in found}
 
     async def rebuilding(self, account: str, now: float) -> bool:
-        """Return whether this replaces a damaged journal, and the account's last day was not rebuilt yet."""
+        """Return whether this replaces a damaged state, and the account's last day was not rebuilt yet."""
         found = await self._driver.rows(
             "SELECT 1 AS one FROM facts WHERE name = 'damaged' AND value > ?"
             " AND NOT EXISTS (SELECT 1 FROM facts WHERE name = ?)",

@@ -3,6 +3,9 @@
 Statements run on the event loop: they take microseconds, a paid job writes a handful in its life, and without a
 thread there is no await inside a transaction, so that no cancellation can fall into one. A lock that another
 process holds is not waited for inside SQLite, which would block the loop, but outside, with a jittered sleep.
+
+The file is not read at start. `check` reads it; damage that any statement meets later makes the driver go over to what
+its `successor` puts in the file's place.
 """
 
 import os
@@ -26,7 +29,7 @@ TIMEOUT = 2.5
 three."""
 
 START_TIMEOUT = 10.0
-"""The same while a journal is opened, when nobody waits for an answer: without it there would be no durable state."""
+"""The same while a state is opened, when nobody waits for an answer: without it there would be no durable state."""
 
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 DAMAGED = "damage"
@@ -43,10 +46,14 @@ class SqliteDriver:
         self.timeout = TIMEOUT
         self._writer = anyio.Lock()
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self.log_left = path is not None and _holds_log(path)
+        """Whether a write-ahead log was there already: others have the file open, or the last of them did not end."""
         self._connection = _connected(path)
         self._file = _file_at(path)
-        self.successor: Callable[[], Awaitable[SqliteDriver]] | None = None
-        """Opens what has taken the file's place, once it was moved, deleted or replaced."""
+        self._damage: StateUnavailable | None = None
+        """What a statement has met; the file must be replaced before the next one."""
+        self.successor: Callable[[StateUnavailable | None], Awaitable[SqliteDriver]] | None = None
+        """Opens what takes the file's place, once it was moved, deleted or replaced, or is damaged."""
 
     async def start(self) -> None:
         """Set up the connection.
@@ -58,11 +65,19 @@ class SqliteDriver:
         await self._retry_while_busy("PRAGMA synchronous = FULL")
         before, self._file = self._file, _file_at(self.path)
         if before not in (None, self._file):
-            raise StateUnavailable(f"The journal {self.path} was replaced while it was opened.")
+            raise StateUnavailable(f"The state file {self.path} was replaced while it was opened.")
         await self._retry_while_busy("PRAGMA foreign_keys = ON")
-        found = next(
-            iter((await self._retry_while_busy("PRAGMA quick_check(1)"))[0].values())
-        )  # milliseconds, for megabytes
+
+    async def check(self) -> None:
+        """Read the whole file: some 30 ms for each megabyte, in which nothing else runs.
+
+        Raises:
+            StateUnavailable: It is damaged, and nothing has taken its place.
+        """
+        await self._whole(self._check)
+
+    async def _check(self) -> None:
+        (found,) = (await self._retry_while_busy("PRAGMA quick_check(1)"))[0].values()
         if found != "ok":
             raise _damaged(found)
 
@@ -75,23 +90,38 @@ class SqliteDriver:
         return self.path is not None and _file_at(self.path) != self._file
 
     async def _follow(self) -> None:
-        """Go over to the file that is at the path now. The lock of writers is held."""
-        if self.successor is None or not self.moved:
+        """Go over to the file that is at the path now, or that replaces a damaged one. The lock of writers is held."""
+        if self.successor is None or (self._damage is None and not self.moved):
             return
-        fresh = await self.successor()
+        if self._damage is not None:
+            self._connection.close()  # Windows renames no file that is open
+        fresh = await self.successor(self._damage)
         old = self._connection
         self._connection, self._file = fresh.handed_on()
+        self._damage = None
         old.close()  # SQLite checks that its file was not moved before it deletes a log by its name
+
+    async def _whole(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do work that only reads, and do it again on what replaces a damaged file."""
+        if self._damage is not None or self.moved:
+            async with self._writer:
+                await self._follow()
+        try:
+            return await work()
+        except StateUnavailable as error:
+            if error.field != DAMAGED or self.successor is None:
+                raise
+            self._damage = error
+        async with self._writer:
+            await self._follow()
+        return await work()
 
     def handed_on(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
         """Return what another driver goes on with in place of this one."""
         return self._connection, self._file
 
     async def rows(self, sql: str, *values: object) -> list[Row]:
-        if self.moved:
-            async with self._writer:
-                await self._follow()
-        return await self._retry_while_busy(sql, *values)
+        return await self._whole(lambda: self._retry_while_busy(sql, *values))
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator["SqliteTransaction"]:
@@ -99,16 +129,18 @@ class SqliteDriver:
         give_up = anyio.current_time() + self.timeout
         async with self._writer:
             await self._follow()
-            await self._retry_while_busy("BEGIN IMMEDIATE", give_up=give_up)
-            # From here on nothing waits, unless COMMIT must: a cancellation cannot fall between two statements.
             try:
+                await self._retry_while_busy("BEGIN IMMEDIATE", give_up=give_up)
+                # From here on nothing waits, unless COMMIT must: a cancellation cannot fall between two statements.
                 yield SqliteTransaction(self._connection)
                 await self._retry_while_busy("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 self._roll_back()
+                if isinstance(error, StateUnavailable) and error.field == DAMAGED:
+                    self._damage = error
                 raise
             if self.successor is not None and self.moved:
-                raise StateUnavailable(f"The journal {self.path} was replaced while it was written.")
+                raise StateUnavailable(f"The state file {self.path} was replaced while it was written.")
 
     async def version(self) -> int:
         return int((await self._retry_while_busy("PRAGMA user_version"))[0]["user_version"])
@@ -147,9 +179,11 @@ class SqliteDriver:
                 raise _Busy from None
             if code in DAMAGE:
                 raise _damaged(error) from error
+            if self._damage is not None:  # its connection was closed while this waited for a lock
+                raise self._damage from error
             if not isinstance(error, sqlite3.OperationalError):
                 raise
-            raise StateUnavailable(f"The journal {self.path or 'in memory'} cannot be used: {error}.") from error
+            raise StateUnavailable(f"The state {self.path or 'in memory'} cannot be used: {error}.") from error
 
 
 class SqliteTransaction:
@@ -182,9 +216,9 @@ def _held(path: Path | None) -> StateUnavailable:
 
 def _damaged(what: object) -> StateUnavailable:
     return StateUnavailable(
-        f"The journal is damaged: {' '.join(str(what).split())}.",
+        f"The state is damaged: {' '.join(str(what).split())}.",
         field=DAMAGED,
-        next_step=Action.RESTART(),
+        next_step=Action.REPEAT_ON_NEW_STATE(),
     )
 
 
@@ -196,7 +230,7 @@ def _mended(work: Callable[[], T]) -> T:
             raise _damaged(error) from error
         if not isinstance(error, sqlite3.OperationalError):
             raise
-        raise StateUnavailable(f"The journal cannot be written: {error}.") from error
+        raise StateUnavailable(f"The state cannot be written: {error}.") from error
 
 
 def _fetched(connection: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> list[Row]:
@@ -224,8 +258,15 @@ def _file_at(path: Path | None) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found is not None else None
 
 
+def _holds_log(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
 def _make_private(path: Path) -> None:
-    """Take a journal from everybody but its owner: one that was restored, or made by another program."""
+    """Let only its owner read a state file that was restored, or made by another program."""
     for part in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
         with suppress(OSError):  # not there, or somebody else's
             if part.stat().st_mode & 0o077:
@@ -244,6 +285,6 @@ def _connected(path: Path | None) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path or ":memory:", timeout=0, isolation_level=None, check_same_thread=False)
     except sqlite3.OperationalError as error:
-        raise StateUnavailable(f"The journal {path} cannot be opened: {error}.") from error
+        raise StateUnavailable(f"The state file {path} cannot be opened: {error}.") from error
     connection.row_factory = sqlite3.Row
     return connection

@@ -56,7 +56,7 @@ NAMES = ("first", "tools")  # the answer to initialize or server/discover, and t
 Run = dict[str, float]
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
     """Return the CPU seconds of all threads of a process, or 0 where the kernel does not say."""
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
@@ -79,7 +79,7 @@ def answers(argv: list[str], env: Mapping[str, str], requests: tuple[Mapping[str
             server.stdin.flush()
             line = server.stdout.readline()
             reply[NAMES[at]] = time.perf_counter() - begun
-            reply[f"{NAMES[at]}_cpu"] = _cpu(server.pid)
+            reply[f"{NAMES[at]}_cpu"] = cpu(server.pid)
             assert "result" in json.loads(line), line
             if request["method"] == "initialize":
                 server.stdin.write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')

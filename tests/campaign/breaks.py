@@ -48,8 +48,9 @@ def _resend() -> Iterator[Patch]:
     settle = Reconciler._settle
 
     async def _settle(self: Reconciler, job: Any, rows: Any, others: Any) -> bool:
-        sent = await self._sent(job)
-        found = match(sent, rows, await self._store.claimed(self._account), lost=(), waiting=())
+        sent = await self._sent(job, rows)
+        claimed = await self._store.claimed(self._account, [row.id for row in rows])
+        found = match(sent, rows, claimed, lost=(), waiting=())
         if found is None and await self._resent(job):
             return True
         return await settle(self, job, rows, others)

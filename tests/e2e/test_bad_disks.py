@@ -103,7 +103,7 @@ async def test_on_a_full_state_disk_paid_calls_are_refused_until_there_is_space(
 
 
 async def test_a_first_start_on_a_full_disk_pays_nothing_either(tmp_path):
-    """P1, P8. A journal in memory would be no better than none; the next start finds space."""
+    """P1, P8. A state in memory would be no better than none; the next start finds space."""
     async with open_workspace(tmp_path) as workspace:
         with small_disk(workspace.state, "1m"):
             ballast = fill(workspace.state)
@@ -199,14 +199,14 @@ async def test_a_damaged_state_is_set_aside_and_its_tasks_come_back_from_the_ser
     async with open_workspace(tmp_path, SLOW) as workspace:
         digest = await damaged(workspace, nursery, damage)
         reply = await avm(workspace, "text-to-video", "a red kite")
-        assert reply["_stderr"].count("The journal is damaged") == reply["_stderr"].count("a new one was started") == 1
+        assert reply["_stderr"].count("The state is damaged") == reply["_stderr"].count("a new one was started") == 1
         assert reply["deduplicated"] is True
         assert reply["task_id"] == workspace.tasks[0].id
         assert Path(reply["file"]) in workspace.saved()
         (offload,) = [name for name in names(workspace.state) if "damaged" in name]
         assert sha256((workspace.state / offload).read_bytes()).hexdigest() == digest
         after = await avm(workspace, "account", AVM_MAX_CREDITS_PER_DAY="1000")
-        assert "The journal is damaged" not in after["_stderr"]
+        assert "The state is damaged" not in after["_stderr"]
         assert after["spent_today"] == 15
         assert workspace.posts == len(workspace.charges) == 1
         workspace.only_whole_videos(1)
@@ -249,9 +249,16 @@ async def test_a_state_of_a_newer_version_is_refused_and_left_alone(tmp_path, nu
         assert [name for name in names(workspace.state) if "damaged" in name] == []
 
 
+BEFORE_0007 = {"download": "film", "file_path": "film_path"}
+"""What columns were called before the migration that renamed them."""
+
+
 def insert(state: sqlite3.Connection, **values: Any) -> None:
     """Add a job, with something in every column that this schema insists on."""
-    for _, name, kind, required, default, _ in state.execute("PRAGMA table_info(jobs)").fetchall():
+    columns = state.execute("PRAGMA table_info(jobs)").fetchall()
+    if not any(name == "download" for _, name, *_ in columns):
+        values = {BEFORE_0007.get(name, name): value for name, value in values.items()}
+    for _, name, kind, required, default, _ in columns:
         if required and default is None:
             values.setdefault(name, "" if kind == "TEXT" else 0)
     marks = ", ".join("?" * len(values))

@@ -185,7 +185,7 @@ async def test_one_task_belongs_to_one_row(store: Store, second: Store) -> None:
     assert (other.task_id, other.status) == (None, SUBMITTING)
     again = await second.accepted(one.id, answer("ck2"))
     assert again.task_id == "ck1"
-    assert await second.claimed("a1") == {"ck1"}
+    assert await second.claimed("a1", ["ck1", "ck2"]) == {"ck1"}
     elsewhere = draft("i1", account="a2")
     await reserve(store, elsewhere)
     assert (await store.accepted(elsewhere.id, answer("ck1"))).task_id == "ck1"  # another account's namespace
@@ -600,7 +600,52 @@ async def test_a_full_disk_refuses_and_leaves_nothing_half_written(store: Store,
     assert not (await reserve(store, draft("i2"), body=b"x" * 200_000)).duplicate
 
 
-async def test_a_damage_found_while_running_is_an_error_of_ours(tmp_path: Path, store: Store) -> None:
+async def test_damage_that_a_statement_meets_is_set_aside_while_running(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P1, P2, P3: no start reads the file, so whichever statement meets the damage replaces it."""
+    works: dict[str, Callable[[Store], Awaitable[Any]]] = {
+        "list": lambda store: store.page("a1", status=None, limit=20),
+        "sum": lambda store: store.spent_today("a1", NOW),
+        "find": lambda store: store.find("a1", "ck1"),
+        "check": lambda store: store.check(),
+        "reserve": lambda store: reserve(store, draft("new")),
+        "lease": lambda store: store.lease("watch", "p1", NOW, 10),
+    }
+    for name, work in works.items():
+        store = await open_store(tmp_path / name, now=NOW)
+        other = await open_store(tmp_path / name, now=NOW)
+        for number in range(300):
+            await reserve(store, draft(f"{name}{number}"))
+        connection = store._driver._connection  # type: ignore[attr-defined]
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        path = tmp_path / name / FILE_NAME
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (path.stat().st_size - 4096))
+        connection.execute("PRAGMA cache_size = 0")
+        if name in ("reserve", "lease"):
+            with pytest.raises(StateUnavailable, match="The state is damaged"):
+                await work(store)
+        await work(store)
+        assert (
+            len([part for part in path.parent.iterdir() if "damaged" in part.name and part.suffix[:4] != ".db-"]) >= 1
+        )
+        assert store.warning is not None
+        assert "It is kept as" in store.warning
+        assert caplog.text.count("a new one was started") == 1
+        assert await store.rebuilding("a1", NOW + 1)
+        assert not (await reserve(store, draft("after"))).duplicate
+        assert (await reserve(other, draft("after"))).duplicate, "a process that had the damaged file open follows"
+        assert caplog.text.count("a new one was started") == 1
+        store.close()
+        other.close()
+        caplog.clear()
+
+
+async def test_a_damaged_file_that_cannot_be_set_aside_is_an_error_of_ours(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(300):
         await reserve(store, draft(f"i{number}"))
     connection = store._driver._connection  # type: ignore[attr-defined]
@@ -611,28 +656,63 @@ async def test_a_damage_found_while_running_is_an_error_of_ours(tmp_path: Path, 
         file.seek(4096)
         file.write(b"\xff" * (size - 4096))
     connection.execute("PRAGMA cache_size = 0")
+
+    def refuse(*_args: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
     for work in (
         lambda: store.newest("a1", 500), lambda: reserve(store, draft("new")),
         lambda: store.spent_today("a1", NOW), lambda: store.lease("watch", "p1", NOW, 10),
     ):  # fmt: skip
-        with pytest.raises(StateUnavailable):
+        with pytest.raises(StateUnavailable, match="Permission denied"):
             await work()
-        assert not connection.in_transaction
+    monkeypatch.undo()
+    assert await store.lease("watch", "p1", NOW, 10)
+    assert await store.rebuilding("a1", NOW + 60)
 
 
-async def test_damage_deep_in_the_file_is_found_at_the_next_start(tmp_path: Path) -> None:
+async def damage_deep_in(path: Path, store: Store, table: str) -> None:
+    """Close a state, and overwrite the first page of one of its tables."""
+    found = await store._driver.rows("SELECT rootpage FROM sqlite_master WHERE name = ?", table)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(4096 * (found[0]["rootpage"] - 1))
+        file.write(b"\xff" * 4096)
+
+
+async def test_damage_deep_in_the_file_is_found_by_the_first_statement_that_meets_it(tmp_path: Path) -> None:
     store = await open_store(tmp_path, now=NOW)
     for number in range(300):
         await reserve(store, draft(f"i{number}"))
-    found = await store._driver.rows("SELECT rootpage FROM sqlite_master WHERE name = 'jobs'")
-    page = found[0]["rootpage"]
-    store.close()
-    with (tmp_path / FILE_NAME).open("r+b") as file:
-        file.seek(4096 * (page - 1))
-        file.write(b"\xff" * 4096)
+    await damage_deep_in(tmp_path / FILE_NAME, store, "jobs")
     opened = await open_store(tmp_path, now=NOW + 60)
+    assert await opened.newest("a1", 5) == []
     assert await opened.rebuilding("a1", NOW + 60)
     assert opened.durable
+    opened.close()
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_the_file_is_checked_at_start_after_an_unclean_end_of_the_machine_only(
+    tmp_path: Path, restarted: bool
+) -> None:
+    """A log that is left, and a machine that was started since, are a power cut; a killed process damages nothing."""
+    machine = VirtualMachine(VirtualWall())
+    store = await open_store(tmp_path, now=NOW, machine=machine.process())
+    for number in range(300):
+        await reserve(store, draft(f"i{number}"))
+    await damage_deep_in(tmp_path / FILE_NAME, store, "durations")
+    log = tmp_path / f"{FILE_NAME}-wal"
+    log.write_bytes(b"\0" * 64)  # no transaction is in it
+    if restarted:
+        machine.restart()
+    opened = await open_store(tmp_path, now=NOW + 60, machine=machine.process())
+    assert (opened.warning is not None) is restarted
+    assert await opened.rebuilding("a1", NOW + 60) is restarted
+    await opened.check()
+    assert opened.warning is not None
+    assert await opened.rebuilding("a1", NOW + 60)
     opened.close()
 
 
