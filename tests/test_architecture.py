@@ -107,7 +107,6 @@ MAX_LINES = 330
 LONGER: Mapping[str, tuple[int, str]] = {
     "presentation/arguments": (520, "the table of parameters, synonyms and wishes is half of it"),
     "settings": (350, "every variable, side by side"),
-    "store/jobs": (410, "every statement that writes a job, side by side"),
     "jobs/service": (535, "the use cases"),
 }
 
@@ -127,7 +126,7 @@ CATCH_ALL: Mapping[str, str] = {
     "mcp_server/tools": "a bug is INTERNAL, with its trace in the log and not in the answer",
     "jobs/poller": "one bad look must not end the watch",
     # BaseException, always raised again: what was begun is taken back
-    "store/__init__": "closes what could not be started",
+    "store/opening": "closes what could not be started",
     "store/sqlite": "rolls back",
     "downloads/partials": "gives the lock back",
     "app": "what keeps it from starting is told at each call",

@@ -37,6 +37,7 @@ from avm_mcp.jobs.submit import Submitter
 from avm_mcp.mcp_server import Tools
 from avm_mcp.store import Store
 from avm_mcp.store.jobs import Jobs
+from avm_mcp.store.reading import Reading
 from avm_mcp.store.sends import Sends
 from avm_mcp.store.sqlite import SqliteDriver
 from tests.campaign import world
@@ -60,7 +61,7 @@ def _resend() -> Iterator[Patch]:
 
 def _no_intent() -> Iterator[Patch]:
     pending: dict[str, tuple[Any, dict[str, Any]]] = {}
-    insert, accepted, without, fields = Jobs._insert, Jobs.accepted, Jobs._without_task, Jobs.sent_fields
+    insert, accepted, without, fields = Jobs._insert, Jobs.accepted, Jobs._without_task, Reading.sent_fields
 
     async def _insert(self: Any, tx: Any, job: Any, **how: Any) -> None:
         if how["live"]:
@@ -88,7 +89,7 @@ def _no_intent() -> Iterator[Patch]:
     yield Jobs, "_insert", _insert
     yield Jobs, "accepted", _accepted
     yield Jobs, "_without_task", _without
-    yield Jobs, "sent_fields", _fields
+    yield Reading, "sent_fields", _fields
 
 
 def _no_shield() -> Iterator[Patch]:
