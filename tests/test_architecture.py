@@ -62,7 +62,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "sqlite3": ("store/sqlite",),
     "psycopg": ("store",),
     "mcp": ("mcp_server", "cli/demo"),
-    "pydantic": ("domain/bounds", "provider/wire", "settings", "mcp_server"),
+    "pydantic": ("domain/bounds", "provider/wire", "settings", "presentation/results", "mcp_server"),
     "starlette": ("mcp_server/http",),
     "uvicorn": ("mcp_server/http", "sandbox/server"),
     "rich": ("cli",),

@@ -14,8 +14,8 @@ from avm_mcp.domain.job import Job, Price, Spending
 from avm_mcp.jobs.poller import Progress
 from avm_mcp.jobs.service import Found, Funds, Listing
 from avm_mcp.presentation.audience import JSON_AUDIENCE, MODEL_AUDIENCE, SHELL_AUDIENCE, Audience, Place
-from avm_mcp.presentation.pages import funds_fields, funds_text, listing_fields, listing_text, price_fields, price_text
-from avm_mcp.presentation.task import Report
+from avm_mcp.presentation.pages import build_account, build_list, build_quote, format_account, format_list, format_quote
+from avm_mcp.presentation.task import build_task, format_task
 
 FILE = Path(__file__).parent / "unit" / "texts.jsonl"
 AUDIENCES: Mapping[str, Audience] = {"model": MODEL_AUDIENCE, "json": JSON_AUDIENCE, "person": SHELL_AUDIENCE}
@@ -94,8 +94,8 @@ def results(audience: Audience) -> Iterator[tuple[str, str, dict[str, Any]]]:
             for where, place in PLACES.items():
                 everywhere = state in IN_EVERY_PLACE and (not way or (way == "fresh" and state == "being made"))
                 if everywhere or (where == "folder" and (not way or state in IN_EVERY_WAY)):
-                    report = Report(Found(job, **{"progress": SOON, **found}), audience, place, **how)
-                    yield ", ".join(filter(None, (state, way, where))), report.text(), report.fields()
+                    result = build_task(Found(job, **{"progress": SOON, **found}), audience, place, **how)
+                    yield ", ".join(filter(None, (state, way, where))), format_task(result), result.dump()
     found = tuple(Found(job, SOON) for job in JOBS.values())
     for name, listing in {
         "list": Listing(found, None),
@@ -103,7 +103,7 @@ def results(audience: Audience) -> Iterator[tuple[str, str, dict[str, Any]]]:
         "empty list": Listing((), None, (NOTE,)),
     }.items():
         worker = None if audience is MODEL_AUDIENCE else "Background worker: off."
-        yield name, listing_text(listing, audience, worker), listing_fields(listing, audience, FOLDER)
+        yield name, format_list(listing, audience, worker), build_list(listing, audience, FOLDER).dump()
     quote, guess = Price(24, "quote", 0.01, 90), Price(450, "estimate")
     for name, (model, seconds, price, left, how) in {
         "quote": ("i2v", 8, quote, None, {"caps": {}}),
@@ -116,11 +116,8 @@ def results(audience: Audience) -> Iterator[tuple[str, str, dict[str, Any]]]:
         "quote with a refused key": ("t2v", 5, guess, None, {"caps": {}, "lacks": AuthFailed}),
         "quote without credits": ("t2v", 5, guess, None, {"caps": {}, "lacks": InsufficientCredits}),
     }.items():
-        yield (
-            name,
-            price_text(model, seconds, price, audience, left, **how),
-            price_fields(model, seconds, price, left),
-        )
+        result = build_quote(model, seconds, price, left)
+        yield name, format_quote(result, audience, **how), result.dump()
     today = Spending(1, 24, 24, 0, 24)
     for name, (funds, account, sandbox) in {
         "account": (Funds(90, today, ("t2v", "i2v")), "a1b2", False),
@@ -128,11 +125,8 @@ def results(audience: Audience) -> Iterator[tuple[str, str, dict[str, Any]]]:
         "no account": (Funds(None, Spending(0, 0, 0, 0, 0), ("t2v",), keyless=True), None, False),
     }.items():
         caps, inputs = {"per_call": 50}, [Path("/pictures")]
-        yield (
-            name,
-            funds_text(funds, FOLDER, caps, inputs, audience, sandbox=sandbox),
-            funds_fields(funds, FOLDER, caps, inputs, account=account, sandbox=sandbox),
-        )
+        result = build_account(funds, FOLDER, caps, inputs, fingerprint=account, sandbox=sandbox)
+        yield name, format_account(result, audience), result.dump()
 
 
 def written() -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
@@ -20,16 +20,16 @@ from avm_mcp.jobs.service import Beat, Found
 from avm_mcp.presentation.arguments import MAX_WAIT, Arguments
 from avm_mcp.presentation.audience import cost
 from avm_mcp.presentation.pages import (
-    funds_fields,
-    funds_text,
-    listing_fields,
-    listing_text,
-    price_fields,
-    price_text,
-    question_text,
+    build_account,
+    build_list,
+    build_quote,
+    format_account,
+    format_list,
+    format_question,
+    format_quote,
 )
-from avm_mcp.presentation.requests import noted, read_request_in_thread
-from avm_mcp.presentation.task import Report
+from avm_mcp.presentation.requests import add_notes, read_request_in_thread
+from avm_mcp.presentation.task import build_task, format_task
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ class Session:
         if approval is False:
             self._terminal.note("Not started, nothing charged.")
             return exits.MONEY
-        self._latest = found = noted(await self._submit(request, cap, approval), picture, given)
+        self._latest = found = add_notes(await self._submit(request, cap, approval), picture, given)
         if given["wait_seconds"] == 0:
             code = self._print_task(found, given, fresh=True)
             return code if found.job.final or found.job.status == UNKNOWN else exits.OK
@@ -125,10 +125,10 @@ class Session:
         )
         worker = await worker_status.read_status(self._runtime)
         self._terminal.result(
-            lambda: listing_text(
+            lambda: format_list(
                 listing, audience, f"Background worker: {worker_status.describe(self._runtime, worker)}."
             ),
-            lambda: listing_fields(listing, audience, place) | {"worker": worker},
+            lambda: build_list(listing, audience, place).dump() | {"worker": worker},
         )
         return exits.OK
 
@@ -142,30 +142,36 @@ class Session:
         seconds = catalog.length(model, given["duration"], given["segments"])
         prices = self._runtime.service.prices
         price = await self._unless_stopped(lambda: prices.told(model, seconds))
-        left = await prices.left_today()
-        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_approval(price.credits)}
+        quote = build_quote(model, seconds, price, await prices.left_today())
+        asks = prices.needs_approval(price.credits)
         self._terminal.result(
-            lambda: price_text(model, seconds, price, self._terminal.audience, left, **how),
-            lambda: price_fields(model, seconds, price, left),
+            lambda: format_quote(quote, self._terminal.audience, caps=prices.caps, lacks=prices.lacks, asks=asks),
+            quote.dump,
         )
         return exits.OK
 
     async def _account(self, given: Arguments) -> int:  # noqa: ARG002 - one signature
         runtime, service = self._runtime, self._runtime.service
         funds = await self._unless_stopped(service.funds)
-        caps, inputs = service.prices.caps, runtime.input_folders
-        account = service.account if service.configured else None
-        self._terminal.result(
-            lambda: funds_text(funds, runtime.place, caps, inputs, self._terminal.audience, sandbox=service.sandboxed),
-            lambda: funds_fields(funds, runtime.place, caps, inputs, account=account, sandbox=service.sandboxed),
+        fingerprint = service.account if service.configured else None
+        account = build_account(
+            funds,
+            runtime.place,
+            service.prices.caps,
+            runtime.input_folders,
+            fingerprint=fingerprint,
+            sandbox=service.sandboxed,
         )
+        self._terminal.result(lambda: format_account(account, self._terminal.audience), account.dump)
         return exits.OK
 
     # --- steps ---
 
     def _print_task(self, found: Found, given: Arguments, *, fresh: bool = False) -> int:
-        report = Report(found, self._terminal.audience, self._runtime.place, normalized=given.normalized, fresh=fresh)
-        self._terminal.result(report.text, report.fields)
+        result = build_task(
+            found, self._terminal.audience, self._runtime.place, normalized=given.normalized, fresh=fresh
+        )
+        self._terminal.result(lambda: format_task(result), result.dump)
         return exits.of_job(found.job)
 
     def _print_id(self, found: Found) -> None:
@@ -187,7 +193,7 @@ class Session:
         price = await self._unless_stopped(lambda: service.question(request, max_credits=max_credits))
         if price is None:
             return None, max_credits
-        agreed = await self._unless_stopped(lambda: terminal.ask(question_text(request, price)))
+        agreed = await self._unless_stopped(lambda: terminal.ask(format_question(request, price)))
         return agreed, price.credits if agreed else max_credits
 
     async def _submit(self, request: VideoRequest, max_credits: int | None, approval: bool | None) -> Found:

@@ -93,12 +93,12 @@ class Terminal:
         if text is not None and not self.json:
             self.note(text)
             return
-        from avm_mcp.presentation.errors import error_fields, error_text
+        from avm_mcp.presentation.errors import dump_error, format_error
 
         if self.json:
-            self.fields({"error": error_fields(error, self.audience)})
+            self.fields(dump_error(error, self.audience))
         else:
-            self.note(error_text(error, self.audience))
+            self.note(format_error(error, self.audience))
 
 
 def harmless(text: str) -> str:

@@ -17,7 +17,7 @@ from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.jobs.service import Found
 from avm_mcp.presentation.audience import Place
-from avm_mcp.presentation.task import Report
+from avm_mcp.presentation.task import build_task, format_task
 
 Show = Callable[[Sequence[str]], object]
 
@@ -60,8 +60,8 @@ async def show(task: str, runtime: Runtime, terminal: Terminal, start: Show | No
 
 
 def _print_task(found: Found, place: Place, terminal: Terminal) -> int:
-    report = Report(found, terminal.audience, place)
-    terminal.result(report.text, report.fields)
+    result = build_task(found, terminal.audience, place)
+    terminal.result(lambda: format_task(result), result.dump)
     return exits.of_job(found.job)
 
 

@@ -15,7 +15,7 @@ from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.mcp_server import ClientTimeoutObserver, Revisions, Tools
 from avm_mcp.presentation.audience import MODEL_AUDIENCE
-from avm_mcp.presentation.task import Report
+from avm_mcp.presentation.task import build_task, format_task
 
 NAME = "avm-mcp"
 TITLE = "AI Video Maker"
@@ -95,7 +95,7 @@ def _add_resources(server: MCPServer[Runtime], runtime: Runtime) -> None:
     )
     async def task(task_id: str) -> dict[str, Any]:
         try:
-            return Report(await runtime.service.find(task_id), MODEL_AUDIENCE, runtime.place).fields()
+            return build_task(await runtime.service.find(task_id), MODEL_AUDIENCE, runtime.place).dump()
         except AvmError as error:
             raise ResourceError(error.message) from error
 
@@ -104,15 +104,17 @@ def _add_resources(server: MCPServer[Runtime], runtime: Runtime) -> None:
     )
     async def video(task_id: str) -> bytes:
         try:
-            told = Report(await runtime.service.find(task_id), MODEL_AUDIENCE, runtime.place)
+            result = build_task(await runtime.service.find(task_id), MODEL_AUDIENCE, runtime.place)
         except AvmError as error:
             raise ResourceError(error.message) from error
-        if told.file is None:
-            raise ResourceError(told.text())
-        path = anyio.Path(told.file)
+        if result.file is None:
+            raise ResourceError(format_task(result))
+        path = anyio.Path(result.file)
         size = (await path.stat()).st_size
         if size > MAX_VIDEO_RESOURCE:
-            raise ResourceError(f"The video is too large to be handed out. It is at {told.file}; its link: {told.link}")
+            raise ResourceError(
+                f"The video is too large to be handed out. It is at {result.file}; its link: {result.video_url}"
+            )
         await pace.turn(size)
         return await path.read_bytes()
 

@@ -19,7 +19,7 @@ from mcp.types import CallToolResult, InputRequiredResult, ResourceLink, TextCon
 from avm_mcp.domain import catalog
 from avm_mcp.domain.client_timeouts import HOSTS, Host
 from avm_mcp.domain.errors import AvmError, Internal
-from avm_mcp.domain.job import COMPLETED, Job
+from avm_mcp.domain.job import Job
 from avm_mcp.domain.next_steps import Action
 from avm_mcp.images import Offload
 from avm_mcp.jobs.service import Found, Service
@@ -28,18 +28,19 @@ from avm_mcp.mcp_server.tool_schemas import PUBLISHED
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.arguments import Arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE, Place
-from avm_mcp.presentation.errors import error_fields, error_text
+from avm_mcp.presentation.errors import dump_error, format_error
 from avm_mcp.presentation.pages import (
-    funds_fields,
-    funds_text,
-    listing_fields,
-    listing_text,
-    price_fields,
-    price_text,
-    question_text,
+    build_account,
+    build_list,
+    build_quote,
+    format_account,
+    format_list,
+    format_question,
+    format_quote,
 )
-from avm_mcp.presentation.requests import noted, read_request_in_thread
-from avm_mcp.presentation.task import Report
+from avm_mcp.presentation.requests import add_notes, read_request_in_thread
+from avm_mcp.presentation.results import Result, TaskResult
+from avm_mcp.presentation.task import build_task, format_task
 
 logger = logging.getLogger(__name__)
 
@@ -116,10 +117,10 @@ class Tools:
         try:
             return await self._handlers[name](arguments.read(name, given), await self._call(context))
         except AvmError as error:
-            return _refused(error)
+            return _build_failure(error)
         except Exception:
             logger.exception("%s failed", name)
-            return _refused(_bug(name, given))
+            return _build_failure(_find_bug(name, given))
 
     # --- the tools ---
 
@@ -135,7 +136,7 @@ class Tools:
         approval: bool | None = None
         began, cap = anyio.current_time(), given["max_credits"]
         if call.can_ask and (price := await backend.service.question(request, max_credits=cap)) is not None:
-            answer = await call.approval(question_text(request, price), f"approval-{price.credits}")
+            answer = await call.approval(format_question(request, price), f"approval-{price.credits}")
             if isinstance(answer, InputRequiredResult):
                 return answer
             approval, began = answer, anyio.current_time()  # a person's time is their own
@@ -143,8 +144,8 @@ class Tools:
         found: Found | None = None
         try:
             found = await backend.service.submit(request, max_credits=cap, approval=approval, began=began)
-            found = await self._waited(found, call, given, paid=True)
-            return self._told(noted(found, picture, given), given, fresh=True)
+            found = await self._wait(found, call, given, paid=True)
+            return self._answer_task(add_notes(found, picture, given), given, fresh=True)
         except AvmError:
             raise
         except Exception as bug:
@@ -155,42 +156,39 @@ class Tools:
         found = await self._backend.service.find(given["task_id"])
         seconds = call.wait(given["wait_seconds"], paid=False)
         slow_down = not found.job.final and not call.wants_progress and self._too_often(found.job.id, seconds)
-        found = await self._waited(found, call, given, least=call.within(BRIEF_WAIT) if slow_down else 0)
-        return self._told(found, given, slow_down=slow_down)
+        found = await self._wait(found, call, given, least=call.within(BRIEF_WAIT) if slow_down else 0)
+        return self._answer_task(found, given, slow_down=slow_down)
 
     async def _list_tasks(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002 - one signature
         listing = await self._backend.service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
-        values = listing_fields(listing, MODEL_AUDIENCE, self._backend.place)
-        return _said(listing_text(listing, MODEL_AUDIENCE), values)
+        result = build_list(listing, MODEL_AUDIENCE, self._backend.place)
+        return _build_result(format_list(listing, MODEL_AUDIENCE), result)
 
     async def _cancel_task(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
-        return self._told(await self._backend.service.cancel(given["task_id"]), given)
+        return self._answer_task(await self._backend.service.cancel(given["task_id"]), given)
 
     async def _quote_video(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         prices = self._backend.service.prices
         seconds = catalog.length(given["model"], given["duration"], given["segments"])
         price = await prices.told(given["model"], seconds)
-        left = await prices.left_today()
-        shown = price_fields(given["model"], seconds, price, left)
-        how: dict[str, Any] = {"caps": prices.caps, "lacks": prices.lacks, "asks": prices.needs_approval(price.credits)}
-        text = price_text(given["model"], seconds, price, MODEL_AUDIENCE, left, **how)
-        return _said(text, shown)
+        result = build_quote(given["model"], seconds, price, await prices.left_today())
+        asks = prices.needs_approval(price.credits)
+        text = format_quote(result, MODEL_AUDIENCE, caps=prices.caps, lacks=prices.lacks, asks=asks)
+        return _build_result(text, result)
 
     async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
         service, backend = self._backend.service, self._backend
         funds = await service.funds()
-        caps = service.prices.caps
         inputs = list(backend.input_folders) if backend.paths_allowed else []
-        account = service.account if service.configured else None
-        shown = funds_fields(funds, backend.place, caps, inputs, account=account, sandbox=service.sandboxed)
-        return _said(
-            funds_text(funds, backend.place, caps, inputs, MODEL_AUDIENCE, sandbox=service.sandboxed),
-            shown,
+        fingerprint = service.account if service.configured else None
+        result = build_account(
+            funds, backend.place, service.prices.caps, inputs, fingerprint=fingerprint, sandbox=service.sandboxed
         )
+        return _build_result(format_account(result, MODEL_AUDIENCE), result)
 
     # --- pieces ---
 
-    async def _waited(self, found: Found, call: Call, given: Arguments, *, paid: bool = False, least: int = 0) -> Found:
+    async def _wait(self, found: Found, call: Call, given: Arguments, *, paid: bool = False, least: int = 0) -> Found:
         """Return what is known after the wait that was asked for, or as much of it as the host allows."""
         asked = given["wait_seconds"]
         seconds, beat = max(least, call.wait(asked, paid=paid)), call.beat()
@@ -218,28 +216,25 @@ class Tools:
         polls.append(now)
         return len(polls) == BRIEF_CALLS and now - polls[0] < BRIEF_CALLS_WINDOW
 
-    def _report(self, found: Found, given: Arguments, **how: bool) -> Report:
-        return Report(found, MODEL_AUDIENCE, self._backend.place, normalized=given.normalized, **how)
-
-    def _told(self, found: Found, given: Arguments, **how: bool) -> CallToolResult:
-        told = self._report(found, given, **how)
-        links: list[Any] = [_link(found.job, told)] if found.job.status == COMPLETED and told.link else []
-        return _said(told.text(), told.fields(), links)
+    def _answer_task(self, found: Found, given: Arguments, **how: bool) -> CallToolResult:
+        result = build_task(found, MODEL_AUDIENCE, self._backend.place, normalized=given.normalized, **how)
+        links: list[Any] = [_build_link(found.job, result)] if result.video_url else []
+        return _build_result(format_task(result), result, links)
 
 
-def _said(text: str, values: dict[str, Any], links: Sequence[Any] = ()) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=text), *links], structured_content=values)
+def _build_result(text: str, result: Result, links: Sequence[Any] = ()) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=text), *links], structured_content=result.dump())
 
 
-def _refused(error: AvmError) -> CallToolResult:
+def _build_failure(error: AvmError) -> CallToolResult:
     return CallToolResult(
-        content=[TextContent(type="text", text=error_text(error, MODEL_AUDIENCE))],
-        structured_content={"error": error_fields(error, MODEL_AUDIENCE)},
+        content=[TextContent(type="text", text=format_error(error, MODEL_AUDIENCE))],
+        structured_content=dump_error(error, MODEL_AUDIENCE),
         is_error=True,
     )
 
 
-def _bug(name: str, given: Mapping[str, Any]) -> Internal:
+def _find_bug(name: str, given: Mapping[str, Any]) -> Internal:
     """Return a bug outside of what spends: the call paid for nothing; the task that it asks about may be paid for."""
     failed = f"{name} failed inside avm-mcp; the log on stderr says why."
     task = given.get("task_id")
@@ -258,7 +253,7 @@ def _paid_bug(name: str, found: Found | None) -> Internal:
     return Internal(failed, task_id=found.job.public_id, charged=found.job.charged, next_step=step)
 
 
-def _link(job: Job, told: Report) -> ResourceLink:
-    uri = Path(told.file).as_uri() if told.file else str(told.link)
-    name = Path(told.file).name if told.file else f"{job.public_id}.mp4"
+def _build_link(job: Job, result: TaskResult) -> ResourceLink:
+    uri = Path(result.file).as_uri() if result.file else str(result.video_url)
+    name = Path(result.file).name if result.file else f"{job.public_id}.mp4"
     return ResourceLink(type="resource_link", uri=uri, name=name, mime_type="video/mp4", size=job.file_size)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTED, SUBMITTING, UNKNOWN, Job
 from avm_mcp.jobs.poller import Progress
@@ -189,11 +189,6 @@ def cost(job: Job) -> str | None:
         quoted_price = job.credits_basis == "quote"
         return money(job.credits_quoted, certain=quoted_price, dollars=quoted_price)
     return None
-
-
-def given(**values: Any) -> dict[str, Any]:
-    """Return the fields that have a value: keys without one are left out of every result."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def clipped(text: str, limit: int = PROMPT_SHOWN) -> str:

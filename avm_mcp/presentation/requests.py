@@ -61,8 +61,8 @@ async def read_request_in_thread(
     return work() if not start or start.startswith(("http://", "https://")) else await offload(work)
 
 
-def noted(found: Found, picture: Picture | None, given: Arguments) -> Found:
-    """Add what the caller of a paid tool should be told besides."""
+def add_notes(found: Found, picture: Picture | None, given: Arguments) -> Found:
+    """Return what was found, with notes about what the caller may not expect."""
     notes = list(found.notes)
     if given["take"] > 1 and not found.deduplicated:
         notes.append(f"This is ONE video: take {given['take']} says which version, not how many.")

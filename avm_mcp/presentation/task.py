@@ -1,311 +1,105 @@
-"""One job, told: the fields of a result, its message, and the one next step."""
+"""One task as a result, and a result as text."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from avm_mcp.domain import catalog
-from avm_mcp.domain.errors import AuthFailed, AvmError, ContentRejected, InsufficientCredits, quoted
-from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN, Job
+from avm_mcp.domain.job import COMPLETED, UNKNOWN, Job
 from avm_mcp.jobs.service import Found
-from avm_mcp.presentation.audience import WORDS, Audience, Place, about, clipped, cost, money, spoken, stamp
-from avm_mcp.presentation.next_steps import write_next_step
-
-STAYS_UNCLEAR = 1200.0
-"""Seconds after which a lost answer that could not be settled is likely to stay so: the lists of ten minutes, which
-decide most, have been read by then."""
+from avm_mcp.presentation.audience import Audience, Place, clipped, stamp
+from avm_mcp.presentation.results import Credits, ErrorResult, TaskResult, TaskRow
+from avm_mcp.presentation.situations import Situation, shown_file, shown_link
 
 VIDEOS: Mapping[str, str] = {"saved": "saved", "wanted": "pending", "lost": "lost", "off": "not saved"}
 """What became of a video; `missing` is one that was moved or deleted since."""
 
-LEAVES: Mapping[str, type[AvmError]] = {leaf.code: leaf for leaf in (AuthFailed, InsufficientCredits, ContentRejected)}
-"""Refusals after which the same call would only be refused again."""
+T = TypeVar("T", bound=TaskResult)
 
 
-def download_word(job: Job) -> str | None:
+def build_task(
+    found: Found,
+    audience: Audience,
+    place: Place,
+    *,
+    normalized: Mapping[str, Any] | None = None,
+    slow_down: bool = False,
+    fresh: bool = False,
+) -> TaskResult:
+    """Return one task as a result.
+
+    Args:
+        found: The job and where it stands.
+        audience: Who reads it.
+        place: Where videos go.
+        normalized: What was understood from input that was not in its usual form.
+        slow_down: The same unfinished task was asked for too often; the next step says so.
+        fresh: This answers the paid call that started the task.
+    """
+    situation = Situation(found, audience, place, slow_down=slow_down, fresh=fresh)
+    return _build(TaskResult, found, situation, normalized)
+
+
+def build_row(found: Found, audience: Audience, place: Place) -> TaskRow:
+    """Return one task as a row of a list."""
+    return _build(TaskRow, found, Situation(found, audience, place, slow_down=False, fresh=False), None)
+
+
+def format_task(result: TaskResult) -> str:
+    """Return a result as lines; the last begins with "Next: "."""
+    lines = [result.message]
+    lines += [f"Understood {name} as {value}." for name, value in (result.normalized or {}).items()]
+    lines += [f"Note: {note}" for note in result.notes or ()]
+    return "\n".join([*lines, f"Next: {result.next_step}"])
+
+
+def name_download(job: Job) -> str | None:
     """Return what became of a finished video on this side; None of one that is not finished."""
     if job.status != COMPLETED:
         return None
     return "missing" if job.download == "saved" and job.download_error is not None else VIDEOS.get(job.download)
 
 
-class Report:
-    """One job, told to one face.
+def _build(kind: type[T], found: Found, situation: Situation, normalized: Mapping[str, Any] | None) -> T:
+    job, progress, link = found.job, found.progress, shown_link(found.job)
+    lines, step = situation.describe()
+    cost = Credits(
+        quoted=job.credits_quoted,
+        charged=job.credits_charged,
+        refunded=job.credits_refunded,
+        basis="charge" if job.credits_charged is not None else job.credits_basis,
+    )
+    return kind(
+        task_id=job.public_id,
+        status=job.status,
+        done=job.final,
+        message="\n".join(lines),
+        next_step=step,
+        model=job.model,
+        prompt=clipped(job.prompt) or None,
+        progress_percent=round(progress.percent, 1),
+        elapsed_seconds=round(progress.elapsed),
+        typical_seconds=round(progress.typical),
+        download=name_download(job),
+        file=shown_file(job),
+        video_url=link,
+        expires_at=stamp(job.expires_at) if link else None,
+        credits=cost if cost.dump() else None,
+        created_at=stamp(job.created_at),
+        completed_at=stamp(job.completed_at),
+        poll_after_seconds=None if job.final else max(5, min(60, round(progress.typical - progress.elapsed))),
+        deduplicated=True if found.deduplicated else None,
+        normalized=dict(normalized) if normalized else None,
+        notes=list(found.notes) or None,
+        error=_lost_answer(job, step) if job.status == UNKNOWN else None,
+    )
 
-    Args:
-        found: The job and where it stands.
-        face: Who reads it.
-        place: Where videos go.
-        normalized: What was understood from input that was not in its usual form.
-        slow_down: The same look was taken too often; say so.
-        fresh: The paid call that started it is being answered.
-    """
 
-    def __init__(
-        self,
-        found: Found,
-        audience: Audience,
-        place: Place,
-        *,
-        normalized: Mapping[str, Any] | None = None,
-        slow_down: bool = False,
-        fresh: bool = False,
-    ) -> None:
-        self.found = found
-        self.job = found.job
-        self._audience = audience
-        self._place = place
-        self._normalized = normalized or {}
-        self._slow_down = slow_down
-        self._fresh = fresh
-
-    def fields(self) -> dict[str, Any]:
-        """Return the structured result; keys without a value are left out."""
-        job, progress = self.job, self.found.progress
-        spent = {
-            "quoted": job.credits_quoted,
-            "charged": job.credits_charged,
-            "refunded": job.credits_refunded,
-            "basis": "charge" if job.credits_charged is not None else job.credits_basis,
-        }
-        lines, step = self._describe()
-        values: dict[str, Any] = {
-            "task_id": job.public_id,
-            "status": job.status,
-            "done": job.final,
-            "message": "\n".join(lines),
-            "next_step": step,
-            "model": job.model,
-            "prompt": clipped(job.prompt) or None,
-            "progress_percent": round(progress.percent, 1),
-            "elapsed_seconds": round(progress.elapsed),
-            "typical_seconds": round(progress.typical),
-            "download": download_word(job),
-            "file": self.file,
-            "video_url": self.link,
-            "expires_at": stamp(job.expires_at) if self.link else None,
-            "credits": {name: value for name, value in spent.items() if value is not None} or None,
-            "created_at": stamp(job.created_at),
-            "completed_at": stamp(job.completed_at),
-            "poll_after_seconds": None if job.final else self._poll_after(),
-            "deduplicated": True if self.found.deduplicated else None,
-            "normalized": dict(self._normalized) or None,
-            "notes": list(self.found.notes) or None,
-            "error": self._lost_answer(),
-        }
-        return {name: value for name, value in values.items() if value is not None}
-
-    def text(self) -> str:
-        """Return the result as lines; the last begins with "Next: "."""
-        lines, step = self._describe()
-        lines += [f"Understood {name} as {value}." for name, value in self._normalized.items()]
-        lines += [f"Note: {note}" for note in self.found.notes]
-        return "\n".join([*lines, f"Next: {step}"])
-
-    @property
-    def file(self) -> str | None:
-        return self.job.file_path if self.job.download == "saved" and self.job.download_error is None else None
-
-    @property
-    def link(self) -> str | None:
-        return self.job.video_url if self.job.status == COMPLETED else None
-
-    def _poll_after(self) -> int:
-        left = self.found.progress.typical - self.found.progress.elapsed
-        return max(5, min(60, round(left)))
-
-    def _lost_answer(self) -> dict[str, Any] | None:
-        """A lost answer is not an error to the host, which may hide the id of one; the structured part names it."""
-        if self.job.status != UNKNOWN:
-            return None
-        return {
-            "code": "SUBMISSION_UNKNOWN",
-            "message": self.job.error_text or "The service's answer was lost.",
-            "retryable": False,
-            "charged": "unknown",
-            "next_step": self._describe()[1],
-            "task_id": self.job.id,
-        }
-
-    # --- the words: one method for each situation ---
-
-    def _describe(self) -> tuple[list[str], str]:
-        """Return what happened, as lines, and the next step."""
-        situations = {
-            SUBMITTING: self._being_sent,
-            UNKNOWN: self._unclear,
-            COMPLETED: self._ready,
-            FAILED: self._failed,
-            CANCEL: self._cancelled,
-            NOT_CREATED: self._never,
-        }
-        lines, step = situations.get(self.job.status, self._running)()
-        if not self.found.deduplicated:
-            return lines, f"{step} {self._offer('another')}".lstrip() if self.job.status == COMPLETED else step
-        ago = about(self.found.progress.age)
-        if self.job.status in (SUBMITTING, UNKNOWN):  # what the first call cost is not known yet
-            return [f"This call sent nothing: the same request was made {ago} ago.", *lines], step
-        same = f"No new video was started and nothing was charged: this is task {self.job.public_id} from {ago} ago."
-        return [same, *lines], f"{step} {self._offer('a different')}".lstrip()
-
-    def _offer(self, which: str) -> str:
-        return self._audience.offer.format(which=which, take=self.job.take + 1)
-
-    def _get_task(self) -> str:
-        return self._audience.write_get_task(self.job.public_id)
-
-    def _never_again(self) -> str:
-        model, picture = self.job.model, self.job.image is not None
-        tool = catalog.tool_of(model, picture=picture) if model in catalog.MODELS else "the tool"
-        return f"{self._audience.again.format(tool=self._audience.name_tool(tool))}."
-
-    def _saving(self) -> str:
-        place, audience = self._place, self._audience
-        if place.folder is None:
-            return "Its link lives 24 hours; nothing is saved here."
-        if place.trouble is not None:
-            mend = audience.address(agent="Tell the user to mend", person="Mend")
-            return (
-                f"It cannot be saved in {place.folder} as things are: {place.trouble}."
-                f" {mend} that, and the next try saves it; its link lives 24 hours."
-            )
-        return f"It will be saved in {place.folder}{audience.stays if place.goes_on else audience.stops}."
-
-    def _being_sent(self) -> tuple[list[str], str]:
-        audience, price = self._audience, cost(self.job)
-        would = f" If it is accepted, it costs {price}." if price else ""
-        return [
-            f"The request was sent and the service has not answered yet.{would} Id {self.job.id}.",
-            f"It goes on without this {audience.call}.",
-        ], f"{audience.do} {self._get_task()}. {self._never_again()}"
-
-    def _unclear(self) -> tuple[list[str], str]:
-        audience, price = self._audience, cost(self.job)
-        paid = f" It may have cost {price}." if price else ""
-        lines = [
-            "Unclear whether the video was started: the service's answer was lost."
-            f"{paid} {self._looking()} Id {self.job.id}."
-        ]
-        if self.found.progress.elapsed < STAYS_UNCLEAR:
-            return lines, f"{audience.do} {self._get_task()}. {self._never_again()}"
-        risk = audience.address(
-            agent="tell the user that it is still unclear. Only if they would rather risk that it is paid twice than"
-            " wait,",
-            person="wait, or at the risk that it is paid twice",
-        )
-        return lines, f"{risk} {audience.next_take.format(take=self.job.take + 1)}."
-
-    def _looking(self) -> str:
-        """A command that ends looks for nothing any more; a server does, and so does a background worker."""
-        if self._audience.hosted:
-            return "This server keeps looking and does not pay twice."
-        if self._place.goes_on:
-            return f"It is looked for{self._audience.stays}, and not paid twice."
-        return f"{self._get_task()} looks for it; nothing is paid twice."
-
-    def _started(self) -> tuple[list[str], str]:
-        job, audience = self.job, self._audience
-        price = cost(job)
-        what = ", ".join(part for part in (job.model, f"{job.seconds} s" if job.seconds else "", price or "") if part)
-        tell = audience.address(agent="tell the user the cost and the time, then ")
-        return [
-            f"Video started, NOT ready yet. Task {job.public_id}: {what}.",
-            f"Usually takes about {about(self.found.progress.typical)}. {self._saving()}",
-        ], f"{tell}{audience.do} {self._get_task()}. {self._never_again()}"
-
-    def _running(self) -> tuple[list[str], str]:
-        if self._fresh and not self.found.deduplicated:
-            return self._started()
-        audience, progress = self._audience, self.found.progress
-        elapsed, typical = spoken(progress.elapsed), spoken(progress.typical)
-        if progress.overdue:
-            state = f"Taking longer than usual: {elapsed}, usually {typical}. Not failed. NOT ready yet."
-        else:
-            state = f"Still {self._word()}, NOT ready yet: {elapsed} of usually {typical}."
-        lines = [f"{state} Nothing more is charged. Task {self.job.public_id}."]
-        if self._slow_down:
-            later = ": tell the user that it is still being made and that you can look again later"
-            return lines, f"stop looking for now{audience.address(agent=later)}."
-        left = max(30.0, progress.typical - progress.elapsed)
-        wait = "it takes longer than usual" if progress.overdue else f"about {about(left)} are left"
-        or_stop = audience.address(agent=f", or tell the user {wait} and stop", person=f"; {wait}")
-        return lines, f"{audience.do} {self._get_task()} again{or_stop}. {self._saving()}"
-
-    def _word(self) -> str:
-        if self.job.status in WORDS:
-            return WORDS[self.job.status]
-        return f"being made (the service calls it {quoted(self.job.status, 40)})"
-
-    def _ready(self) -> tuple[list[str], str]:
-        price = cost(self.job)
-        lines = [f"The video is ready. {price + '. ' if price else ''}Task {self.job.public_id}."]
-        if self.file:
-            lines.append(f"File: {self.file}")
-        elif self.job.download == "wanted":
-            why = (self.job.download_error or "").rstrip(".")
-            lines.append(f"The file is still being saved{f' ({why}; it is tried again)' if why else ''}.")
-        elif self.job.download == "lost":
-            lines.append(f"The file could not be saved: {(self.job.download_error or 'unknown').rstrip('.')}.")
-        if self.link:
-            until = datetime.fromtimestamp(self.job.expires_at or 0, UTC).strftime("%Y-%m-%d %H:%M UTC")
-            lines.append(f"Link (public, anyone with it can watch, until {until}): {self.link}")
-        if not self.file and not self.link:
-            lines.append("There is no link to it.")
-        return lines, self._hand_over()
-
-    def _hand_over(self) -> str:
-        """Return what to do with a video that is ready."""
-        audience, job, task_id = self._audience, self.job, self.job.public_id
-        waits = job.download == "wanted"
-        if job.download == "lost":
-            return audience.address(agent="tell the user what happened to the file.")
-        if not self.file and not self.link:
-            if waits:
-                return f"{audience.do} {self._get_task()} in a minute."
-            return f"{audience.address(agent='tell the user that ')}it is gone."
-        if waits and not self._place.fleeting:
-            why = "say why the file is not saved yet, and " if job.download_error else ""
-            save = (
-                f"{audience.do} {self._get_task()} to save it."
-                if self._place.trouble is None
-                else f"run avm save {task_id} --to FOLDER with one that can be written."
-            )
-            return audience.address(agent=f"{why}give the user the link exactly as written.", person=save)
-        both = "the file path and the link" if self.file and self.link else "the file path" if self.file else "the link"
-        show = f"avm open {task_id} shows it." if self.file else ""
-        if job.download == "off":
-            show = f"run avm save {task_id} to have it on this disk."
-        if self._place.fleeting:  # the next command does not know this task
-            show = ""
-        return audience.address(agent=f"give the user {both} exactly as written.", person=show)
-
-    def _failed(self) -> tuple[list[str], str]:
-        job = self.job
-        if job.credits_charged is not None and job.credits_refunded == job.credits_charged:
-            back = f"all {money(job.credits_charged, dollars=False)} came back"
-        elif job.credits_charged is None:
-            back = "the service refunds failed videos, without showing it"
-        else:
-            back = "the service refunds failed videos; not seen yet"
-        said = f" The service said: {quoted(job.error_text)}." if job.error_text else ""
-        repeat = self._audience.address(
-            agent="tell the user. Only if they want it, repeat the call (it starts a new task), better",
-            person="repeat the command for another try, best",
-        )
-        lines = [f"The video failed at the service; {back}. Task {job.public_id}.{said}"]
-        return lines, f"{repeat} with a simpler prompt."
-
-    def _cancelled(self) -> tuple[list[str], str]:
-        refunded = self.job.credits_refunded
-        back = f"{money(refunded, dollars=False)} came back" if refunded else "its credits come back"
-        lines = [f"The video was cancelled; {back}. Task {self.job.public_id}."]
-        return lines, f"{self._audience.address(agent='tell the user. ')}Nothing else is needed."
-
-    def _never(self) -> tuple[list[str], str]:
-        why = f" {self.job.error_text}" if self.job.error_text else ""
-        lines = [f"It was never created; nothing was charged. Id {self.job.id}.{why}"]
-        refusal = LEAVES.get(self.job.error_code or "")
-        if refusal is not None:
-            return lines, write_next_step(refusal.default_next_step, self._audience)
-        wanted = self._audience.address(agent=", if the user still wants the video")
-        return lines, f"repeating the {self._audience.call} is safe{wanted}."
+def _lost_answer(job: Job, step: str) -> ErrorResult:
+    """A lost answer is not an error to the host, which may hide the id of one; the structured part names it."""
+    return ErrorResult(
+        code="SUBMISSION_UNKNOWN",
+        message=job.error_text or "The service's answer was lost.",
+        retryable=False,
+        charged="unknown",
+        next_step=step,
+        task_id=job.id,
+    )

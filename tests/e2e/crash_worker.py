@@ -33,8 +33,8 @@ from avm_mcp.domain.request import VideoRequest
 from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs.service import Found
 from avm_mcp.presentation.audience import SHELL_AUDIENCE
-from avm_mcp.presentation.errors import error_fields
-from avm_mcp.presentation.task import Report
+from avm_mcp.presentation.errors import dump_error
+from avm_mcp.presentation.task import build_task, format_task
 from avm_mcp.settings import Settings
 
 POLL = 0.02
@@ -158,10 +158,10 @@ async def _call(job: Job, runtime: Runtime, prompt: str) -> None:
         if job.get("wait") == "download":
             found = await _video(found, runtime, job.get("unclear", 3.0))
     except AvmError as error:
-        say(job, {"prompt": prompt, "error": error_fields(error, SHELL_AUDIENCE)})
+        say(job, {"prompt": prompt, **dump_error(error, SHELL_AUDIENCE)})
         return
-    report = Report(found, SHELL_AUDIENCE, runtime.place)
-    say(job, {**report.fields(), "text": report.text(), "prompt": prompt, "pid": os.getpid()})
+    result = build_task(found, SHELL_AUDIENCE, runtime.place)
+    say(job, {**result.dump(), "text": format_task(result), "prompt": prompt, "pid": os.getpid()})
 
 
 async def _video(found: Found, runtime: Runtime, unclear: float) -> Found:

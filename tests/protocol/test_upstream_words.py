@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from avm_mcp.domain import bounds
 from avm_mcp.jobs.service import Listing
 from avm_mcp.presentation.audience import SHELL_AUDIENCE, Place
-from avm_mcp.presentation.pages import listing_text
-from avm_mcp.presentation.task import Report
+from avm_mcp.presentation.pages import format_list
+from avm_mcp.presentation.task import build_task, format_task
 from avm_mcp.sandbox import SandboxOptions
 from avm_mcp.sandbox.faults import Fault
 from tests.clock import VirtualWall
@@ -260,7 +260,7 @@ async def test_rows_that_an_earlier_version_wrote_are_shown_as_safely(stack):
             )
         job = (await runtime.store.newest(runtime.service.account, 1))[0]
         found = await runtime.service.find(job.id)
-        printed = Report(found, SHELL_AUDIENCE, Place(None)).text()
+        printed = format_task(build_task(found, SHELL_AUDIENCE, Place(None)))
         assert "rm -rf" not in printed
         assert "/etc/passwd" not in printed
-        assert not FORGED.search(listing_text(Listing((found,), None), SHELL_AUDIENCE))
+        assert not FORGED.search(format_list(Listing((found,), None), SHELL_AUDIENCE))

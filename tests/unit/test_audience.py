@@ -14,7 +14,7 @@ from avm_mcp.domain.errors import AvmError, NotConfigured
 from avm_mcp.domain.next_steps import Action, Cheaper
 from avm_mcp.images.formats import FORMATS
 from avm_mcp.presentation.audience import JSON_AUDIENCE, MODEL_AUDIENCE, SHELL_AUDIENCE
-from avm_mcp.presentation.errors import error_text
+from avm_mcp.presentation.errors import format_error
 from avm_mcp.presentation.next_steps import SENTENCES, write_next_step
 
 HELD = json.loads((Path(__file__).parent / "next_steps.json").read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def test_only_who_has_a_host_is_told_to_restart_it(leaf: type[AvmError]) -> None
 
 
 def test_a_person_without_a_key_is_told_where_to_get_one() -> None:
-    printed = error_text(NotConfigured("Not set up: no API key."), SHELL_AUDIENCE)
+    printed = format_error(NotConfigured("Not set up: no API key."), SHELL_AUDIENCE)
     assert "Next: get a key at https://aivideomaker.ai and set AVM_API_KEY" in printed
 
 

@@ -27,7 +27,7 @@ from avm_mcp.jobs.poller import Progress
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE, SHELL_AUDIENCE, Place
 from avm_mcp.presentation.next_steps import write_next_step
-from avm_mcp.presentation.task import Report
+from avm_mcp.presentation.task import build_task, format_task
 from avm_mcp.sandbox import faults
 from tests.stack import KEY
 
@@ -730,7 +730,7 @@ async def test_where_no_video_can_be_saved_the_next_step_saves_it_elsewhere(stac
     async with stack.runtime() as runtime:
         found = await runtime.service.find(made["task_id"])
         full = Place(stack.videos, trouble="it may not be written to")
-        shell, model = (Report(found, audience, full).text() for audience in (SHELL_AUDIENCE, MODEL_AUDIENCE))
+        shell, model = (format_task(build_task(found, audience, full)) for audience in (SHELL_AUDIENCE, MODEL_AUDIENCE))
     assert f"Next: run avm save {made['task_id']} --to FOLDER with one that can be written." in shell
     assert "Next: say why the file is not saved yet, and give the user the link exactly as written." in model
 
@@ -757,7 +757,7 @@ async def test_who_looks_for_a_lost_answer_is_said_truly(stack, audience, goes_o
     async with stack.runtime() as runtime:
         found = await runtime.service.find(made["task_id"])
         lost = replace(found, job=replace(found.job, status=UNKNOWN))
-        assert printed in Report(lost, audience, Place(stack.videos, goes_on=goes_on)).text()
+        assert printed in format_task(build_task(lost, audience, Place(stack.videos, goes_on=goes_on)))
 
 
 async def test_what_has_ended_is_not_waited_for(stack):
@@ -845,7 +845,7 @@ async def test_what_is_ready_can_be_opened_unless_nobody_will_know_it(stack):
     assert f"Next: avm open {stack.sandbox.tasks()[0].id} shows it. For another version, repeat the command" in done.out
     async with stack.runtime() as runtime:
         found = await runtime.service.find(stack.sandbox.tasks()[0].id)
-        printed = Report(found, SHELL_AUDIENCE, Place(stack.videos, fleeting=True)).text()
+        printed = format_task(build_task(found, SHELL_AUDIENCE, Place(stack.videos, fleeting=True)))
         assert "avm open" not in printed
         assert "Next: For another version" in printed
         assert runtime.place.fleeting is False
