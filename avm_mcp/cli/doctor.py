@@ -279,7 +279,7 @@ def _libraries() -> list[Check]:
 
 
 def _fast_start() -> Check:
-    why = fast_start.off()
+    why = fast_start.why_off()
     if not why:
         return Check("fast start", "ok", "the server answers while it is still starting")
     found = f"off: {why}. The first answer comes about a second later"

@@ -91,7 +91,7 @@ def http(
     Raises:
         BadSetting: The address cannot be listened on.
     """
-    from avm_mcp.mcp_server.http import shared, uvicorn_server
+    from avm_mcp.mcp_server.http import describe_exposure, uvicorn_server
 
     # Callers may be on another machine behind a tunnel: pictures come by link or as data, never by path.
     server = uvicorn_server(Runtime(settings, refusal, paths_allowed=False), host)
@@ -107,7 +107,7 @@ def http(
         if path is None:
             url = _url(listener) + "/mcp"
             terminal.result(lambda: f"MCP over HTTP: {url}", lambda: {"url": url})
-            if warning := shared(settings):
+            if warning := describe_exposure(settings):
                 terminal.note(warning)
         else:
             fields = {"socket": str(path), "url": "http://localhost/mcp"}

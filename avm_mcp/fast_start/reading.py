@@ -1,8 +1,8 @@
-"""Reading a line of the client's as the SDK does, or not at all.
+"""Read a line of the client exactly as the SDK does, or not at all.
 
-The SDK reads JSON with pydantic's parser, on lines that Python's text layer has split. What that pair and the
-standard library may see differently (a bare carriage return, a number that is not a small integer, a member twice,
-half a surrogate pair, bytes that are no UTF-8, deep nesting) is not looked at here.
+The SDK reads JSON with pydantic's parser, on lines that Python's text layer has split. Anything that these two and the
+standard library may read differently (a bare carriage return, a number that is not a small integer, a repeated member,
+half a surrogate pair, bytes that are not UTF-8, deep nesting) is left to the SDK.
 """
 
 import codecs
@@ -15,10 +15,10 @@ ENVELOPE = "io.modelcontextprotocol/"
 VERSION, CAPABILITIES, INFO = (ENVELOPE + name for name in ("protocolVersion", "clientCapabilities", "clientInfo"))
 
 MAX_LINE = 1 << 16
-"""Bytes of a line that is looked at."""
+"""Bytes of the longest line that is read here."""
 
 MAX_DEPTH = 100
-"""Brackets in a line that is looked at; the SDK's parser ends at 200 deep, Python's elsewhere."""
+"""Brackets in a line that is read here. The SDK's parser allows a depth of 200, Python's another one."""
 
 NOTHING: Mapping[str, Any] = {}
 _CAPABILITIES: Mapping[str, Any] = {
@@ -34,7 +34,7 @@ _CAPABILITIES: Mapping[str, Any] = {
     },
 }
 _NEEDED = frozenset(("name", "version", "src"))
-"""Members that cannot be null where they are named."""
+"""Members that must not be null."""
 
 _ICONS = [{"src": str, "mimeType": str, "sizes": [str]}]
 _CLIENT: Mapping[str, Any] = dict.fromkeys(("name", "version", "title", "description", "websiteUrl"), str) | {
@@ -43,7 +43,7 @@ _CLIENT: Mapping[str, Any] = dict.fromkeys(("name", "version", "title", "descrip
 
 
 def read(line: bytes) -> Mapping[str, Any] | None:
-    """Return a line that is, without any doubt, a request or a notification."""
+    """Return a line that is certainly a request or a notification; None for any other."""
     if len(line) > MAX_LINE or b"\r" in line.removesuffix(b"\r\n") or line.count(b"{") + line.count(b"[") > MAX_DEPTH:
         return None
     try:
@@ -51,7 +51,7 @@ def read(line: bytes) -> Mapping[str, Any] | None:
         if re.search(r"\\u[dD]", text):  # halves of pairs, which JSON parsers disagree on
             return None
         message = json.loads(
-            text, object_pairs_hook=_once, parse_float=_doubtful, parse_constant=_doubtful, parse_int=_short
+            text, object_pairs_hook=_unique, parse_float=_reject, parse_constant=_reject, parse_int=_small_int
         )
     except ValueError:
         return None
@@ -68,23 +68,23 @@ def read(line: bytes) -> Mapping[str, Any] | None:
     return message if plain else None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("a member twice")
+        raise ValueError("a repeated member")
     return members
 
 
-def _doubtful(text: str) -> Any:
+def _reject(text: str) -> Any:
     raise ValueError(text)
 
 
-def _short(text: str) -> int:
-    return int(text) if len(text) < 16 else _doubtful(text)
+def _small_int(text: str) -> int:
+    return int(text) if len(text) < 16 else _reject(text)
 
 
 def _fits(value: Any, shape: Any) -> bool:
-    """Return whether a value has the types of a shape; members that it does not name may be anything."""
+    """Return whether a value has the types of a shape; members that the shape does not name may be anything."""
     if isinstance(shape, type):
         return type(value) is shape
     if isinstance(shape, list):
@@ -98,14 +98,14 @@ def _fits(value: Any, shape: Any) -> bool:
     )
 
 
-def introduces(params: Mapping[str, Any]) -> bool:
+def is_introduction(params: Mapping[str, Any]) -> bool:
     """Return whether these are parameters that `initialize` accepts."""
     return (
         {"protocolVersion", "capabilities", "clientInfo"} <= params.keys()
         and isinstance(params["protocolVersion"], str)
         and _fits(params["capabilities"], _CAPABILITIES)
         and _is_client(params["clientInfo"])
-        and is_bare({name: value for name, value in params.items() if name == "_meta"})
+        and is_empty({name: value for name, value in params.items() if name == "_meta"})
     )
 
 
@@ -115,17 +115,17 @@ def _is_client(info: Any) -> bool:
     )
 
 
-def is_bare(params: Mapping[str, Any]) -> bool:
-    """Return whether these are parameters that say nothing, at a revision with a handshake."""
-    return params.keys() <= {"_meta"} and _tagged(params.get("_meta", NOTHING), frozenset())
+def is_empty(params: Mapping[str, Any]) -> bool:
+    """Return whether these parameters hold nothing, in a revision with a handshake."""
+    return params.keys() <= {"_meta"} and _is_meta(params.get("_meta", NOTHING), frozenset())
 
 
-def enveloped(params: Mapping[str, Any], revisions: Sequence[str]) -> str:
-    """Return the revision of parameters that hold nothing but a good envelope; empty for others."""
+def envelope_revision(params: Mapping[str, Any], revisions: Sequence[str]) -> str:
+    """Return the revision of parameters that hold only a valid envelope; empty for others."""
     meta: Any = params.get("_meta", NOTHING)
     good = (
         params.keys() <= {"_meta"}
-        and _tagged(meta, frozenset((VERSION, CAPABILITIES, INFO)))
+        and _is_meta(meta, frozenset((VERSION, CAPABILITIES, INFO)))
         and _fits(meta.get(CAPABILITIES), _CAPABILITIES)
         and (INFO not in meta or _is_client(meta[INFO]))
         and meta.get(VERSION) in revisions
@@ -133,8 +133,8 @@ def enveloped(params: Mapping[str, Any], revisions: Sequence[str]) -> str:
     return meta[VERSION] if good else ""
 
 
-def _tagged(meta: Any, reserved: frozenset[str]) -> bool:
-    """Return whether `_meta` holds no reserved names but these, and a token, if any, that is one."""
+def _is_meta(meta: Any, reserved: frozenset[str]) -> bool:
+    """Return whether `_meta` holds no other reserved names than these, and a valid progress token if any."""
     return (
         isinstance(meta, Mapping)
         and not any(name.startswith(ENVELOPE) and name not in reserved for name in cast("Mapping[str, Any]", meta))

@@ -1,7 +1,7 @@
 """How the text of an environment variable is read, by the fast start and by the settings; standard library only.
 
-Blanks around a value and one pair of quotes are not part of it, and switches may be spelled in several ways. A
-placeholder that a host or a shell did not fill in is told apart from a value.
+Blanks around a value and one pair of quotes are not part of it. Switches may be spelled in several ways. A placeholder
+that a host or a shell did not fill in is recognised.
 """
 
 import re
@@ -16,7 +16,7 @@ _SWITCHES: Mapping[str, str] = {
 }
 
 EMPTY_FIELD = re.compile(r"\$\{user_config\.[^}]*\}")
-"""What Claude Desktop passes on for a field that its user left empty, which leaves the setting unset."""
+"""What Claude Desktop passes on for an empty field; the setting then counts as unset."""
 
 _UNFILLED = re.compile(
     r"""
@@ -55,7 +55,7 @@ def plain(text: str) -> str:
 
 
 def switch(text: str) -> str:
-    """Return "on" or "off" for a word that means it, and any other text as it is, in small letters."""
+    """Return "on" or "off" for a word that means it, and any other text in lower case."""
     return _SWITCHES.get(text.lower(), text.lower())
 
 

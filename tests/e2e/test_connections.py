@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 
 from avm_mcp.mcp_server.http import connections
-from avm_mcp.mcp_server.http.bodies import Bodies
-from avm_mcp.mcp_server.http.connections import Places, Server, among, descriptors
+from avm_mcp.mcp_server.http.bodies import BodyLimit
+from avm_mcp.mcp_server.http.connections import ConnectionLimit, Server, build_connection_class, descriptors
 from tests.e2e.workspace import until
 
 pytestmark = pytest.mark.process
@@ -73,7 +73,7 @@ async def trickled(stream: anyio.abc.SocketStream, piece: bytes) -> float:
 
 @pytest.fixture
 def shorter(monkeypatch):
-    for name, value in {"HEADERS": 0.4, "STALL": 0.4}.items():
+    for name, value in {"HEADER_TIMEOUT": 0.4, "READ_TIMEOUT": 0.4}.items():
         monkeypatch.setattr(connections, name, value)
 
 
@@ -83,7 +83,12 @@ async def site(most: int = 100) -> AsyncGenerator[Site]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         made.port = listener.getsockname()[1]
         config = uvicorn.Config(
-            Bodies(made), http=among(Places(most)), lifespan="off", log_config=None, backlog=16, timeout_keep_alive=1
+            BodyLimit(made),
+            http=build_connection_class(ConnectionLimit(most)),
+            lifespan="off",
+            log_config=None,
+            backlog=16,
+            timeout_keep_alive=1,
         )
         made.server = server = Server(config)
         async with anyio.create_task_group() as group:
@@ -165,7 +170,7 @@ async def test_a_client_that_never_reads_its_answer_is_cut_off(shorter):
 
 async def test_a_client_that_reads_slowly_gets_all_of_it(monkeypatch, shorter):
     """At some megabytes in each interval, beyond all other time-outs."""
-    monkeypatch.setattr(connections, "LEAST", 100_000)
+    monkeypatch.setattr(connections, "MIN_READ", 100_000)
     async with site() as made:
         stream = await made.says(GET % b"large")
         size = 0
@@ -194,7 +199,7 @@ def test_descriptors_are_kept_for_what_is_no_connection():
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
         most, backlog = descriptors()
         now, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        assert now == min(hard, connections.MOST + connections.KEPT)
+        assert now == min(hard, connections.MAX_CONNECTIONS + connections.RESERVED_DESCRIPTORS)
         assert most + 5 * backlog < now
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -14,7 +14,7 @@ from mcp.server.stdio import stdio_server
 from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, jsonrpc_message_adapter
 
 from avm_mcp.fast_start.lines import Lines
-from avm_mcp.fast_start.messages import INVALID_REQUEST, MAX_DEPTH, PARSE_ERROR, examined
+from avm_mcp.fast_start.messages import INVALID_REQUEST, MAX_DEPTH, PARSE_ERROR, examine
 from avm_mcp.mcp_server.http import build_app
 from avm_mcp.mcp_server.server import build_server
 from tests.e2e.test_odd_lines import REFUSED, UNDERSTOOD
@@ -54,7 +54,7 @@ lines = st.one_of(st.binary(max_size=60), texts.map(str.encode), bent, bent.map(
 @given(lines)
 def test_any_bytes_are_messages_that_the_sdk_takes_or_refusals(data):
     """Nothing is dropped without a word, and no request is taken for a notification."""
-    found = examined(data)
+    found = examine(data)
     assert bool(found.refusals or found.messages or found.why) is bool(
         data.decode(errors="replace").lstrip("\ufeff").strip()
     )
@@ -77,7 +77,7 @@ def test_any_bytes_are_messages_that_the_sdk_takes_or_refusals(data):
 
 @given(objects.filter(lambda it: "method" in it or not ({"result", "error"} & it.keys())))
 def test_a_request_or_a_notification_has_one_outcome(message):
-    found = examined(json.dumps(message).encode())
+    found = examine(json.dumps(message).encode())
     assert len(found.messages) + len(found.refusals) == 1
 
 
@@ -95,7 +95,7 @@ def test_lines_are_the_same_however_they_are_cut(sent, size):
 def test_a_response_that_is_broken_is_never_answered():
     """Or two peers would refuse each other's refusals for ever."""
     for broken in ({"jsonrpc": "2.0", "id": 1, "result": 5}, {"jsonrpc": "2.0", "error": 5}):
-        found = examined(json.dumps(broken).encode())
+        found = examine(json.dumps(broken).encode())
         assert (found.messages, found.refusals) == ((), ())
         assert len(found.why) == 1
 
@@ -103,7 +103,7 @@ def test_a_response_that_is_broken_is_never_answered():
 @pytest.mark.parametrize("depth", [MAX_DEPTH - 2, MAX_DEPTH])
 def test_brackets_in_a_string_are_no_depth(depth):
     params = {"x": json.loads("[" * depth + "]" * depth), "y": "[" * 500}
-    found = examined(json.dumps(PING | {"params": params}).encode())
+    found = examine(json.dumps(PING | {"params": params}).encode())
     assert len(found.messages) == (depth < MAX_DEPTH - 1)
     assert len(found.refusals) == (depth >= MAX_DEPTH - 1)
 
@@ -159,8 +159,8 @@ async def test_a_well_formed_request_behind_any_line_is_answered(stack: Stack, s
     with anyio.fail_after(60):
         reply = await served(stack, b"\n".join(stream), "last")
     assert [answer["id"] for answer in reply].count("last") == 1
-    refused = sum(len(examined(line).refusals) for line in odd[seed::3])
-    asked = [json.loads(m)["id"] for line in odd[seed::3] for m in examined(line).messages if is_request(m)]
+    refused = sum(len(examine(line).refusals) for line in odd[seed::3])
+    asked = [json.loads(m)["id"] for line in odd[seed::3] for m in examine(line).messages if is_request(m)]
     assert sum("error" in answer or "result" in answer for answer in reply) == refused + len(asked) + 2
 
 

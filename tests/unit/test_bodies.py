@@ -1,4 +1,4 @@
-"""Bodies of requests: bounded in size, time and memory, in virtual time (P4, P9)."""
+"""BodyLimit of requests: bounded in size, time and memory, in virtual time (P4, P9)."""
 
 import json
 import math
@@ -7,7 +7,15 @@ import anyio
 import pytest
 
 from avm_mcp.mcp_server.http import bodies
-from avm_mcp.mcp_server.http.bodies import DAWDLE, MAX_BODY, SMALL, TIMEOUT, TOGETHER, WHOLE, Bodies
+from avm_mcp.mcp_server.http.bodies import (
+    ARRIVAL_TIMEOUT,
+    MAX_BODY,
+    MAX_SMALL,
+    MAX_TOTAL,
+    QUEUE_TIMEOUT,
+    STALL_TIMEOUT,
+    BodyLimit,
+)
 
 LARGE = 13_400_000
 """A picture of 10 MB as base64."""
@@ -20,7 +28,7 @@ class Guarded:
         self.takes = takes
         self.seen: list[int] = []
         self.held = self.most = 0
-        self.app = Bodies(self._answer)
+        self.app = BodyLimit(self._answer)
 
     async def _answer(self, scope, receive, send) -> None:
         size, more = 0, True
@@ -67,7 +75,7 @@ def message(text):
 
 
 @pytest.mark.parametrize("declared", [True, False, "falsely"])
-@pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1, LARGE, MAX_BODY])
+@pytest.mark.parametrize("size", [0, 1, MAX_SMALL, MAX_SMALL + 1, LARGE, MAX_BODY])
 async def test_a_body_comes_through_whole(size, declared):
     guarded = Guarded()
     status, _, took = await guarded.sent(size, declared=declared, seconds=3)
@@ -89,7 +97,7 @@ async def test_half_a_body_is_answered_after_a_minute(size, declared):
     """Issue 10 S: it was waited for without end."""
     guarded = Guarded()
     status, text, took = await guarded.sent(size, declared=declared, stops=size / 2 if size == LARGE else 0)
-    assert (status, took, guarded.seen) == (408, WHOLE, [])
+    assert (status, took, guarded.seen) == (408, ARRIVAL_TIMEOUT, [])
     assert "nothing was started" in message(text)
 
 
@@ -119,7 +127,7 @@ async def test_a_crowd_of_large_pictures_is_taken_in_but_never_many_together(dec
     guarded = Guarded(takes=5)
     ends = await crowd(guarded, 48, declared=declared)
     assert [status for status, _, _ in ends] == [200] * 48
-    assert guarded.most <= TOGETHER
+    assert guarded.most <= MAX_TOTAL
 
 
 async def test_while_calls_with_pictures_wait_for_an_hour_the_next_one_is_told_to_come_again():
@@ -127,7 +135,7 @@ async def test_while_calls_with_pictures_wait_for_an_hour_the_next_one_is_told_t
     guarded = Guarded(takes=3600)
     ends = await crowd(guarded, 12)
     assert [status for status, _, _ in ends] == [503] * 3 + [200] * 9
-    assert {round(took) for _, _, took in ends[:3]} == {round(TIMEOUT)}
+    assert {round(took) for _, _, took in ends[:3]} == {round(QUEUE_TIMEOUT)}
     assert "nothing was started" in message(ends[0][1])
     assert (await guarded.sent(LARGE))[0] == 200
 
@@ -152,8 +160,8 @@ async def test_bodies_of_which_nothing_comes_any_more_give_way_to_those_that_wai
     async with anyio.create_task_group() as group:
         for _ in range(9):
             group.start_soon(stuck)
-        await anyio.sleep(9 * LARGE / bodies.PACE)
+        await anyio.sleep(9 * LARGE / bodies.MAX_RATE)
         status, _, took = await guarded.sent(LARGE, seconds=20)
         assert status == 200
-        assert took <= 20 + 2 * DAWDLE + 1
+        assert took <= 20 + 2 * STALL_TIMEOUT + 1
     assert [status for status, _, _ in ends] == [408] * 9

@@ -17,7 +17,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 
 from avm_mcp import fast_start
 from avm_mcp.fast_start import answers, reading, wire
-from avm_mcp.fast_start.answers import Front, Snapshot
+from avm_mcp.fast_start.answers import Responder, Snapshot
 from avm_mcp.fast_start.wire import Wire
 from avm_mcp.settings import Settings
 from tests import snapshot
@@ -29,8 +29,8 @@ IDS = (0, -1, 7, 2**40, "a", "", '"\\\n\x01é\U0001f3a5\x7f')
 MODERN = MODERN_PROTOCOL_VERSIONS[0]
 
 
-def fresh(save: str = "saved", above: str = "") -> Front:
-    return Front(Snapshot(CONTENT, save, above))
+def fresh(save: str = "saved", above: str = "") -> Responder:
+    return Responder(Snapshot(CONTENT, save, above))
 
 
 def line(message: Any) -> bytes:
@@ -51,7 +51,7 @@ def served(data: bytes, save: str = "mine", above: str = "") -> list[bytes]:
     return [reply.encode() for reply in trio.run(answered, lines, 1 << 30, save, above, clock=clock)]
 
 
-def both(data: bytes) -> tuple[Front, list[bytes]]:
+def both(data: bytes) -> tuple[Responder, list[bytes]]:
     """Return the front after these bytes, and what the client gets: its answers, and the SDK's to what it kept."""
     mine = fresh()
     reply = mine.feed(data).splitlines(keepends=True)
@@ -341,7 +341,7 @@ class Ends:
             if not isinstance(message, dict) or "id" not in message:
                 continue
             if message["method"] == "initialize":
-                right = wire._front.opening or b'{"jsonrpc":"2.0","id":0,"result":{"by":"sdk"}}\n'
+                right = wire._responder.opening or b'{"jsonrpc":"2.0","id":0,"result":{"by":"sdk"}}\n'
                 answer = before + (opening or right)
             else:
                 answer = line({"jsonrpc": "2.0", "id": message["id"], "result": {"by": "sdk"}})
@@ -448,7 +448,7 @@ def test_a_client_that_sends_much_waits_until_the_sdk_reads():
     ends.threads[0].join(20)
     assert not ends.threads[0].is_alive()
     assert sender.is_alive()
-    assert len(ends.wire._front.lead) + len(ends.wire._front.rest) <= answers.MAX_KEPT + 2 * wire.CHUNK
+    assert len(ends.wire._responder.lead) + len(ends.wire._responder.rest) <= answers.MAX_KEPT + 2 * wire.CHUNK
     sdk = threading.Thread(target=ends.sdk)
     sdk.start()
     sender.join(20)
@@ -466,9 +466,9 @@ def test_a_reader_that_went_away_is_the_sdks_to_find_and_no_line_is_lost():
     os.write(theirs, line(initialize("2025-11-25")) + line(INITIALIZED))
     os.close(theirs)
     broken.answer()
-    assert broken._front.opening is not None
+    assert broken._responder.opening is not None
     assert broken.stdin.readline() == line(initialize("2025-11-25"))
-    broken.stdout.write(broken._front.opening)
+    broken.stdout.write(broken._responder.opening)
     assert broken.stdin.read() == line(INITIALIZED)
     with pytest.raises(BrokenPipeError):
         broken.stdout.write(b"{}\n")
@@ -497,7 +497,7 @@ def test_the_environment_is_read_as_the_settings_read_it(monkeypatch, name, valu
     """P7: with a value that is refused the server goes on by the default, and so does the fast start."""
     monkeypatch.setenv(name, value)
     meant = getattr(Settings.read({name: value})[0], name)
-    assert (fast_start._set(name) == "off") == (meant == "off")
+    assert (fast_start._read_switch(name) == "off") == (meant == "off")
 
 
 @pytest.mark.parametrize(
@@ -521,10 +521,10 @@ def test_the_environment_is_read_as_the_settings_read_it(monkeypatch, name, valu
 )
 def test_a_threshold_is_published_as_the_settings_read_it_or_by_the_sdk(monkeypatch, value):
     monkeypatch.setenv("AVM_APPROVE_ABOVE", value)
-    if not fast_start.off():
+    if not fast_start.why_off():
         read = Settings.from_env({"AVM_APPROVE_ABOVE": value}).AVM_APPROVE_ABOVE
         assert fresh("saved", fast_start._threshold())._snapshot._threshold == (snapshot.ABOVE, str(read))
-    assert bool(fast_start.off()) is (value.strip() not in ("", "0", "75", "1000000", "${user_config.x}"))
+    assert bool(fast_start.why_off()) is (value.strip() not in ("", "0", "75", "1000000", "${user_config.x}"))
 
 
 @pytest.mark.parametrize(
@@ -547,19 +547,19 @@ def test_another_sdk_than_the_snapshots_answers_for_itself(tmp_path, monkeypatch
         (tmp_path / "lib" / name).touch()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "none.zip"), str(tmp_path / "bin"), str(tmp_path / "lib")])
     assert fast_start._is_installed("2.3.0") is good
-    assert bool(fast_start.off()) is not good
+    assert bool(fast_start.why_off()) is not good
 
 
 def test_why_there_is_no_fast_start_is_said(tmp_path, monkeypatch):
     """For `avm doctor`: a first answer that comes a second later has a reason that can be named."""
-    assert fast_start.off() == ""
+    assert fast_start.why_off() == ""
     monkeypatch.setenv("AVM_FAST_START", "off")
-    assert fast_start.off() == "AVM_FAST_START=off"
+    assert fast_start.why_off() == "AVM_FAST_START=off"
     monkeypatch.setenv("AVM_FAST_START", "on")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert fast_start.off() == "the SDK that is installed is not of the series of mcp 2.3.0"
+    assert fast_start.why_off() == "the SDK that is installed is not of the series of mcp 2.3.0"
     monkeypatch.setattr(fast_start, "SNAPSHOT", str(tmp_path / "gone.json"))
-    assert fast_start.off() == "its snapshot cannot be used"
+    assert fast_start.why_off() == "its snapshot cannot be used"
 
 
 def test_the_front_imports_nothing_but_the_standard_library():

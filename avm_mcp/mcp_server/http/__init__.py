@@ -1,6 +1,6 @@
-"""The HTTP face: Streamable HTTP under uvicorn, on loopback or a Unix socket.
+"""MCP over HTTP: Streamable HTTP under uvicorn, on loopback or a Unix socket.
 
-Beyond loopback it refuses to start: a bearer token that is sent over a network without TLS is not a secret.
+It refuses to start on any other address, because a bearer token sent over a network without TLS is not a secret.
 """
 
 import ipaddress
@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from avm_mcp.app import Runtime
 from avm_mcp.domain.errors import AvmError, BadSetting
 from avm_mcp.mcp_server.http.access import Access
-from avm_mcp.mcp_server.http.bodies import MAX_BODY, Bodies
-from avm_mcp.mcp_server.http.connections import GRACE, Places, Server, among, descriptors
+from avm_mcp.mcp_server.http.bodies import MAX_BODY, BodyLimit
+from avm_mcp.mcp_server.http.connections import GRACE, ConnectionLimit, Server, build_connection_class, descriptors
 from avm_mcp.mcp_server.http.logs import limit_logs
-from avm_mcp.mcp_server.http.messages import Messages
-from avm_mcp.mcp_server.http.refusals import refusal
+from avm_mcp.mcp_server.http.messages import MessageCheck
+from avm_mcp.mcp_server.http.refusals import refuse
 from avm_mcp.mcp_server.server import build_server
 from avm_mcp.settings import Settings
 
@@ -29,8 +29,8 @@ MAX_HEADERS = 32_768
 def build_app(runtime: Runtime, *, host: str = "127.0.0.1") -> ASGIApp:
     """Return the ASGI app: `/mcp`, `/healthz` (the process lives) and `/readyz` (it can do its work).
 
-    On every route only a Host and an Origin of this machine are answered, and those of `AVM_ALLOWED_HOSTS` and
-    `AVM_ALLOWED_ORIGINS`; with `AVM_HTTP_TOKEN` only who brings it, but for `/healthz`.
+    Every route requires a Host and an Origin of this machine, or of `AVM_ALLOWED_HOSTS` and `AVM_ALLOWED_ORIGINS`. With
+    `AVM_HTTP_TOKEN`, every route but `/healthz` requires the token.
     """
     server = build_server(runtime)
 
@@ -56,7 +56,7 @@ def build_app(runtime: Runtime, *, host: str = "127.0.0.1") -> ASGIApp:
     )
     settings = runtime.settings
     return Access(
-        _posts(Bodies(Messages(app))),
+        _refuse_get(BodyLimit(MessageCheck(app))),
         host=host,
         hosts=settings.AVM_ALLOWED_HOSTS,
         origins=settings.AVM_ALLOWED_ORIGINS,
@@ -64,13 +64,13 @@ def build_app(runtime: Runtime, *, host: str = "127.0.0.1") -> ASGIApp:
     )
 
 
-def _posts(app: ASGIApp) -> ASGIApp:
-    """Refuse a GET of `/mcp`, as MCP provides for: it opened a stream that nothing could come by, and kept a place."""
+def _refuse_get(app: ASGIApp) -> ASGIApp:
+    """Refuse a GET of `/mcp`, as MCP allows: its stream would stay empty and hold a connection."""
 
     async def posts(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/mcp" and scope["method"] == "GET":
             message = "Requests are sent with POST; this server has no stream of its own."
-            await refusal(405, message, {"Allow": "POST"})(scope, receive, send)
+            await refuse(405, message, {"Allow": "POST"})(scope, receive, send)
         else:
             await app(scope, receive, send)
 
@@ -95,8 +95,8 @@ def require_loopback(host: str) -> None:
         )
 
 
-def shared(settings: Settings) -> str | None:
-    """Return what to tell who starts it on a port: who else can use it; None where nobody can, or nothing is spent."""
+def describe_exposure(settings: Settings) -> str | None:
+    """Return a warning that other users can spend the key's credits; None if they cannot."""
     if settings.http_token is not None or settings.api_key is None or settings.sandboxed:
         return None
     return (
@@ -106,7 +106,7 @@ def shared(settings: Settings) -> str | None:
 
 
 def uvicorn_server(runtime: Runtime, host: str) -> uvicorn.Server:
-    """Return a server that is ready to `serve()` on sockets of the caller's.
+    """Return a server that is ready to `serve()` on the caller's sockets.
 
     Raises:
         BadSetting: The host is not on this machine.
@@ -116,14 +116,14 @@ def uvicorn_server(runtime: Runtime, host: str) -> uvicorn.Server:
     limit_logs()
     config = uvicorn.Config(
         build_app(runtime, host=host),
-        http=among(Places(connections)),
+        http=build_connection_class(ConnectionLimit(connections)),
         ws="none",
         backlog=backlog,
         h11_max_incomplete_event_size=MAX_HEADERS,
-        log_config=None,  # the process's own handlers, whose volume is limited
+        log_config=None,  # the process's own handlers, which are filtered
         log_level=runtime.settings.AVM_LOG_LEVEL.lower(),
         access_log=False,
-        proxy_headers=False,  # nobody's address is used for anything, so no header needs to be believed
+        proxy_headers=False,  # no address is used for anything, so no header has to be trusted
         server_header=False,
         timeout_graceful_shutdown=int(2 * GRACE),
     )

@@ -1,9 +1,9 @@
-"""Connections: how many there may be, how long one may take to say what it wants, and to read what it was told.
+"""The limits on connections: their number, the time to send a request, and the time to read an answer.
 
-uvicorn has no time-outs but the one for idle connections, and accepts until the process has no descriptor left; then
-downloads and the journal have none either. Here a connection whose request is not yet whole gives way, the oldest
-first, to a new one: so half-sent requests, however many, keep no call out. A request that is whole is never cut, since
-a call may wait for an hour.
+uvicorn has one time-out, for idle connections, and accepts until the process has no descriptor left, so that downloads
+and the state have none either. Here, at the limit, a new connection replaces the oldest one whose request is not
+whole yet, so half-sent requests cannot keep calls out. A whole request is never cut off, since a call may wait for an
+hour.
 """
 
 import asyncio
@@ -16,32 +16,32 @@ from typing import ClassVar, cast
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-HEADERS = 10.0
+HEADER_TIMEOUT = 10.0
 """Seconds for the headers of a request to arrive, from the connection or the answer before."""
 
-STALL, LEAST = 20.0, 1_000_000
-"""A client that has read less than so many bytes of what it was told within so many seconds is cut off."""
+READ_TIMEOUT, MIN_READ = 20.0, 1_000_000
+"""A client that has read fewer than `MIN_READ` bytes of its answer in `READ_TIMEOUT` seconds is cut off."""
 
 GRACE = 5.0
-"""Seconds that calls in flight get when the process is asked to end: a call that does not wait is answered within
-three. Jobs are in the journal, so none is lost; `docker stop` kills after ten."""
+"""Seconds that running calls get when the process is asked to end. A call that does not wait is answered within three.
+Jobs are in the state, so none is lost. `docker stop` kills after ten seconds."""
 
-MOST = 2048
-"""Connections at once, where there are descriptors for as many."""
+MAX_CONNECTIONS = 2048
+"""Connections at once, if there are enough descriptors."""
 
-KEPT = 384
-"""Descriptors that are not for connections: the API, downloads, the journal, files, and what was accepted and is not
-counted yet, or gave way and is not closed yet (four rounds of the backlog). Three eighths where there are few."""
+RESERVED_DESCRIPTORS = 384
+"""Descriptors that are not for counted connections: the API, downloads, the state, files, and connections that are not
+counted yet or not closed yet (four rounds of the backlog). Three eighths of all where there are few."""
 
 BACKLOG = 64
 """Connections that are accepted in one round."""
 
 QUEUE = 2048
-"""Connections that the system holds until they are accepted; each that finds no place there tries again in a second."""
+"""Connections that the system holds until they are accepted; beyond that, clients try again after a second."""
 
-LEAVING = "avm_mcp.leaving"
-"""Where a request's `scope["state"]` has the list of what is called when its client goes: who does not read from a
-connection would not hear of it."""
+ON_DISCONNECT = "avm_mcp.on_disconnect"
+"""The key in a request's `scope["state"]` for the list of functions to call when its client disconnects. Code that does
+not read from the connection would not notice."""
 
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nretry-after: 5\r\n"
@@ -50,7 +50,7 @@ _BUSY = (
 
 
 class Server(uvicorn.Server):
-    """A server whose listening sockets hold more than is accepted in one round."""
+    """A server whose listening sockets queue more connections than one round accepts."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -58,146 +58,150 @@ class Server(uvicorn.Server):
             listener.listen(QUEUE)
 
 
-class Places:
-    """The connections of one server: which there are, and which of them may have to give way."""
+class ConnectionLimit:
+    """The connections of one server, and which of them a new one may replace."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._taken: set[Connection] = set()
-        self._asking: dict[Connection, None] = {}  # their requests are not whole; the oldest first
+        self._open: set[Connection] = set()
+        self._incomplete: dict[Connection, None] = {}  # those whose request is not whole, oldest first
 
-    def take(self, connection: "Connection") -> bool:
-        """Take a place; return whether there was one, or one could be made."""
-        if len(self._taken) >= self._most:
-            oldest = next(iter(self._asking), None)
+    def admit(self, connection: "Connection") -> bool:
+        """Count a connection; return False if the limit is reached and none can be replaced."""
+        if len(self._open) >= self._most:
+            oldest = next(iter(self._incomplete), None)
             if oldest is None:
                 return False
-            self.leave(oldest)
+            self.release(oldest)
             oldest.transport.abort()
-        self._taken.add(connection)
-        self._asking[connection] = None
+        self._open.add(connection)
+        self._incomplete[connection] = None
         return True
 
-    def asks(self, connection: "Connection", whole: bool) -> None:
-        """Note whether a connection's request is whole."""
-        if whole:
-            self._asking.pop(connection, None)
-        elif connection in self._taken:
-            self._asking.setdefault(connection)
+    def set_complete(self, connection: "Connection", complete: bool) -> None:
+        """Record whether a connection's request is whole."""
+        if complete:
+            self._incomplete.pop(connection, None)
+        elif connection in self._open:
+            self._incomplete.setdefault(connection)
 
-    def leave(self, connection: "Connection") -> None:
-        self._taken.discard(connection)
-        self._asking.pop(connection, None)
+    def release(self, connection: "Connection") -> None:
+        self._open.discard(connection)
+        self._incomplete.pop(connection, None)
 
 
 class Connection(H11Protocol):
-    """One connection; `among` makes the class that a server needs."""
+    """One connection; `build_connection_class` makes the class that a server needs."""
 
-    places: ClassVar[Places]
-    _headers: asyncio.TimerHandle | None = None
-    _reading: asyncio.TimerHandle | None = None
+    limit: ClassVar[ConnectionLimit]
+    _header_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
     _refused = False
-    _leaving: list[Callable[[], None]]
+    _on_disconnect: list[Callable[[], None]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        if not self.places.take(self):
+        if not self.limit.admit(self):
             self.transport, self._refused = transport, True
             transport.write(_BUSY)
             transport.close()
             return
-        self._leaving = []
-        self.app_state = {**self.app_state, LEAVING: self._leaving}
+        self._on_disconnect = []
+        self.app_state = {**self.app_state, ON_DISCONNECT: self._on_disconnect}
         super().connection_made(transport)
-        self._note()
+        self._update()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.places.leave(self)
+        self.limit.release(self)
         self._stop_timers()
         if not self._refused:
             super().connection_lost(exc)
-            while self._leaving:
-                self._leaving.pop()()
+            while self._on_disconnect:
+                self._on_disconnect.pop()()
 
     def data_received(self, data: bytes) -> None:
         if not self._refused:
             super().data_received(data)
-            self._note()
+            self._update()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._note()
+        self._update()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._reading is None:
-            self._watch_reading()
+        if self._read_timer is None:
+            self._watch_reader()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def shutdown(self) -> None:
-        """End what is not a call yet; a call gets some seconds more, and then hears what a hung up client means."""
-        cycle = self._begun()
+        """Close the connection unless a call runs on it; a call gets `GRACE` seconds, then the connection is cut."""
+        cycle = self._current()
         if cycle is not None and cycle.more_body:
             self.transport.abort()
             return
         super().shutdown()
         self.loop.call_later(GRACE, self.transport.abort)
 
-    def _note(self) -> None:
-        """Follow where the request stands: its headers are awaited, or its body, or its answer."""
-        cycle = self._begun()
-        self.places.asks(self, whole=cycle is not None and not cycle.more_body)
+    def _update(self) -> None:
+        """Follow the request: its headers are awaited, or its body, or its answer."""
+        cycle = self._current()
+        self.limit.set_complete(self, complete=cycle is not None and not cycle.more_body)
         if cycle is None:
-            if self._headers is None:
-                self._headers = self.loop.call_later(HEADERS, self.transport.close)
-        elif self._headers is not None:
-            self._headers.cancel()
-            self._headers = None
+            if self._header_timer is None:
+                self._header_timer = self.loop.call_later(HEADER_TIMEOUT, self.transport.close)
+        elif self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
-    def _begun(self) -> RequestResponseCycle | None:
-        """Return the request whose headers have arrived and that is not answered; uvicorn begins with none."""
+    def _current(self) -> RequestResponseCycle | None:
+        """Return the request whose headers have arrived and that is not answered yet; None if there is none."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return None if cycle is None or cycle.response_complete else cycle
 
-    def _watch_reading(self, before: int | None = None) -> None:
+    def _watch_reader(self, before: int | None = None) -> None:
         waiting = self.transport.get_write_buffer_size()
-        if before is not None and before - waiting < LEAST:
+        if before is not None and before - waiting < MIN_READ:
             self.transport.abort()
         else:
-            self._reading = self.loop.call_later(STALL, self._watch_reading, waiting)
+            self._read_timer = self.loop.call_later(READ_TIMEOUT, self._watch_reader, waiting)
 
     def _stop_timers(self) -> None:
-        for timer in (self._headers, self._reading):
+        for timer in (self._header_timer, self._read_timer):
             if timer is not None:
                 timer.cancel()
 
 
-def among(places: Places) -> type[Connection]:
-    """Return the class of the connections that share these places."""
-    return type("Connection", (Connection,), {"places": places})
+def build_connection_class(limit: ConnectionLimit) -> type[Connection]:
+    """Return the class of the connections that share a limit."""
+    return type("Connection", (Connection,), {"limit": limit})
 
 
 def descriptors() -> tuple[int, int]:
-    """Return how many connections there is room for, and how many may be accepted in one round.
+    """Return the limit on connections, and how many may be accepted in one round.
 
-    The process's own limit on descriptors is raised first, as far as it may and needs to be.
+    The process's limit on descriptors is raised first, as far as needed and allowed.
     """
     if sys.platform == "win32":
-        return MOST, BACKLOG
+        return MAX_CONNECTIONS, BACKLOG
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
-    wanted = MOST + KEPT if hard == unlimited else min(MOST + KEPT, hard)
+    wanted = (
+        MAX_CONNECTIONS + RESERVED_DESCRIPTORS
+        if hard == unlimited
+        else min(MAX_CONNECTIONS + RESERVED_DESCRIPTORS, hard)
+    )
     if soft != unlimited and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # some systems have a lower one that they do not tell
+        with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit that they do not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     if soft == unlimited:
-        return MOST, BACKLOG
-    kept = min(KEPT, soft * 3 // 8)
-    return min(MOST, soft - kept), kept // 6
+        return MAX_CONNECTIONS, BACKLOG
+    kept = min(RESERVED_DESCRIPTORS, soft * 3 // 8)
+    return min(MAX_CONNECTIONS, soft - kept), kept // 6

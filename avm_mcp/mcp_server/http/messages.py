@@ -1,4 +1,4 @@
-"""The body of a POST, examined before the SDK reads it: understood where it can be, else refused with status 400."""
+"""The check of a POST's body before the SDK reads it: repaired where possible, else refused with status 400."""
 
 import logging
 
@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from avm_mcp.fast_start.messages import examined
+from avm_mcp.fast_start.messages import examine
 
 logger = logging.getLogger(__name__)
 
@@ -14,10 +14,10 @@ PATH = "/mcp"
 """Where MCP is served."""
 
 
-class Messages:
-    """ASGI middleware that hands on what the SDK takes, one message a POST; `Bodies` has seen that it is whole.
+class MessageCheck:
+    """ASGI middleware that hands on what the SDK accepts, one message a POST. `BodyLimit` has read the whole body.
 
-    Batches are refused: only 2025-03-26 had them, and their answers would need a stream that no client of it reads.
+    Batches are refused: only revision 2025-03-26 had them, and no client of it reads the stream that answers need.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -28,13 +28,13 @@ class Messages:
             await self._app(scope, receive, send)
             return
         body = [await Request(scope, receive).body()]
-        refused = _examined(body)
-        await (refused or self._app)(scope, receive if refused else _given(body, receive), send)
+        refused = _check(body)
+        await (refused or self._app)(scope, receive if refused else _replay(body, receive), send)
 
 
-def _examined(body: list[bytes]) -> Response | None:
-    """Put what the SDK takes in the place of a body, or return the refusal. No copy stays: a picture has 13 MB."""
-    found = examined(body[0], batches=False)
+def _check(body: list[bytes]) -> Response | None:
+    """Replace a body by what the SDK accepts, or return the refusal. No copy is kept: a picture has 13 MB."""
+    found = examine(body[0], batches=False)
     for why in found.why:
         logger.warning("A POST of %d bytes: %s", len(body[0]), why)
     if found.refusals:
@@ -44,8 +44,8 @@ def _examined(body: list[bytes]) -> Response | None:
     return None
 
 
-def _given(body: list[bytes], receive: Receive) -> Receive:
-    """Return a `receive` that gives this body, and then goes on."""
+def _replay(body: list[bytes], receive: Receive) -> Receive:
+    """Return a `receive` that gives this body first, and then goes on."""
 
     async def take() -> Message:
         if body:

@@ -1,36 +1,36 @@
-"""Answers for good, where the libraries of the server cannot be loaded: each call is told why. It needs no library."""
+"""The answers of a server whose libraries cannot be loaded: each call gets the reason. No library is needed."""
 
 import json
 import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
-from avm_mcp.fast_start.answers import Front, Snapshot, dumped
+from avm_mcp.fast_start.answers import Responder, Snapshot, dump
 from avm_mcp.fast_start.reading import VERSION
 
 INTERNAL = -32603
-"""JSON-RPC's code for what is not the caller's fault."""
+"""JSON-RPC's code for an error that is not the caller's."""
 
 NEXT = "tell the user to repair the installation or the environment that is named, then restart the host."
 
 
 def serve(why: str, snapshot: Snapshot | None) -> None:
-    """Answer until stdin ends: what the snapshot knows from there, and everything else with the reason.
+    """Answer until stdin ends: from the snapshot where it has the answer, else with the reason.
 
     Args:
         why: What keeps the server from starting, as one sentence.
-        snapshot: What the server says of itself, where there is one.
+        snapshot: The server's description of itself, if there is one.
     """
-    front = Front(snapshot) if snapshot is not None else None
+    responder = Responder(snapshot) if snapshot is not None else None
     for line in sys.stdin.buffer:
-        answer = front.known(line) if front is not None else b""
-        if answer := answer or refusal(line, why):
+        answer = responder.answer_line(line) if responder is not None else b""
+        if answer := answer or answer_with_reason(line, why):
             sys.stdout.buffer.write(answer)
             sys.stdout.buffer.flush()
 
 
-def refusal(line: bytes, why: str) -> bytes:
-    """Return the answer to a request, as a line; empty where the line is none."""
+def answer_with_reason(line: bytes, why: str) -> bytes:
+    """Return the answer to a request, as a line; empty if the line is not a request."""
     try:
         message: Any = json.loads(line)
     except ValueError:
@@ -39,11 +39,11 @@ def refusal(line: bytes, why: str) -> bytes:
         return b""
     request = cast("Mapping[str, Any]", message)
     if request["method"] == "tools/call":
-        modern = f'"{VERSION}"' in dumped(request.get("params"))
-        told: Mapping[str, Any] = {"result": _result(why, modern=modern)}
+        modern = f'"{VERSION}"' in dump(request.get("params"))
+        answer: Mapping[str, Any] = {"result": _result(why, modern=modern)}
     else:
-        told = {"error": {"code": INTERNAL, "message": why}}
-    return f"{dumped({'jsonrpc': '2.0', 'id': request['id'], **told})}\n".encode(errors="replace")
+        answer = {"error": {"code": INTERNAL, "message": why}}
+    return f"{dump({'jsonrpc': '2.0', 'id': request['id'], **answer})}\n".encode(errors="replace")
 
 
 def _result(why: str, *, modern: bool) -> Mapping[str, Any]:
