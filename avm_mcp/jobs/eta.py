@@ -1,34 +1,33 @@
-"""How long videos take: a learned distribution, the next look that is worth its question, and true progress.
+"""How long videos take: a learned distribution, the interval until the next poll, and calibrated progress.
 
-The distribution, of the seconds from submit to completion, for one model and video length of one account. It is a
-predictive density in log time (generation times are positive, skewed to the right, and scale with load):
+**Distribution.** `Durations` is a predictive density of the seconds from submit to completion, for one account, model
+and video length. It is a mixture of normal densities in the logarithm of time, since generation times are positive and
+skewed to the right, and scale with load.
 
-- Each of the last `MEMORY` videos is a normal kernel (kernel density estimate; Silverman, Density Estimation, 1986),
-  so that two kinds of videos under one name stay two. It weighs half as much as one `HALF_LIFE` videos newer
-  (exponential forgetting), so that a service which has become faster is believed after some ten videos.
-- The kernels' width is the mean over `WIDTHS` by their leave-one-out likelihood (Stone 1974; Duin 1976) under a weak
-  preference for `USUAL_WIDTH`. A video far from all others is taken for one that the prior explains, so it widens
-  nothing: one outlier costs its own small weight and moves nothing else.
-- The catalogue's prior weighs as much as `PRIOR_WEIGHT` videos (a Dirichlet process mixture's base measure).
-- `TAIL_WEIGHT` of all videos take much longer than usual, whatever was seen: one i2v_v3 took 13 minutes where six
-  were usual. Far out its hazard falls with time, so that a task which overruns is asked about ever more rarely.
+- Each of the last `MEMORY` videos is one kernel (kernel density estimate; Silverman, Density Estimation, 1986), so two
+  groups of videos stay two peaks. A video weighs half as much as one that is `HALF_LIFE` videos newer (exponential
+  forgetting), so the estimate follows a faster service within about ten videos.
+- All kernels have the same width. It is the mean of `WIDTHS`, weighted by leave-one-out likelihood (Stone 1974; Duin
+  1976) and by a weak prior around `USUAL_WIDTH`. A broad component of small weight explains outliers, so that one
+  outlier does not widen the kernels.
+- The catalogue's usual time is a component that weighs as much as `PRIOR_WEIGHT` videos (the base measure of a
+  Dirichlet process mixture).
+- A tail of weight `TAIL_WEIGHT` is always assumed, since single videos take about twice as long as usual (one i2v_v3
+  took 13 minutes, usually 6). The tail's hazard falls with time, so a late task is polled less and less often.
 
-The next look. Between two looks g seconds apart, videos that end wait R(g) = sum of the integrals of their conditional
-chance to have ended, seconds in all; the question itself is worth `price` seconds of waiting. The gap that minimises
-(price + R(g)) / g, the cost per second (renewal reward; Barlow and Proschan, Mathematical Theory of Reliability, 1965;
-Keller, Optimum Checking Schedules, Management Science 21, 1974), is where g R'(g) - R(g) reaches the price. The left
-side never falls, R' is the number of videos expected to have ended, and the chances of several videos, each started at
-a time of its own, simply add up: one rule for one video and for a hundred. For one video it costs about 4 % more
-lateness than dynamic programming over all looks to come; `tests/bench/b3.py` measures that.
+**Next poll.** Let R(g) be the expected seconds that videos wait, after their end, for a poll g seconds after the last
+one: the integral, from 0 to g, of the expected number that have ended. A query is worth `price` seconds of waiting. The
+cost per second is (price + R(g)) / g (renewal reward; Barlow and Proschan, Mathematical Theory of Reliability, 1965;
+Keller, Optimum Checking Schedules, Management Science 21, 1974). It is least where g R'(g) - R(g) = price. The left
+side never falls and R' is a sum over the videos, so one rule serves one video and a hundred. For one video the mean
+lateness is about 4 % above that of dynamic programming over all later polls, as `tests/bench/b3.py` measures.
 
-Progress. At e seconds a video of T has come e/T of its way; what is said is the mean of that over the videos that are
-still being made then, made never to fall by isotonic regression (pool adjacent violators, weighted by the time that
-videos spend there). So it is calibrated: over all moments at which 50 % is said, half of the time has
-passed on average.
-The assumed tail is left out of it: with it, whatever outlived the usual videos stood at 80 % until it was done, for two
-minutes with one video in ten, and was further along than that; what overruns is told in words (`overdue`). What is left
-is honest: of videos that spread by a quarter, one that is at 90 % of its way is told 77 % in the middle, since many
-that are as old as it still have long to go.
+**Progress.** A video of T seconds is at e/T of its way after e seconds. The reported share is the mean of e/T over the
+videos that last longer than e, made monotonic by isotonic regression (pool adjacent violators, weighted by the time
+that videos spend there). It is calibrated: over all moments at which 50 % is reported, half of the time has passed on
+average. The assumed tail is left out, because with it the share of a late video stood at 80 % for minutes; that it is
+late is reported by `is_overdue`. Where durations spread by a quarter, a video at 90 % of its way is reported at 77 % in
+the median.
 """
 
 import math
@@ -43,38 +42,47 @@ from avm_mcp.domain.catalog import MODELS
 from avm_mcp.domain.timings import STANDARD, Timings
 
 MEMORY = 60
+"""Videos that the estimate is made from."""
+
 HALF_LIFE = 20.0
-"""How many videos are remembered, and after how many newer ones a video counts half."""
+"""Newer videos after which a video weighs half."""
 
 PRIOR_WEIGHT = 3.0
+"""Weight of the catalogue's usual time, in videos."""
+
 UNKNOWN_TYPICAL, UNKNOWN_SPREAD = 360.0, 0.5
-"""The prior of a model that is not in the catalogue."""
+"""Median in seconds, and spread of its logarithm, of a model that is not in the catalogue."""
 
 WIDTHS = (0.05, 0.08, 0.12, 0.17, 0.25, 0.35)
-USUAL_WIDTH, WIDTH_DOUBT = 0.15, 0.7
+"""Widths of the kernels that are compared, in the logarithm of seconds."""
 
-TAIL_WEIGHT = 0.04
-TAIL_STRETCH = 1.8
-TAIL_SPREAD = 0.6
+USUAL_WIDTH, USUAL_WIDTH_SPREAD = 0.15, 0.7
+"""Centre and spread, in the width's logarithm, of the prior over `WIDTHS`."""
+
+TAIL_WEIGHT, TAIL_STRETCH, TAIL_SPREAD = 0.04, 1.8, 0.6
+"""The tail: its share of all videos, its median as a multiple of the usual one, and its spread."""
 
 OUTLIER_WEIGHT, OUTLIER_SPREAD = 0.1, 1.2
-"""What explains a video that neither the prior nor any other video does, while the width is chosen."""
+"""The component that explains outliers while the width is chosen: its share of the prior, and its spread."""
 
-PRICE = 0.6
-SOLITUDE = 0.5
-"""Seconds of waiting that one question is worth, and the share of it that a lone video is spared: of the allowance
-shared by all, one video takes four questions a minute; many take more, besides what their users ask."""
+QUERY_PRICE = 0.6
+"""Seconds of waiting that one query is worth while many videos are in flight."""
+
+LONE_DISCOUNT = 0.5
+"""Share by which a query is cheaper for a lone video, which takes only about 4 of the 55 queries a minute."""
 
 STEP = 1 / 64
+"""Step of the tables, in the logarithm of seconds."""
+
 REACH = 5.0
-"""Grid of the tables: steps of the logarithm of time, and how many spreads it goes beyond the outermost part."""
+"""Spreads by which the tables reach beyond the outermost components."""
 
 _ROOT_2 = math.sqrt(2)
 _ROOT_2_PI = math.sqrt(2 * math.pi)
 
 
-class Part(NamedTuple):
-    """One normal component of the logarithm of seconds."""
+class Component(NamedTuple):
+    """One normal density of the logarithm of seconds."""
 
     weight: float
     centre: float
@@ -86,15 +94,15 @@ class Durations:
     """The distribution of seconds from submit to completion for one kind of video.
 
     Args:
-        body: How videos usually go; the weights add up to 1.
-        tail: Those that overrun; its weight is their share of all.
+        body: The usual videos. The weights add up to 1.
+        tail: The late videos. Its weight is their share of all.
     """
 
-    body: tuple[Part, ...]
-    tail: Part
+    body: tuple[Component, ...]
+    tail: Component
 
     def share_done(self, seconds: float) -> float:
-        """Return the probability that a video is finished this long after its submit."""
+        """Return the probability that a video has ended so long after its submit."""
         if seconds <= 0:
             return 0.0
         at = (math.log(seconds) - self._start) / STEP
@@ -107,15 +115,11 @@ class Durations:
 
     @property
     def typical(self) -> float:
-        """Return the median of the videos that go as usual, in seconds."""
+        """Median of the usual videos, in seconds."""
         return self._tables[1]
 
-    def interval_after(self, elapsed: float) -> float:
-        """Return the seconds until the next look at a lone video that was still being made `elapsed` after submit."""
-        return next_poll([(self, elapsed, 1)], price(1)).interval
-
     def percent(self, elapsed: float) -> float:
-        """Return how much of the whole time has passed, 0 to 99, as far as experience can tell; it never falls."""
+        """Return the estimated share of the whole time that has passed, 0 to 99. It never falls as `elapsed` grows."""
         if elapsed <= 0:
             return 0.0
         at = (math.log(elapsed) - self._start) / STEP
@@ -129,8 +133,8 @@ class Durations:
             share = table[index] + (at - index) * (table[index + 1] - table[index])
         return min(99.0, 100 * share)
 
-    def overdue(self, elapsed: float) -> bool:
-        """Return whether nine of ten videos would be finished by now."""
+    def is_overdue(self, elapsed: float) -> bool:
+        """Return whether nine of ten videos would have ended by now."""
         return self.share_done(elapsed) > 0.9
 
     # --- tables over the logarithm of time ---
@@ -138,7 +142,7 @@ class Durations:
     @cached_property
     def _start(self) -> float:
         """The logarithm of the seconds at which the tables begin."""
-        return min(part.centre - REACH * part.spread for part in (*self.body, self.tail))
+        return min(component.centre - REACH * component.spread for component in (*self.body, self.tail))
 
     @cached_property
     def _share(self) -> list[float]:
@@ -146,8 +150,8 @@ class Durations:
 
     @cached_property
     def _tables(self) -> tuple[list[float], float]:
-        """The probability to be finished at each step, and the median of the body."""
-        end = max(part.centre + REACH * part.spread for part in (*self.body, self.tail))
+        """The probability to have ended at each step, and the median of the body."""
+        end = max(component.centre + REACH * component.spread for component in (*self.body, self.tail))
         steps = math.ceil((end - self._start) / STEP) + 1
         body = self._distribution(self.body, steps)
         high = max(1, bisect_left(body, 0.5))
@@ -158,11 +162,11 @@ class Durations:
         share[0] = 0.0
         return list(accumulate((min(1.0, value) for value in share), max)), median
 
-    def _distribution(self, parts: Iterable[Part], steps: int) -> list[float]:
-        """Return the sum of the parts' distribution functions at each step; a part is computed where it rises only."""
+    def _distribution(self, components: Iterable[Component], steps: int) -> list[float]:
+        """Return the weighted sum of the distribution functions at each step; each is computed only where it rises."""
         sums = [0.0] * steps
         whole = [0.0] * (steps + 1)
-        for weight, centre, spread in parts:
+        for weight, centre, spread in components:
             low = max(0, int((centre - REACH * spread - self._start) / STEP))
             high = min(steps, int((centre + REACH * spread - self._start) / STEP) + 1)
             z, dz = (self._start + low * STEP - centre) / (spread * _ROOT_2), STEP / (spread * _ROOT_2)
@@ -174,7 +178,7 @@ class Durations:
 
     @cached_property
     def _progress(self) -> list[float]:
-        """The calibrated share of the way at each step: see the head of this module."""
+        """The reported share at each step: see the module's docstring."""
         share, start = self._distribution(self.body, len(self._share)), self._start
         times = [math.exp(start + index * STEP) for index in range(len(share))]
         ahead = 0.0  # the integral of dF / t from here on
@@ -184,11 +188,11 @@ class Durations:
             means[index] = min(1.0, times[index] * ahead / alive) if alive > 1e-9 else 1.0
             if index:
                 ahead += (share[index] - share[index - 1]) / math.sqrt(times[index] * times[index - 1])
-        return isotonic(means, [max(1e-12, 1 - done) * at for done, at in zip(share, times, strict=True)])
+        return fit_isotonic(means, [max(1e-12, 1 - done) * at for done, at in zip(share, times, strict=True)])
 
 
-def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Return the nearest sequence that never falls, by weighted squares (pool adjacent violators)."""
+def fit_isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Return the nearest non-decreasing sequence by weighted squares (pool adjacent violators)."""
     blocks: list[tuple[float, float, int]] = []
     for value, weight in zip(values, weights, strict=True):
         mean, mass, count = value, weight, 1
@@ -201,28 +205,30 @@ def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
     return list(accumulate((mean for mean, _, count in blocks for _ in range(count)), max))
 
 
-# --- the next look ---
+# --- the next poll ---
 
 
 class NextPoll(NamedTuple):
-    """When the next look is worth its question, in seconds from the last one, and what looking so costs per second."""
+    """Seconds from the last poll to the next one, and the cost per second of polling so, in seconds of waiting."""
 
     interval: float
     cost: float
 
 
-def price(videos: int) -> float:
-    """Return how many seconds of waiting one question is worth with so many videos in flight."""
-    return PRICE * (1 - SOLITUDE / max(1, videos))
+def price_query(videos: int) -> float:
+    """Return the seconds of waiting that one query is worth with so many videos in flight."""
+    return QUERY_PRICE * (1 - LONE_DISCOUNT / max(1, videos))
 
 
-def next_poll(videos: Iterable[tuple[Durations, float, int]], price: float, timings: Timings = STANDARD) -> NextPoll:
-    """Return when to look next at videos that were all being made at the last look.
+def plan_next_poll(
+    videos: Iterable[tuple[Durations, float, int]], price: float, timings: Timings = STANDARD
+) -> NextPoll:
+    """Return when to poll next for videos that had not ended at the last poll.
 
     Args:
-        videos: The distribution, the seconds since submit at the last look (below 0: not yet submitted then), and
-            how many such videos there are.
-        price: Seconds of waiting that the question is worth.
+        videos: The distribution, the seconds from the submit to the last poll (below 0: submitted after it), and the
+            number of such videos.
+        price: Seconds of waiting that the query is worth.
         timings: The bounds of the interval.
     """
     pending = [
@@ -246,39 +252,39 @@ def next_poll(videos: Iterable[tuple[Durations, float, int]], price: float, timi
     return NextPoll(longest, (price + waited) / longest)
 
 
-# --- learning ---
+# --- estimation ---
 
 
-def learned(model: str, seconds: Sequence[float], *, speed: float = 1.0) -> Durations:
-    """Return the distribution for `model`, given how long its last videos took (newest first).
+def estimate_durations(model: str, seconds: Sequence[float], *, speed: float = 1.0) -> Durations:
+    """Return the distribution for `model` by how long its last videos took, newest first.
 
     Args:
-        model: The API's name of the model; one that is not in the catalogue gets a broad guess.
-        seconds: Observed times from submit to completion.
+        model: The API's name of the model; one that is not in the catalogue gets a broad prior.
+        seconds: Observed seconds from submit to completion; those that are not positive are ignored.
         speed: How many times faster than the real API the upstream runs; above 1 only in a sandbox.
     """
-    return _learned(model, tuple(s for s in seconds if s > 0)[:MEMORY], speed)
+    return _estimate(model, tuple(s for s in seconds if s > 0)[:MEMORY], speed)
 
 
 @lru_cache(maxsize=64)
-def _learned(model: str, seconds: tuple[float, ...], speed: float) -> Durations:
+def _estimate(model: str, seconds: tuple[float, ...], speed: float) -> Durations:
     known = MODELS.get(model)
     typical, spread = (known.typical_seconds, known.spread) if known else (UNKNOWN_TYPICAL, UNKNOWN_SPREAD)
-    prior = Part(PRIOR_WEIGHT, math.log(typical / speed), spread)
+    prior = Component(PRIOR_WEIGHT, math.log(typical / speed), spread)
     seen = [math.log(s) for s in seconds]
     weights = [0.5 ** (age / HALF_LIFE) for age in range(len(seen))]
     total = PRIOR_WEIGHT + sum(weights)
-    width = _width(seen, weights, prior) if seen else spread
+    width = _choose_width(seen, weights, prior) if seen else spread
     body = (
-        Part(PRIOR_WEIGHT / total, prior.centre, prior.spread),
-        *(Part(weight / total, centre, width) for weight, centre in zip(weights, seen, strict=True)),
+        Component(PRIOR_WEIGHT / total, prior.centre, prior.spread),
+        *(Component(weight / total, centre, width) for weight, centre in zip(weights, seen, strict=True)),
     )
-    usual = Durations(body, Part(0.0, prior.centre, prior.spread)).typical
-    return Durations(body, Part(TAIL_WEIGHT, math.log(usual * TAIL_STRETCH), TAIL_SPREAD))
+    usual = Durations(body, Component(0.0, prior.centre, prior.spread)).typical
+    return Durations(body, Component(TAIL_WEIGHT, math.log(usual * TAIL_STRETCH), TAIL_SPREAD))
 
 
-def _width(seen: Sequence[float], weights: Sequence[float], prior: Part) -> float:
-    """Return the kernels' width: the mean of `WIDTHS` by how well each foretells every video from the others."""
+def _choose_width(seen: Sequence[float], weights: Sequence[float], prior: Component) -> float:
+    """Return the mean of `WIDTHS`, weighted by how well each predicts every video from the others."""
     others = prior.weight + sum(weights)
     alone = [
         prior.weight
@@ -290,14 +296,14 @@ def _width(seen: Sequence[float], weights: Sequence[float], prior: Part) -> floa
     ]
     scores: list[float] = []
     for width in WIDTHS:
-        foretold = alone.copy()
+        predicted = alone.copy()
         for i, x in enumerate(seen):
             for j in range(i):
                 near = _density((x - seen[j]) / width) / width
-                foretold[i] += weights[j] * near
-                foretold[j] += weights[i] * near
-        doubt = math.log(width / USUAL_WIDTH) / WIDTH_DOUBT
-        likelihood = sum(w * math.log(f / (others - w) + 1e-12) for w, f in zip(weights, foretold, strict=True))
+                predicted[i] += weights[j] * near
+                predicted[j] += weights[i] * near
+        doubt = math.log(width / USUAL_WIDTH) / USUAL_WIDTH_SPREAD
+        likelihood = sum(w * math.log(f / (others - w) + 1e-12) for w, f in zip(weights, predicted, strict=True))
         scores.append(likelihood - doubt * doubt / 2)
     best = max(scores)
     chances = [math.exp(score - best) for score in scores]

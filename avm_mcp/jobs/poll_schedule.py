@@ -1,9 +1,9 @@
-"""What is asked next, and when: one schedule for all tasks in flight, from experience. No clock and no I/O of its own.
+"""The poll schedule: which query is sent next, and when, for all tasks in flight. No clock and no I/O of its own.
 
-The list answers for every task at once, so its videos' chances to have ended are added up, and it is asked when the
-sum is worth a question. Two kinds of video have a schedule of their own and are asked about one by one: those that
-the last list did not show, and all of them while the list has grown so long that single answers are cheaper, which is
-measured: an answer weighs one question, and another for every `HEAVY` bytes of it.
+`GET /tasks` answers for all tasks at once. The chances that each has ended are added up, and the list is queried when
+their sum is worth a query. Two kinds of task are queried one by one, each by its own schedule: tasks that the last list
+did not show, and all tasks while single answers are cheaper than the list. The price of an answer is one query, plus
+one for every `BYTES_PER_QUERY` bytes of it, as measured at the last answer.
 """
 
 from collections import Counter
@@ -14,14 +14,16 @@ from avm_mcp.domain.timings import STANDARD, Timings
 from avm_mcp.jobs import eta
 from avm_mcp.jobs.eta import Durations, NextPoll
 
-HEAVY = 100_000
-"""Bytes of an answer that cost as much as a question of the allowance."""
+BYTES_PER_QUERY = 100_000
+"""Bytes of an answer that weigh as much as one query."""
 
-WORTH_COMPARING = 1.5
-"""How many single answers a list must weigh before it is worth finding out what they would cost."""
+COMPARED_ABOVE = 1.5
+"""A list that weighs less than so many single answers is queried without comparing the two."""
 
 HIDDEN_FOR = 60.0
-"""Seconds after which a video that a list left out is looked for in a list again."""
+"""Seconds until a task that a list left out is expected in a list again."""
+
+NEVER = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,124 +37,129 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to ask next: for the list, or for one video.
+    """A query for the list of tasks, or for one task.
 
     Attributes:
-        ids: The jobs that it is asked for.
-        listed: Whether it is the list.
-        due: When, by the event loop's clock.
-        urgent: Somebody has asked for one of them.
+        ids: The jobs that it polls.
+        is_list: Whether it is for the list.
+        due: When to send it, by the event loop's clock.
+        urgent: Whether somebody asked for one of the jobs.
     """
 
     ids: tuple[str, ...]
-    listed: bool
+    is_list: bool
     due: float
     urgent: bool = False
 
 
 class PollSchedule:
-    """Remembers when each video was last looked at, and plans the next question.
+    """Remembers when each task was last polled, and plans the next query.
 
-    Times are of a clock that never jumps. No two questions come closer than the shortest interval, whatever is due: a
-    crowd of videos that no list shows takes turns.
+    Times are by a monotonic clock. Two queries are never closer than the shortest interval, so tasks that no list shows
+    take turns.
+
+    Args:
+        timings: The bounds of the interval, and how long a poll counts as fresh.
     """
 
     def __init__(self, timings: Timings = STANDARD) -> None:
         self._timings = timings
         self._polled: dict[str, float] = {}
-        self._hidden: dict[str, float] = {}
-        self._soon: set[str] = set()
-        self._new: set[str] = set()
-        self._asked = float("-inf")
-        self._listed_last = False
+        self._hidden_until: dict[str, float] = {}
+        self._requested: set[str] = set()
+        self._just_submitted: set[str] = set()
+        self._last_query = NEVER
+        self._last_was_list = False
 
-    def soon(self, job_id: str, clock: float) -> None:
-        """Let the next look at this video come at once, unless the last one was just now."""
-        if clock - self._polled.get(job_id, float("-inf")) >= self._timings.poll_freshness:
-            self._soon.add(job_id)
+    def request_poll(self, job_id: str, clock: float) -> None:
+        """Let the next poll of this job be due at once, unless the last one is still fresh."""
+        if clock - self._polled.get(job_id, NEVER) >= self._timings.poll_freshness:
+            self._requested.add(job_id)
 
-    def wanted(self, job_id: str) -> bool:
-        """Return whether somebody has asked for this video, and it was not looked at since."""
-        return job_id in self._soon
+    def is_requested(self, job_id: str) -> bool:
+        """Return whether a poll of this job was requested and has not happened yet."""
+        return job_id in self._requested
 
-    def heard(self, job_id: str, clock: float, ago: float, *, listed: bool = False) -> None:
-        """Note that another process has looked at this video, or read a list that should show it, so long ago."""
-        if listed and job_id in self._hidden:
+    def record_poll_elsewhere(self, job_id: str, clock: float, ago: float, *, is_list: bool = False) -> None:
+        """Record that another process polled this job, or the list, `ago` seconds before `clock`."""
+        if is_list and job_id in self._hidden_until:
             return
-        self._polled[job_id] = max(clock - ago, self._polled.get(job_id, float("-inf")))
+        self._polled[job_id] = max(clock - ago, self._polled.get(job_id, NEVER))
         if ago < self._timings.poll_freshness:
-            self._soon.discard(job_id)
+            self._requested.discard(job_id)
 
-    def plan(self, videos: Sequence[InFlight], clock: float, *, list_bytes: int = 0, single_bytes: int = 0) -> Query:
-        """Return the next question for these videos, of which there is at least one.
-
-        Args:
-            videos: All that are in flight.
-            clock: Now.
-            list_bytes: How long the last list was; 0 before there was one.
-            single_bytes: How long the last answer for one video was.
-        """
-        self._forget({video.id for video in videos})
-        self._new |= {video.id for video in videos if video.elapsed <= self._timings.poll_freshness}
-        price = eta.price(len(videos))
-        list_price, single_price = (price * (1 + size / HEAVY) for size in (list_bytes, single_bytes))
-        group = [video for video in videos if self._hidden.get(video.id, clock) <= clock]
-        singles = [video for video in videos if self._hidden.get(video.id, clock) > clock]
-        questions: list[Query] = []
-        if len(group) > 1 and self._list_pays(group, list_price, single_price, clock):
-            questions.append(self._question(group, list_price, clock, listed=True))
-        else:
-            singles = list(videos)
-        questions += [self._question([video], single_price, clock, listed=False) for video in singles]
-        due = [question for question in questions if question.due <= clock]
-        if len(due) > 1 and due[0].listed:
-            due = due[1:] if self._listed_last else due[:1]  # neither the list nor what it leaves out may starve
-        chosen = min(due or questions, key=lambda question: question.due)
-        urgent = any(job_id in self._soon for job_id in chosen.ids)
-        return replace(chosen, due=max(chosen.due, self._asked + self._timings.shortest_poll_interval), urgent=urgent)
-
-    def asked(self, question: Query, clock: float, shown: Container[str]) -> None:
-        """Note that a question was asked, and which of its videos the answer showed; a failed one counts as asked."""
-        self._asked, self._listed_last = clock, question.listed
-        for job_id in question.ids:
-            self._soon.discard(job_id)
+    def record_query(self, query: Query, clock: float, shown: Container[str]) -> None:
+        """Record that a query was sent, and which of its jobs the answer showed; a failed query counts as sent."""
+        self._last_query, self._last_was_list = clock, query.is_list
+        for job_id in query.ids:
+            self._requested.discard(job_id)
             if job_id in shown:
-                self._hidden.pop(job_id, None)
-            elif question.listed:
-                self._hidden[job_id] = clock + HIDDEN_FOR
+                self._hidden_until.pop(job_id, None)
+            elif query.is_list:
+                self._hidden_until[job_id] = clock + HIDDEN_FOR
                 continue
             self._polled[job_id] = clock
 
-    def _question(self, videos: Sequence[InFlight], price: float, clock: float, *, listed: bool) -> Query:
-        ids = tuple(video.id for video in videos)
-        if any(self._is_due(video) for video in videos):
-            return Query(ids, listed, clock)
-        began, look = self._next_poll(videos, price, clock)
-        return Query(ids, listed, began + look.interval)
+    def plan(self, tasks: Sequence[InFlight], clock: float, *, list_bytes: int = 0, single_bytes: int = 0) -> Query:
+        """Return the next query for these tasks, of which there is at least one.
 
-    def _is_due(self, video: InFlight) -> bool:
-        return video.id in self._soon or not (video.id in self._polled or video.id in self._new)
+        Args:
+            tasks: All that are in flight.
+            clock: Now.
+            list_bytes: Size of the last list; 0 before there was one.
+            single_bytes: Size of the last answer for one task.
+        """
+        self._forget_all_but({task.id for task in tasks})
+        self._just_submitted |= {task.id for task in tasks if task.elapsed <= self._timings.poll_freshness}
+        price = eta.price_query(len(tasks))
+        list_price, single_price = (price * (1 + size / BYTES_PER_QUERY) for size in (list_bytes, single_bytes))
+        listed = [task for task in tasks if self._hidden_until.get(task.id, clock) <= clock]
+        singles = [task for task in tasks if self._hidden_until.get(task.id, clock) > clock]
+        queries: list[Query] = []
+        if len(listed) > 1 and self._list_is_cheaper(listed, list_price, single_price, clock):
+            queries.append(self._plan_query(listed, list_price, clock, is_list=True))
+        else:
+            singles = list(tasks)
+        queries += [self._plan_query([task], single_price, clock, is_list=False) for task in singles]
+        due = [query for query in queries if query.due <= clock]
+        if len(due) > 1 and due[0].is_list:
+            due = due[1:] if self._last_was_list else due[:1]  # the list and the tasks that it leaves out alternate
+        chosen = min(due or queries, key=lambda query: query.due)
+        urgent = any(job_id in self._requested for job_id in chosen.ids)
+        earliest = self._last_query + self._timings.shortest_poll_interval
+        return replace(chosen, due=max(chosen.due, earliest), urgent=urgent)
 
-    def _next_poll(self, videos: Sequence[InFlight], price: float, clock: float) -> tuple[float, NextPoll]:
-        """Return when the videos were last looked at, or the first of them was submitted, and the look after that."""
+    def _plan_query(self, tasks: Sequence[InFlight], price: float, clock: float, *, is_list: bool) -> Query:
+        ids = tuple(task.id for task in tasks)
+        if any(self._is_due_at_once(task) for task in tasks):
+            return Query(ids, is_list, clock)
+        began, poll = self._plan_poll(tasks, price, clock)
+        return Query(ids, is_list, began + poll.interval)
+
+    def _is_due_at_once(self, task: InFlight) -> bool:
+        return task.id in self._requested or not (task.id in self._polled or task.id in self._just_submitted)
+
+    def _plan_poll(self, tasks: Sequence[InFlight], price: float, clock: float) -> tuple[float, NextPoll]:
+        """Return when the tasks were last polled, or the first of them was submitted, and the poll after that."""
         began = max(
-            (self._polled[video.id] for video in videos if video.id in self._polled),
-            default=clock - max(video.elapsed for video in videos),
+            (self._polled[task.id] for task in tasks if task.id in self._polled),
+            default=clock - max(task.elapsed for task in tasks),
         )
-        # Videos of one kind and age are counted, not computed each.
-        kinds = Counter((video.durations, round(video.elapsed - (clock - began))) for video in videos)
-        return began, eta.next_poll(((kind, age, count) for (kind, age), count in kinds.items()), price, self._timings)
+        # Tasks of the same durations and age are counted, so that each kind is computed once.
+        kinds = Counter((task.durations, round(task.elapsed - (clock - began))) for task in tasks)
+        counted = ((durations, age, count) for (durations, age), count in kinds.items())
+        return began, eta.plan_next_poll(counted, price, self._timings)
 
-    def _list_pays(self, videos: Sequence[InFlight], list_price: float, single_price: float, clock: float) -> bool:
-        """Return whether one list for all costs less, in questions, bytes and waiting, than asking for each."""
-        if list_price < WORTH_COMPARING * single_price:
+    def _list_is_cheaper(self, tasks: Sequence[InFlight], list_price: float, single_price: float, clock: float) -> bool:
+        """Return whether polling all by the list costs less, in queries, bytes and waiting, than one by one."""
+        if list_price < COMPARED_ABOVE * single_price:
             return True
-        singles = sum(self._next_poll([video], single_price, clock)[1].cost for video in videos)
-        return self._next_poll(videos, list_price, clock)[1].cost <= singles
+        singles = sum(self._plan_poll([task], single_price, clock)[1].cost for task in tasks)
+        return self._plan_poll(tasks, list_price, clock)[1].cost <= singles
 
-    def _forget(self, known: set[str]) -> None:
-        for kept in (self._polled, self._hidden):
-            for job_id in [job_id for job_id in kept if job_id not in known]:
-                del kept[job_id]
-        self._soon &= known
-        self._new &= known
+    def _forget_all_but(self, known: set[str]) -> None:
+        for times in (self._polled, self._hidden_until):
+            for job_id in [job_id for job_id in times if job_id not in known]:
+                del times[job_id]
+        self._requested &= known
+        self._just_submitted &= known

@@ -1,9 +1,9 @@
-"""One question for all tasks: looks at what is being made, and tells everybody who waits.
+"""Polls the tasks in flight, writes what is new, and wakes the calls that wait.
 
-There is one watcher for an account in a process, and one that keeps asking for an account among all processes of a
-state: the holder of the watch lease. The others read what it writes, and ask only for what somebody asks them for, when
-no process has just looked at it. A tool call never asks the API how a task is; it reads the watcher's board, so that a
-call that is cut off, or a thousand that wait, change nothing.
+Each process has one poller for an account. Among all processes of a store, the one that holds the poll lease keeps
+polling. The others read from the store what it wrote, and poll only the tasks that a call of their own asks for, unless
+another process has just polled them. A tool call sends no query. It reads the latest state of the job from the poller,
+so the number of queries does not depend on how many calls wait or are cut off.
 """
 
 import logging
@@ -26,27 +26,35 @@ from avm_mcp.store import Store
 logger = logging.getLogger(__name__)
 
 LIFE = 2 * 24 * 3600.0
-"""Seconds after which a task that never ended is looked at only when somebody asks: the service has lost it."""
+"""Seconds after which a task that has not ended is polled only when a call asks for it: the service has lost it."""
 
 KNOWN_JOBS = 1000
-"""Jobs that are kept on the board, unless more are unfinished."""
+"""Jobs whose latest state is kept in memory, unless more are unfinished."""
 
 FOLLOWER_TIMEOUT = 5.0
-"""Seconds for a look from a process that does not hold the watch; meanwhile it does not read what the holder writes."""
+"""Seconds for a poll by a process without the lease, which does not read the store meanwhile."""
 
 LIST = ""
-"""Stands for the list where looks are noted by task."""
+"""Stands for the list where polls are recorded by task."""
 
 FAILED_PAUSE = 5.0
-"""Seconds between looks while they fail."""
+"""Seconds between polls while they fail."""
 
 AUTH_PAUSE = 60.0
-"""Seconds between looks while the key is refused."""
+"""Seconds between polls while the key is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a job stands, by the clock and by experience. Times in seconds; `elapsed` ends with the job, `age` not."""
+    """How far a job is, by the clock and by the durations of earlier ones.
+
+    Attributes:
+        percent: Estimated share of the whole time, 0 to 100.
+        elapsed: Seconds since the submit, until the job's end.
+        typical: Seconds that such a video usually takes.
+        overdue: Whether nine of ten such videos would have ended by now.
+        age: Seconds since the submit, also after the job's end.
+    """
 
     percent: float
     elapsed: float
@@ -56,14 +64,14 @@ class Progress:
 
 
 class Poller:
-    """Watches the jobs of one account.
+    """Polls the jobs of one account.
 
     Args:
-        journal: Where what is seen is written; the board is only a copy of it.
-        client: How to ask.
+        store: Where changes are written; the poller keeps a copy of the latest state of each job.
+        client: Sends the queries.
         account: Fingerprint of key and base URL.
-        holder: Name of this process among those that share the state.
-        finished: Called when a job was seen to reach its end.
+        holder: Name of this process among those that share the store.
+        finished: Called when a job has reached its end.
         timings: Intervals of polls and of readings of the store, and the lease.
     """
 
@@ -88,39 +96,40 @@ class Poller:
         self._changed = anyio.Event()
         self._nudged = anyio.Event()
         self._schedule = PollSchedule(timings)
-        self._learned: dict[tuple[str, int], Durations] = {}
+        self._durations: dict[tuple[str, int], Durations] = {}
         self._waiting = 0
-        self._holds = False
+        self._holds_lease = False
         self.trouble: AvmError | None = None
-        """Why the last look failed; None after one that succeeded."""
+        """Why the last poll failed; None after one that succeeded."""
 
-    # --- for those who wait ---
+    # --- for calls that wait ---
 
     def publish(self, job: Job) -> None:
-        """Show a newer state of a job to everybody who waits. The row is written before."""
+        """Make a newer state of a job the latest, and wake all calls that wait. Its row is written already."""
         known = self._known.get(job.id)
         if known == job:
             return
         self._known[job.id] = job
         if len(self._known) > KNOWN_JOBS:
-            self._forget()
+            self._drop_finished()
         self._changed.set()
         self._changed = anyio.Event()
         if job.final and (known is None or not known.final):
-            self._learned.pop((job.model, job.seconds), None)
+            self._durations.pop((job.model, job.seconds), None)
             self._finished()
 
-    def _forget(self) -> None:
-        """Take the oldest finished jobs off the board; the journal still has them."""
+    def _drop_finished(self) -> None:
+        """Drop the oldest finished jobs from memory; the store still has them."""
         finished = [known.id for known in self._known.values() if known.final and known.download != "wanted"]
         for job_id in finished[: KNOWN_JOBS // 2]:
             del self._known[job_id]
 
     def latest(self, job_id: str) -> Job | None:
+        """Return the latest state of a job; None where this process does not know it."""
         return self._known.get(job_id)
 
-    async def change(self) -> None:
-        """Wait until anything on the board changed."""
+    async def wait_for_change(self) -> None:
+        """Return once any job has changed."""
         self._waiting += 1
         try:
             await self._changed.wait()
@@ -128,109 +137,112 @@ class Poller:
             self._waiting -= 1
 
     def nudge(self) -> None:
-        """Tell the loop that the journal has something new."""
+        """Let the loop read the store at once."""
         self._nudged.set()
 
     def poll_soon(self, job: Job) -> None:
-        """Let the next look at this job come at once, unless the last one was just now."""
-        self._schedule.soon(job.id, anyio.current_time())
+        """Let the next poll of this job be due at once, unless the last one is still fresh."""
+        self._schedule.request_poll(job.id, anyio.current_time())
         self.nudge()
 
     async def durations(self, model: str, seconds: int) -> Durations:
-        """Return how long videos of this kind take, as far as this account has learned."""
+        """Return how long videos of this model and length take, by the last ones of this account."""
         key = (model, seconds)
-        if key not in self._learned:
+        if key not in self._durations:
             took = await self._store.durations(self._account, model, seconds, eta.MEMORY)
             speed = self._client.sandbox_speed
-            known = eta.learned(model, took, speed=speed or 1.0)
+            known = eta.estimate_durations(model, took, speed=speed or 1.0)
             if speed is None and not took:
                 return known  # whether this is a sandbox is only known after its first answer
-            self._learned[key] = known
-        return self._learned[key]
+            self._durations[key] = known
+        return self._durations[key]
 
     async def progress(self, job: Job) -> Progress:
         durations = await self.durations(job.model, job.seconds)
         age = max(0.0, self._clock() - job.started)
         elapsed = age if job.completed_at is None else max(0.0, job.completed_at - job.created_at)
         percent = 100.0 if job.final else durations.percent(elapsed)
-        return Progress(percent, elapsed, durations.typical, not job.final and durations.overdue(elapsed), age)
+        return Progress(percent, elapsed, durations.typical, not job.final and durations.is_overdue(elapsed), age)
 
     # --- the loop ---
 
     async def run(self) -> None:
-        """Watch until cancelled. Nothing that happens in a look ends the loop: somebody has paid for these videos."""
+        """Poll until cancelled. No error ends the loop: these videos are paid for."""
         try:
             while True:
                 try:
-                    await self._turn()
+                    await self._step()
                 except AvmError as error:
                     self.trouble = error
-                    logger.warning("watching: %s", error.message)
+                    logger.warning("polling: %s", error.message)
                     await anyio.sleep(AUTH_PAUSE if isinstance(error, AuthFailed) else FAILED_PAUSE)
                 except Exception:
-                    logger.exception("watching failed; going on")
+                    logger.exception("polling failed; going on")
                     await anyio.sleep(FAILED_PAUSE)
         finally:
-            await self._leave()
+            await self._release_lease()
 
-    async def _leave(self) -> None:
-        """Let the next process watch at once, rather than when the lease has run out."""
-        if self._holds:
+    async def _release_lease(self) -> None:
+        """Let the next process poll at once, rather than when the lease has run out."""
+        if self._holds_lease:
             with anyio.move_on_after(1, shield=True), suppress(AvmError):
-                await self._store.release(f"watch:{self._account}", self._holder)
+                await self._store.release(f"poll:{self._account}", self._holder)
 
-    async def _turn(self) -> None:
-        """Do what is due, or wait until something is."""
+    async def _step(self) -> None:
+        """Read the store, then send the query that is due, or wait until one is or the store is to be read again."""
         timings = self._timings
         jobs = await self._store.in_flight(self._account)
         if not jobs:
-            await self._follow()
+            await self._read_known()
             await self._pause(timings.follow_interval if self._unfinished_known() else timings.rest_interval)
             return
-        self._holds = await self._store.lease(f"watch:{self._account}", self._holder, self._clock(), timings.poll_lease)
-        await self._hear(jobs)
-        if self._holds:
+        lease = f"poll:{self._account}"
+        self._holds_lease = await self._store.lease(lease, self._holder, self._clock(), timings.poll_lease)
+        await self._read_other_polls(jobs)
+        if self._holds_lease:
             for job in jobs:
                 self.publish(job)
-            await self._follow({job.id for job in jobs})
-            jobs = [job for job in jobs if self._clock() - job.started < LIFE or self._schedule.wanted(job.id)]
-        else:  # what somebody asks for here is looked at from here, unless it just was
-            await self._follow()
-            jobs = [job for job in jobs if self._schedule.wanted(job.id)]
+            await self._read_known({job.id for job in jobs})
+            jobs = [job for job in jobs if self._clock() - job.started < LIFE or self._schedule.is_requested(job.id)]
+        else:  # this process polls only what a call of its own asks for
+            await self._read_known()
+            jobs = [job for job in jobs if self._schedule.is_requested(job.id)]
         if not jobs:
             await self._pause(timings.follow_interval if self._waiting else timings.idle_follow_interval)
             return
-        videos = [
+        tasks = [
             InFlight(job.id, await self.durations(job.model, job.seconds), max(0.0, self._clock() - job.started))
             for job in jobs
         ]
         sizes = self._client.answer_bytes
-        question = self._schedule.plan(
-            videos, anyio.current_time(), list_bytes=sizes.get("list", 0), single_bytes=sizes.get("status", 0)
+        query = self._schedule.plan(
+            tasks, anyio.current_time(), list_bytes=sizes.get("list", 0), single_bytes=sizes.get("status", 0)
         )
-        wait = question.due - anyio.current_time()
+        wait = query.due - anyio.current_time()
         if wait > 0:
-            await self._pause(min(wait, timings.poll_lease / 3 if self._holds else timings.follow_interval))
+            await self._pause(min(wait, timings.poll_lease / 3 if self._holds_lease else timings.follow_interval))
             return
-        with anyio.move_on_after(None if self._holds else FOLLOWER_TIMEOUT):
-            await self._next_poll(question, [job for job in jobs if job.id in question.ids])
+        with anyio.move_on_after(None if self._holds_lease else FOLLOWER_TIMEOUT):
+            await self._poll(query, [job for job in jobs if job.id in query.ids])
 
-    async def _hear(self, jobs: Sequence[Job]) -> None:
-        """Learn what other processes have asked."""
+    async def _read_other_polls(self, jobs: Sequence[Job]) -> None:
+        """Let the schedule count from the polls of other processes."""
         polls = await self._store.polls(self._account, self._clock())
         for job in jobs:
             for task_id in (job.task_id, LIST):
                 if task_id in polls:
-                    self._schedule.heard(job.id, anyio.current_time(), polls[task_id], listed=task_id == LIST)
+                    self._schedule.record_poll_elsewhere(
+                        job.id, anyio.current_time(), polls[task_id], is_list=task_id == LIST
+                    )
 
-    async def _follow(self, known: Container[str] | None = None) -> None:
-        """Bring the board up to what other processes wrote; given those in flight, only what is so no longer."""
+    async def _read_known(self, in_flight: Container[str] | None = None) -> None:
+        """Read the unfinished jobs that this process knows; with `in_flight`, only those that have left it."""
         for job in self._unfinished_known():
-            if known is not None and (job.id in known or job.final):
-                continue  # what has no task yet, another process may be sending or looking for
+            if in_flight is not None and (job.id in in_flight or job.final):
+                continue  # a job without a task is not in flight: another process may send it, or search for it
             current = await self._store.find(self._account, job.id)
             if current is None:
-                self._known.pop(job.id, None)  # a request of ours has claimed its task
+                self._known.pop(job.id, None)  # a request of ours has taken its task
             else:
                 self.publish(current)
 
@@ -242,66 +254,66 @@ class Poller:
             await self._nudged.wait()
         self._nudged = anyio.Event()
 
-    async def _next_poll(self, question: Query, jobs: Sequence[Job]) -> None:
-        """Ask, write what is news, and then tell it all at once: each telling wakes everybody who waits."""
+    async def _poll(self, query: Query, jobs: Sequence[Job]) -> None:
+        """Send the query, write all news, and publish them together: each `publish` wakes every call that waits."""
         by_task = {job.task_id: job for job in jobs}
-        shown: Container[str] = question.ids  # one that fails is not asked again at once
-        news: list[Job] = []
-        about = LIST if question.listed else jobs[0].task_id or LIST
+        shown: Container[str] = query.ids  # a query that fails is not repeated at once
+        changed: list[Job] = []
+        about = LIST if query.is_list else jobs[0].task_id or LIST
         if not await self._store.claim_poll(self._account, about, self._clock()):
-            await self._pause(self._timings.follow_interval)  # another process asks; its answer is in the store soon
+            await self._pause(self._timings.follow_interval)  # another process polls; its answer is in the store soon
             return
         answered = False
         try:
-            seen = [row for row in await self._ask(question, jobs) if row.id in by_task]
+            seen = [row for row in await self._send_query(query, jobs) if row.id in by_task]
             answered = True
-            shown = {by_task[row.id].id for row in seen} if question.listed else question.ids
+            shown = {by_task[row.id].id for row in seen} if query.is_list else query.ids
             self.trouble = None
             for snapshot in seen:
-                if _is_news(snapshot, by_task[snapshot.id]):
+                if _has_news(snapshot, by_task[snapshot.id]):
                     job = await self._store.observed(self._account, snapshot, self._clock())
                     if job is not None:
-                        news.append(job)
+                        changed.append(job)
         finally:
-            self._schedule.asked(question, anyio.current_time(), shown)
-            for job in news:
+            self._schedule.record_query(query, anyio.current_time(), shown)
+            for job in changed:
                 self.publish(job)
-            await self._note(about, answered=answered)
+            await self._record_poll(about, answered=answered)
 
-    async def listed(self) -> TaskList:
-        """Return the service's list for somebody who asks for it, and let the next look count from it."""
+    async def list_tasks(self) -> TaskList:
+        """Return the service's list for a call that asks for it, and let the next poll count from it."""
         await self._store.claim_poll(self._account, LIST, self._clock())
         answered = False
         try:
             rows = await self._client.tasks()
             answered = True
         finally:
-            await self._note(LIST, answered=answered)
+            await self._record_poll(LIST, answered=answered)
         return rows
 
-    async def _note(self, about: str, *, answered: bool) -> None:
-        """Let other processes know how a question ended, also one that was cut off."""
+    async def _record_poll(self, about: str, *, answered: bool) -> None:
+        """Let other processes know how a query ended, also where it was cancelled."""
         with anyio.move_on_after(1, shield=True):
             await self._store.record_poll(self._account, about, self._clock(), answered=answered)
 
-    async def _ask(self, question: Query, jobs: Sequence[Job]) -> list[TaskSnapshot]:
-        """Ask for the list, or for one video's status, and for the rest of it only when it has ended."""
-        if question.listed:
-            return await self._client.tasks(urgent=question.urgent, only={job.task_id for job in jobs if job.task_id})
+    async def _send_query(self, query: Query, jobs: Sequence[Job]) -> list[TaskSnapshot]:
+        """Query the list, or one task's status, and the rest of that task only when it has ended."""
+        if query.is_list:
+            return await self._client.tasks(urgent=query.urgent, only={job.task_id for job in jobs if job.task_id})
         (job,) = jobs
         task_id = job.task_id
         assert task_id is not None
         try:
-            status = await self._client.status(task_id, urgent=question.urgent)
+            status = await self._client.status(task_id, urgent=query.urgent)
             return [await self._client.task(task_id) if status in FINAL else TaskSnapshot(id=task_id, status=status)]
         except TaskNotFound:
-            # Not shown is not gone: what the API shows, and for how long, is not documented.
+            # The task may still exist: which tasks the API shows, and for how long, is not documented.
             logger.warning("task %s is not shown by the service", job.public_id)
             return []
 
 
-def _is_news(seen: TaskSnapshot, job: Job) -> bool:
-    """Return whether the answer says anything that the row does not."""
+def _has_news(seen: TaskSnapshot, job: Job) -> bool:
+    """Return whether the answer holds anything that the row does not."""
     return (
         seen.status != job.status
         or seen.status in FINAL

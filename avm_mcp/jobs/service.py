@@ -241,7 +241,7 @@ class Service:
         """Return once the job is known to be newer than `job`."""
         poller = self._upstream.poller
         while (poller.latest(job.id) or job) == job:
-            await poller.change()
+            await poller.wait_for_change()
 
     async def _current(self, job: Job) -> Job:
         """Return the newest state that is known; without the journal that is what the caller knows (P2)."""
@@ -282,7 +282,7 @@ class Service:
                 seen = await _soon(upstream.client.task(given))
             else:
                 nobody = TaskList((), whole=False)
-                rows = await _soon(upstream.poller.listed()) if given.startswith(FOREIGN) else nobody
+                rows = await _soon(upstream.poller.list_tasks()) if given.startswith(FOREIGN) else nobody
                 seen = next((row for row in rows if foreign_id(self.account, row.id) == given), None)
         except TaskNotFound:
             seen = None
@@ -367,7 +367,7 @@ class Service:
         upstream = self._upstream
         trouble: AvmError | None = None
         try:
-            listed = await _soon(upstream.poller.listed())
+            listed = await _soon(upstream.poller.list_tasks())
         except AvmError as error:
             trouble, listed = error, TaskList((), whole=False)
             why = "was not asked" if isinstance(error, StateUnavailable) else "could not be asked"

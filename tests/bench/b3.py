@@ -88,7 +88,7 @@ class Run:
         late: list[float] = []
         for _ in range(videos):
             before = self.queries
-            await self.record_download(late)
+            await self.video(late)
             asked.append(self.queries - before)
             await anyio.sleep(INTERVAL)
         return asked, late
@@ -100,7 +100,7 @@ class Run:
 
         async def one(delay: float) -> None:
             await anyio.sleep(delay)
-            await self.record_download(late)
+            await self.video(late)
 
         async with anyio.create_task_group() as group:
             for number in range(videos):
@@ -250,7 +250,7 @@ def main() -> None:
     with ProcessPoolExecutor() as pool:
         for text in given.durations or FOUR:
             found = measured(
-                FOUR.get(text, text), pool, videos=given.videos, stacks=given.stacks, seed=given.seed
+                FOUR.get(text, text), pool, videos=given.videos, stacks=given.houses, seed=given.seed
             )  # fmt: skip
             print(json.dumps(found), flush=True)
 

@@ -1,4 +1,4 @@
-"""One schedule for all tasks: what is asked, when, and how little. Time is a number here; no loop, no network."""
+"""The poll schedule: which queries are sent, when, and how few. Time is a number here; no loop, no network."""
 
 import random
 from collections import Counter
@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avm_mcp.domain.timings import STANDARD
-from avm_mcp.jobs.eta import learned
-from avm_mcp.jobs.poll_schedule import HEAVY, HIDDEN_FOR, InFlight, PollSchedule, Query
+from avm_mcp.jobs.eta import estimate_durations
+from avm_mcp.jobs.poll_schedule import BYTES_PER_QUERY, HIDDEN_FOR, InFlight, PollSchedule, Query
 
 SHORTEST, LONGEST = STANDARD.shortest_poll_interval, STANDARD.longest_poll_interval
-BELIEF = learned("t2v", [random.Random(1).lognormvariate(5.97, 0.25) for _ in range(50)])
+BELIEF = estimate_durations("t2v", [random.Random(1).lognormvariate(5.97, 0.25) for _ in range(50)])
 SPAN = 4000.0
 
 
 class World:
-    """Videos that start and end at times of their own, a list that may show only some, and a loop that asks."""
+    """Videos that start and end at times of their own, a list that may show only some, and a loop that polls."""
 
     def __init__(self, videos, *, shows=None, row=700, fails=(), past=0):
         self.schedule = PollSchedule()
@@ -26,8 +26,8 @@ class World:
         self.shows = shows  # how many of the newest the list shows
         self.row = row
         self.past = past  # rows of the list that are of other days
-        self.fails = frozenset(fails)  # numbers of questions that are not answered
-        self.asked: list[tuple[float, Query]] = []
+        self.fails = frozenset(fails)  # numbers of queries that are not answered
+        self.sent: list[tuple[float, Query]] = []
         self.answered: dict[str, list[float]] = {video: [] for video in self.videos}
         self.seen: dict[str, float] = {}
         self.sizes = {"list_bytes": 0, "single_bytes": 0}
@@ -36,27 +36,27 @@ class World:
         clock = 0.0
         while clock < until and len(self.seen) < len(self.videos):
             flying = [f for f, (start, _) in self.videos.items() if start <= clock and f not in self.seen]
-            question = None
+            query = None
             if flying:
                 videos = [InFlight(video, BELIEF, clock - self.videos[video][0]) for video in flying]
-                question = self.schedule.plan(videos, clock, **self.sizes)
-                assert set(question.ids) <= set(flying)
-            if question is not None and question.due <= clock:
-                self.ask(question, clock)
+                query = self.schedule.plan(videos, clock, **self.sizes)
+                assert set(query.ids) <= set(flying)
+            if query is not None and query.due <= clock:
+                self.ask(query, clock)
                 continue
             starts = [start for start, _ in self.videos.values() if start > clock]
-            clock = min([clock + nap, *starts, *([question.due] if question else [])])
+            clock = min([clock + nap, *starts, *([query.due] if query else [])])
         return self
 
-    def ask(self, question, clock):
-        number = len(self.asked)
-        self.asked.append((clock, question))
-        shown = question.ids
+    def ask(self, query, clock):
+        number = len(self.sent)
+        self.sent.append((clock, query))
+        shown = query.ids
         if number not in self.fails:
-            if question.listed:
+            if query.is_list:
                 started = sorted((start, video) for video, (start, _) in self.videos.items() if start <= clock)
                 listed = {video for _, video in started[-self.shows if self.shows else 0 :]}
-                shown = [video for video in question.ids if video in listed]
+                shown = [video for video in query.ids if video in listed]
                 self.sizes["list_bytes"] = self.row * (len(started) + self.past)
             else:
                 self.sizes["single_bytes"] = 30
@@ -64,7 +64,7 @@ class World:
                 self.answered[video].append(clock)
                 if clock >= sum(self.videos[video]):
                     self.seen[video] = clock
-        self.schedule.asked(question, clock, shown)
+        self.schedule.record_query(query, clock, shown)
 
     @property
     def late(self):
@@ -72,7 +72,7 @@ class World:
 
     @property
     def kinds(self):
-        return Counter("list" if question.listed else "single" for _, question in self.asked)
+        return Counter("list" if query.is_list else "single" for _, query in self.sent)
 
 
 def some(count, over=300.0, seed=3):
@@ -87,11 +87,11 @@ VIDEOS = st.lists(st.tuples(st.floats(0, 600), st.floats(0.1, 2000)), min_size=1
 
 @settings(deadline=None, max_examples=50)
 @given(VIDEOS, st.none() | st.integers(1, 5), st.sets(st.integers(0, 40), max_size=8), st.sampled_from([0, 5000]))
-def test_cadence_is_bounded_and_everything_is_seen_in_the_end(videos, shows, fails, past):
-    """Must-show 4: never two questions within 2 s; a video that can be asked about is, and its end is seen."""
+def test_intervals_are_bounded_and_everything_is_seen_in_the_end(videos, shows, fails, past):
+    """Must-show 4: never two queries within 2 s; every video that can be polled is polled, and its end is seen."""
     world = World(videos, shows=shows, fails=fails, past=past).run(8000)
     assert set(world.seen) == set(videos)
-    for (a, _), (b, _) in pairwise(world.asked):
+    for (a, _), (b, _) in pairwise(world.sent):
         assert b - a >= SHORTEST - 1e-9
     # A turn for each other video, and the failures, may come between.
     timeout = LONGEST + SHORTEST * 2 * len(videos) + LONGEST * len(fails)
@@ -100,47 +100,47 @@ def test_cadence_is_bounded_and_everything_is_seen_in_the_end(videos, shows, fai
         assert all(late <= LONGEST + 1e-6 for late in world.late.values())
 
 
-def test_one_video_is_asked_about_by_itself():
+def test_one_video_is_polled_by_itself():
     assert World(some(1)).run().kinds.keys() == {"single"}
 
 
 @pytest.mark.parametrize("count", [2, 10, 100])
-def test_several_videos_are_asked_about_with_one_list(count):
+def test_several_videos_are_polled_with_one_list(count):
     world = World(some(count)).run()
     last = max(start + seconds for start, seconds in world.videos.values())
     first = sorted(start for start, _ in world.videos.values())[1]
-    for clock, question in world.asked:
+    for clock, query in world.sent:
         flying = [video for video, (start, s) in world.videos.items() if start <= clock <= start + s]
-        assert question.listed or len(question.ids) == 1
+        assert query.is_list or len(query.ids) == 1
         if len(flying) > 1 and first < clock < last:
-            assert question.listed
+            assert query.is_list
 
 
-def test_more_videos_need_hardly_more_questions():
-    """DESIGN 6: with the list, the cost of watching does not grow with the number of tasks."""
-    one, ten, hundred = (len(World(some(count)).run().asked) for count in (1, 10, 100))
+def test_more_videos_need_hardly_more_queries():
+    """DESIGN 6: with the list, the cost of polling does not grow with the number of tasks."""
+    one, ten, hundred = (len(World(some(count)).run().sent) for count in (1, 10, 100))
     assert ten <= 80
     assert ten < 8 * one
     assert hundred < 4 * ten
 
 
-def test_a_list_that_has_grown_long_is_asked_for_less_and_then_not_at_all():
-    """Measured, not guessed: the weight of the answers decides."""
+def test_a_list_that_has_grown_long_is_queried_less_and_then_not_at_all():
+    """The measured size of the answers decides."""
     small, long, huge = (World(some(10), past=past).run() for past in (0, 300, 20_000))
     assert small.kinds["list"] > long.kinds["list"] > huge.kinds["list"]
     assert huge.kinds["list"] <= 2
     assert huge.kinds["single"] > 60
-    many = World(some(60), past=2 * HEAVY // 700).run()
+    many = World(some(60), past=2 * BYTES_PER_QUERY // 700).run()
     assert many.kinds["list"] > many.kinds["single"], "a list of 200 kB still pays for sixty videos"
 
 
 def test_what_the_list_leaves_out_is_checked_but_not_all_at_once():
-    """Absence is checked, not believed; and a hundred absent videos take turns."""
+    """A video that a list does not show is polled by itself; a hundred of them take turns."""
     world = World(some(100, over=10), shows=20).run(9000)
     assert set(world.seen) == set(world.videos)
     assert world.kinds["list"] > 20, "the list does not starve"
     assert world.kinds["single"] > 80
-    times = [clock for clock, _ in world.asked]
+    times = [clock for clock, _ in world.sent]
     assert max(sum(start <= at < start + 60 for at in times) for start in times) <= 60 / SHORTEST
     hidden = [video for video in world.videos if len(world.answered[video]) <= 1]
     assert len(hidden) < 100
@@ -149,47 +149,47 @@ def test_what_the_list_leaves_out_is_checked_but_not_all_at_once():
 def test_a_video_that_a_late_list_did_not_have_yet_comes_back_to_it():
     world = World(some(5, over=1))
     world.run(35)
-    question = next(question for _, question in world.asked if question.listed)
+    query = next(query for _, query in world.sent if query.is_list)
     schedule = PollSchedule()
-    schedule.asked(question, 100.0, ())
-    videos = [InFlight(video, BELIEF, 60.0) for video in question.ids]
-    assert not schedule.plan(videos, 101.0).listed
-    assert schedule.plan(videos, 101.0 + HIDDEN_FOR).listed
+    schedule.record_query(query, 100.0, ())
+    videos = [InFlight(video, BELIEF, 60.0) for video in query.ids]
+    assert not schedule.plan(videos, 101.0).is_list
+    assert schedule.plan(videos, 101.0 + HIDDEN_FOR).is_list
 
 
-def test_a_video_found_after_a_restart_is_looked_at_at_once_and_a_new_one_is_not():
+def test_a_video_found_after_a_restart_is_polled_at_once_and_a_new_one_is_not():
     schedule = PollSchedule()
     assert schedule.plan([InFlight("old", BELIEF, 200.0)], 50.0).due == 50.0
     assert schedule.plan([InFlight("new", BELIEF, 0.0)], 50.0).due > 60.0
     assert schedule.plan([InFlight("new", BELIEF, 10.0)], 60.0).due > 60.0, "and it stays a new one"
 
 
-def test_somebody_who_asks_lets_the_look_come_at_once_but_not_twice():
+def test_a_requested_poll_is_due_at_once_but_not_twice():
     schedule = PollSchedule()
     schedule.plan([InFlight("a", BELIEF, 0.0)], 0.0)
-    schedule.soon("a", 20.0)
-    question = schedule.plan([InFlight("a", BELIEF, 20.0)], 20.0)
-    assert question.due == 20.0
-    schedule.asked(question, 20.0, question.ids)
-    schedule.soon("a", 20.0 + STANDARD.poll_freshness - 0.1)
+    schedule.request_poll("a", 20.0)
+    query = schedule.plan([InFlight("a", BELIEF, 20.0)], 20.0)
+    assert query.due == 20.0
+    schedule.record_query(query, 20.0, query.ids)
+    schedule.request_poll("a", 20.0 + STANDARD.poll_freshness - 0.1)
     assert schedule.plan([InFlight("a", BELIEF, 25.0)], 25.0).due > 25.0
-    schedule.soon("a", 20.0 + STANDARD.poll_freshness)
+    schedule.request_poll("a", 20.0 + STANDARD.poll_freshness)
     assert schedule.plan([InFlight("a", BELIEF, 25.0)], 25.0).due == 25.0
 
 
-def test_a_question_that_failed_is_not_asked_again_at_once():
+def test_a_query_that_failed_is_not_repeated_at_once():
     schedule = PollSchedule()
-    question = schedule.plan([InFlight("a", BELIEF, 400.0)], 10.0)
-    schedule.asked(question, 10.0, question.ids)
+    query = schedule.plan([InFlight("a", BELIEF, 400.0)], 10.0)
+    schedule.record_query(query, 10.0, query.ids)
     assert schedule.plan([InFlight("a", BELIEF, 400.0)], 10.0).due >= 10.0 + SHORTEST
 
 
 @pytest.mark.parametrize("jump", [-1e6, -300.0, 300.0, 1e6])
-def test_a_jump_of_the_wall_clock_only_moves_the_next_look(jump):
-    """Ages are by the wall clock, times by the loop's: a jump changes a gap, within the bounds, and nothing else."""
+def test_a_jump_of_the_wall_clock_only_moves_the_next_poll(jump):
+    """Ages are by the wall clock, times by the loop's: a jump changes one interval, within the bounds."""
     schedule = PollSchedule()
-    question = schedule.plan([InFlight("a", BELIEF, 300.0)], 10.0)
-    schedule.asked(question, 10.0, question.ids)
+    query = schedule.plan([InFlight("a", BELIEF, 300.0)], 10.0)
+    schedule.record_query(query, 10.0, query.ids)
     due = schedule.plan([InFlight("a", BELIEF, max(0.0, 300.0 + jump))], 10.0).due
     assert 10.0 + SHORTEST <= due <= 10.0 + LONGEST
 
