@@ -22,7 +22,7 @@ from avm_mcp.domain.masking import masked
 from avm_mcp.domain.next_steps import Action
 from avm_mcp.domain.timings import STANDARD, Timings
 from avm_mcp.downloads.downloader import Downloader
-from avm_mcp.downloads.output_folder import unwritable
+from avm_mcp.downloads.output_folder import find_write_problem
 from avm_mcp.downloads.safe_http import Resolver, look_up
 from avm_mcp.images import Offload, ThreadOffload, default_input_folders
 from avm_mcp.jobs import start_worker
@@ -128,7 +128,7 @@ class Runtime:
             return Place(None)
         keeps = self._store is not None and self._has_worker
         folder = self.settings.AVM_OUTPUT_DIR
-        return Place(folder, goes_on=keeps, fleeting=self.settings.sandboxed, trouble=unwritable(folder))
+        return Place(folder, goes_on=keeps, fleeting=self.settings.sandboxed, trouble=find_write_problem(folder))
 
     @property
     def _has_worker(self) -> bool:

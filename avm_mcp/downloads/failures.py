@@ -1,19 +1,21 @@
 """Why a video was not saved: what is retried, with which link, and until when.
 
-error              what happened                                          retried   fresh link   until
+error                what happened                                          retryable   fresh link
 VideoError
-|- VideoGone       the host refuses the link: 401, 403, 404, 410, 451     yes       at once      the link ends
-|- VideoUnavailable  network, server error, broken connection; what       yes       after some   the link ends
-|  |                 arrived is kept and continued                                  failures
-|  `- VideoCut     all announced bytes came and are not a whole video     yes       no           15 min, then accepted
-|- VideoRefused    private address, not a video, too large                if it     at once      the link ends
-|                                                                         may pass
-`- VideoUnwritable the folder cannot be written                           yes       no           the link ends
+|- VideoGone         the host refuses the link: 401, 403, 404, 410, 451     yes         at once
+|- VideoUnavailable  network, server or connection; what came is continued  yes         after 2 failures
+|  `- VideoCut       all announced bytes came, and are not a whole video    yes         after 2 failures
+|- VideoRefused      private address, too large, not a video                it varies   at once
+`- VideoUnwritable   the folder cannot be written                           yes         after 2 failures
 
-`retryable` tells a person who asks whether another try can help. The downloader itself retries everything until the
-link's end, since what refuses a link may be a firewall or a login page (`downloader.py`).
+`retryable` tells a person whether another try can help. The downloader retries all of these until the link has ended,
+since a firewall or a login page may have refused the link. A `VideoCut` is accepted 15 minutes after completion.
 """
 
+import contextlib
+import errno
+from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from avm_mcp.domain.next_steps import Action, NextStep
@@ -79,3 +81,24 @@ class VideoUnwritable(VideoError):
     def next_step(self) -> NextStep:
         """Name the command for another folder, since waiting does not help."""
         return Action.SAVE_ELSEWHERE()
+
+
+_DISK_REASONS: Mapping[int, str] = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "this program may not write there",
+    errno.EPERM: "this program may not write there",
+    errno.EROFS: "it is read-only",
+    errno.ENOTDIR: "it is not a folder",
+    errno.EEXIST: "it is not a folder",
+}
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Generator[None, None, None]:
+    """Raise the system's errors about the folder as `VideoUnwritable`."""
+    try:
+        yield
+    except OSError as error:
+        reason = _DISK_REASONS.get(error.errno or 0) or error.strerror or "the system refuses"
+        raise VideoUnwritable(f"The video cannot be saved in {folder}: {reason}.") from error

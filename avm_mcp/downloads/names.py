@@ -1,36 +1,36 @@
-"""What a saved video is called, on every file system."""
+"""File names of saved videos, valid on every file system."""
 
 import hashlib
 import re
 import unicodedata
 from datetime import datetime
 
-_SLUG_CHARACTERS, _SLUG_BYTES, _ID_CHARACTERS = 40, 60, 40  # eCryptfs takes 143 bytes a name, all others 255
+_SLUG_CHARACTERS, _SLUG_BYTES, _ID_CHARACTERS = 40, 60, 40  # eCryptfs allows 143 bytes a name, other file systems 255
 
 
 def video_name(created: datetime, prompt: str, task_id: str) -> str:
-    """Return `<date>-<slug>-<id>.mp4`; the date is that of `created` in its own zone.
+    """Return `<date>-<slug>-<id>.mp4`, with the date of `created` in its own zone.
 
-    Starting with the date, no name is one that Windows reserves; ending with .mp4, none ends with a dot.
+    A name that begins with a date is not reserved on Windows, and one that ends with .mp4 does not end with a dot.
     """
     return f"{created:%Y-%m-%d}-{_slug(prompt)}-{_identifier(task_id)}.mp4"
 
 
 def _slug(prompt: str) -> str:
     """Return the prompt's first words, lowercase, joined by hyphens; letters of every script are kept."""
-    words = re.split(r"[^\w]|_", _folded(prompt[:400]))
+    words = re.split(r"[^\w]|_", _fold(prompt[:400]))
     slug = ""
     for word in filter(None, words):
         longer = f"{slug}-{word}" if slug else word
         if len(longer) > _SLUG_CHARACTERS or len(longer.encode()) > _SLUG_BYTES:
             break
         slug = longer
-    # One word beyond all limits, or a script that writes without blanks: cut it, between characters.
+    # The first word alone is too long, as in scripts without blanks: it is cut between characters.
     return slug or _cut(next(filter(None, words), "")) or "video"
 
 
-def _folded(text: str) -> str:
-    """Lowercase, without Latin accents; without what no file name should hold: signs, controls, joiners, marks."""
+def _fold(text: str) -> str:
+    """Return the text in lower case, without Latin accents, signs, control characters and joiners."""
     apart = unicodedata.normalize("NFKD", text.casefold())
     plain = re.sub(r"(?<=[a-z])[\u0300-\u036f]+", "", apart)
     kept = "".join(ch if unicodedata.category(ch)[0] in "LMN" else " " for ch in unicodedata.normalize("NFC", plain))
@@ -45,7 +45,7 @@ def _cut(word: str) -> str:
 
 
 def _identifier(task_id: str) -> str:
-    """Return the id if it is harmless, else what is harmless of it and a digest, so that two ids stay two."""
+    """Return the id if all its characters are safe; else the safe ones and a digest, so that two ids stay different."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "", task_id)
     if safe == task_id and 0 < len(safe) <= _ID_CHARACTERS:
         return safe

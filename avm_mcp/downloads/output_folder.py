@@ -1,13 +1,13 @@
-"""The folder that videos go to: whether one could be saved there, before there is one."""
+"""Whether videos can be saved in a folder, checked before one is paid for."""
 
 import os
 from pathlib import Path
 
 
-def unwritable(folder: Path) -> str | None:
-    """Return why no video can be saved in `folder`, which may still have to be made; None where nothing speaks against.
+def find_write_problem(folder: Path) -> str | None:
+    """Return why no video can be saved in `folder`, which need not exist yet; None if no reason is found.
 
-    Nothing is written to find out, so a full disk, or a system that decides only at the moment of writing, goes unseen.
+    Nothing is written, so a full disk, or a system that decides at the moment of writing, is not noticed.
     """
     try:
         existing = next((path for path in (folder, *folder.parents) if path.exists()), None)

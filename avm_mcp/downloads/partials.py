@@ -1,11 +1,11 @@
-"""A video while it arrives: a temporary file beside its place, held by one process, continued by the next.
+"""The partial file of a video: locked by one process, continued by the next, and renamed once it is whole.
 
     .<name>.part        the bytes so far
-    .<name>.part.info   locked by whoever downloads; says what may be continued: validator, total, bytes on the disk
+    .<name>.part.info   locked by the process that downloads; JSON with `validator`, `total` and `held`
 
-The lock is the system's own, so it ends with its process. It is on the second file because Windows does not rename a
-file that is open. `held` counts only bytes that were synced: after a power cut nothing else is sure.
-Where a file system has no locks (some network shares), two processes at once are not told apart.
+The lock is the operating system's, so it ends with its process. It is on the second file because Windows does not
+rename an open file. `held` counts only synced bytes, since after a power cut others may be missing. A file system
+without locks (some network shares) does not keep two processes apart.
 """
 
 import contextlib
@@ -22,7 +22,10 @@ from typing import BinaryIO, cast
 from avm_mcp.downloads.mp4 import what_is_missing
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
-FTYP_END = 8
+"""Bytes after which the partial file is synced and `held` is written."""
+
+SIGNATURE_BYTES = 8
+"""Bytes that tell whether a file is an MP4."""
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NOT_A_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -31,7 +34,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the text: a locked byte cannot be read
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far beyond the text, since a locked byte cannot be read
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
 else:
@@ -45,27 +48,29 @@ _BUSY = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK}
 
 
 def is_video(start: bytes) -> bool:
-    """Tell an MP4 by its first bytes."""
-    return start[4:FTYP_END] == b"ftyp"
+    """Return whether a file is an MP4, by its first bytes."""
+    return start[4:SIGNATURE_BYTES] == b"ftyp"
 
 
 def video_present(path: Path, size: int | None = None) -> bool:
-    """Tell whether a file is there, is a video, and has this size where one is given."""
+    """Return whether a file exists, is an MP4, and has this size if one is given."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
-            return stat.S_ISREG(found.st_mode) and size in (None, found.st_size) and is_video(file.read(FTYP_END))
+            return (
+                stat.S_ISREG(found.st_mode) and size in (None, found.st_size) and is_video(file.read(SIGNATURE_BYTES))
+            )
     except (OSError, ValueError):
         return False
 
 
 class Partial:
-    """One video's temporary file, held exclusively. Made by `hold`; ended by `keep`, `discard` or `place`.
+    """One video's partial file, locked. Created by `hold`; released by `keep`, `discard` or `place`.
 
     Attributes:
         size: Bytes written so far.
-        validator: The ETag or date with which the rest may be asked for; None where the host sent none.
-        total: The whole video's size, where the server told it.
+        validator: ETag or date with which the rest can be requested; None if the host sent neither.
+        total: Size of the whole video, if the host sent it.
     """
 
     def __init__(self, folder: Path, name: str, info: BinaryIO) -> None:
@@ -76,7 +81,7 @@ class Partial:
         self._done = False
         self._file = _open(self._path)
         try:
-            self.size, self.validator, self.total = self._continued()
+            self.size, self.validator, self.total = self._resume()
         except BaseException:
             self._file.close()
             raise
@@ -84,7 +89,7 @@ class Partial:
 
     @classmethod
     def hold(cls, folder: Path, name: str) -> "Partial | None":
-        """Take the temporary file, or None while another process or task has it."""
+        """Lock the partial file, and return it; None while another process or task has it."""
         path = folder / f".{name}.part.info"
         while True:
             info = _open(path)
@@ -95,7 +100,7 @@ class Partial:
                     info.close()
                     return None
             try:
-                # The one who had it may have finished, and removed it: then this lock is on a file without a name.
+                # If the previous process has removed the file, this lock is on a file without a name.
                 if _same_file(info, path):
                     return cls(folder, name, info)
             except BaseException:
@@ -103,24 +108,24 @@ class Partial:
                 raise
             info.close()
 
-    def _continued(self) -> tuple[int, str | None, int | None]:
-        """Return what the last holder left: nothing at all unless its record and its bytes agree."""
+    def _resume(self) -> tuple[int, str | None, int | None]:
+        """Return size, validator and total of the bytes that are held; 0 if the record does not match the file."""
         try:
             self._info.seek(0)
             record = json.loads(self._info.read(4096))
             held, validator, total = record["held"], record["validator"], record["total"]
         except (ValueError, KeyError, TypeError):
-            return self._emptied()
+            return self._empty()
         size = os.fstat(self._file.fileno()).st_size
-        types_right = type(held) is int and type(validator) in (str, type(None)) and type(total) in (int, type(None))
-        tied = types_right and (validator is not None or (total is not None and held <= total))
-        if not tied or not FTYP_END <= held <= size or not is_video(self._file.read(FTYP_END)):
-            return self._emptied()
+        types_valid = type(held) is int and type(validator) in (str, type(None)) and type(total) in (int, type(None))
+        resumable = types_valid and (validator is not None or (total is not None and held <= total))
+        if not resumable or not SIGNATURE_BYTES <= held <= size or not is_video(self._file.read(SIGNATURE_BYTES)):
+            return self._empty()
         self._file.truncate(held)
         self._file.seek(held)
         return held, validator, total
 
-    def _emptied(self) -> tuple[int, None, None]:
+    def _empty(self) -> tuple[int, None, None]:
         self._info.truncate(0)
         self._file.truncate(0)
         self._file.seek(0)
@@ -128,17 +133,17 @@ class Partial:
 
     @property
     def complete(self) -> bool:
-        """Whether all bytes are here already."""
+        """Whether all announced bytes are held."""
         return self.total is not None and self.size == self.total
 
     def restart(self, validator: str | None, total: int | None) -> None:
-        """Forget what was there and begin with the first byte."""
-        self._emptied()
+        """Empty the file, for a download from the first byte."""
+        self._empty()
         self.size, self.validator, self.total = 0, validator, total
         self._synced = 0
 
     def append(self, chunk: bytes) -> None:
-        """Write a piece."""
+        """Write a chunk at the end."""
         view = memoryview(chunk)
         while view:
             view = view[self._file.write(view) :]
@@ -147,7 +152,7 @@ class Partial:
             self._checkpoint()
 
     def read(self, place: int, count: int) -> bytes:
-        """Return up to so many of the bytes that are here."""
+        """Return up to `count` of the held bytes."""
         self._file.seek(place)
         try:
             return self._file.read(min(count, self.size - place))
@@ -155,7 +160,7 @@ class Partial:
             self._file.seek(self.size)
 
     def missing(self) -> str | None:
-        """Return what these bytes lack to be a whole video, in words."""
+        """Return what the held bytes lack to be a whole video, in words; None if they are one."""
 
         def read_at(place: int, count: int) -> bytes:
             self._file.seek(place)
@@ -167,15 +172,15 @@ class Partial:
             self._file.seek(self.size)
 
     def digest(self) -> bytes:
-        """Return what tells these bytes from others."""
+        """Return the SHA-256 of the held bytes."""
         digest = hashlib.sha256()
         self._file.seek(0)
         while piece := self._file.read(1 << 20):
             digest.update(piece)
-        return digest.digest()  # and its end is where the next piece goes
+        return digest.digest()  # the position is at the end again, where the next chunk goes
 
     def _checkpoint(self) -> None:
-        """Put the bytes on the disk, then say so."""
+        """Sync the bytes, then record how many there are."""
         os.fsync(self._file.fileno())
         self._synced = self.size
         record = json.dumps({"held": self.size, "validator": self.validator, "total": self.total})
@@ -184,10 +189,10 @@ class Partial:
         self._info.write(record.encode())
 
     def keep(self) -> None:
-        """Let go of it; what can be continued stays."""
+        """Release the file, for the next call to continue; remove it if nothing can be continued."""
         if self._done:
             return
-        if (self.validator is None and self.total is None) or self.size < FTYP_END:
+        if (self.validator is None and self.total is None) or self.size < SIGNATURE_BYTES:
             self.discard()
             return
         self._done = True
@@ -199,7 +204,7 @@ class Partial:
             self._info.close()
 
     def discard(self) -> None:
-        """Let go of it and remove it."""
+        """Release the file and remove it."""
         if self._done:
             return
         self._done = True
@@ -208,7 +213,7 @@ class Partial:
         self._remove_info()
 
     def existing(self, size: int | None) -> Path | None:
-        """Return the video if it is already in place, with this size, under its name or one with a number."""
+        """Return the video if it is in place already, with this size, under its name or a numbered one."""
         for candidate in _candidates(self._target):
             if video_present(candidate, size):
                 return candidate
@@ -217,13 +222,13 @@ class Partial:
         return None
 
     def place(self) -> Path:
-        """Put the finished video in its place, whole at once, and never over another file."""
+        """Sync the file and rename it to the video's name, or to a numbered one if another file has that."""
         self._checkpoint()
         self._file.close()
         for candidate in _candidates(self._target):
             if video_present(candidate, self.size):
                 _remove(self._path)
-            elif not _moved(self._path, candidate):
+            elif not _rename_without_replacing(self._path, candidate):
                 continue
             self._done = True
             _sync_folder(candidate.parent)
@@ -236,12 +241,12 @@ class Partial:
             self._info.close()
             _remove(self._info_path)
         else:
-            _remove(self._info_path)  # while it is locked: who gets the lock next sees that it is gone
+            _remove(self._info_path)  # while locked, so that the next process that locks it sees that it is gone
             self._info.close()
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a file of ours: no link, no pipe that somebody put in its place."""
+    """Open or create a regular file. A link or a pipe in its place is refused."""
     descriptor = os.open(path, _FLAGS | _NOT_A_LINK, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -264,13 +269,13 @@ def _candidates(target: Path) -> Iterator[Path]:
         yield target.with_name(f"{target.stem}-{number}{target.suffix}")
 
 
-def _moved(part: Path, target: Path) -> bool:
-    """Rename without replacing; False if something is there."""
+def _rename_without_replacing(part: Path, target: Path) -> bool:
+    """Rename a file; return False if the target exists."""
     try:
         if sys.platform == "win32":
             part.rename(target)  # refuses to replace
             return True
-        os.link(part, target)  # so does this, and the name appears with the whole video
+        os.link(part, target)  # so does a hard link, and the name appears with the whole video
     except FileExistsError:
         return False
     except OSError:
@@ -288,7 +293,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name durable, where a folder can be synced."""
+    """Sync the folder, so that the new name survives a power cut, on systems that can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:

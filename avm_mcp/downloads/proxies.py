@@ -1,23 +1,23 @@
-"""Proxies of the environment: whether a host of videos is reached through one, which then looks its name up.
+"""Whether a host is reached through a proxy of the environment, which then resolves the host's name.
 
-Who sits behind a proxy often cannot look up names of the world outside, and some proxies refuse bare addresses.
+Behind a proxy, public names often cannot be resolved locally, and some proxies refuse addresses instead of names.
 """
 
 from urllib.request import getproxies
 
 
-def proxied(scheme: str, host: str) -> bool:
+def uses_proxy(scheme: str, host: str) -> bool:
     """Return whether a pool that trusts the environment reaches this host through a proxy.
 
-    In doubt it does not: then the name is looked up and judged here. So an exception in `NO_PROXY` is read as widely as
-    any library reads it.
+    In doubt, the answer is no, and the name is resolved and checked here. An entry of `NO_PROXY` therefore matches
+    whatever it matches in any library.
     """
-    proxies = getproxies()  # where the pool has its own from
+    proxies = getproxies()  # as the pool does
     if not (proxies.get(scheme) or proxies.get("all")):
         return False
-    return not any(_excepts(entry.strip().lower(), host) for entry in proxies.get("no", "").split(",") if entry.strip())
+    return not any(_matches(entry.strip().lower(), host) for entry in proxies.get("no", "").split(",") if entry.strip())
 
 
-def _excepts(entry: str, host: str) -> bool:
+def _matches(entry: str, host: str) -> bool:
     name = entry.rpartition("://")[2].partition(":")[0].lstrip("*.")
     return not name or host.lower().endswith(name)

@@ -262,7 +262,7 @@ def test_what_goes_through_a_proxy_is_read_from_the_environment_and_in_doubt_doe
     """P5: what is connected to directly is always judged by its address."""
     for name, value in proxies.items():
         monkeypatch.setenv(f"{name}_proxy", value)
-    assert safe_http.proxied(scheme, "FILMS.example.com") is through
+    assert safe_http.uses_proxy(scheme, "FILMS.example.com") is through
 
 
 async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

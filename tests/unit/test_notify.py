@@ -46,14 +46,14 @@ def test_where_no_notice_can_be_shown_the_video_is_none_the_worse(elsewhere: Pat
         (elsewhere / "notify-send").chmod(0o755)
     with caplog.at_level(logging.INFO):
         notify.show(TITLE, NASTY)
-    assert "desktop notice" in caplog.text
+    assert "desktop notification" in caplog.text
 
 
 @pytest.fixture(params=["linux", "darwin", "win32"])
 def command(request, monkeypatch) -> list[str]:
     monkeypatch.setattr(notify.sys, "platform", request.param)
     monkeypatch.setattr(notify.shutil, "which", lambda name: f"/usr/bin/{name}")
-    return list(notify.command(TITLE, MESSAGE))
+    return list(notify.build_command(TITLE, MESSAGE))
 
 
 def test_a_file_name_is_never_a_part_of_a_script(command):
