@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from avm_mcp import __version__, notify
 from avm_mcp.domain.accounts import account_of, earlier_accounts, service
 from avm_mcp.domain.errors import AvmError, Internal
-from avm_mcp.domain.masking import masked
+from avm_mcp.domain.masking import mask
 from avm_mcp.domain.next_steps import Action
 from avm_mcp.domain.timings import STANDARD, Timings
 from avm_mcp.downloads.downloader import Downloader
@@ -281,7 +281,7 @@ def _told(failure: Exception) -> AvmError:
         return failure
     logger.debug("the start failed", exc_info=failure)
     words = f"{type(failure).__name__}: {failure}".split("\n")[0].split()
-    kind = " ".join(map(masked, words))[:200]
+    kind = " ".join(map(mask, words))[:200]
     said = f"avm-mcp could not start ({kind}); AVM_LOG_LEVEL=DEBUG shows where."
     return Internal(said, charged="no", next_step=Action.REPORT_BUG())
 

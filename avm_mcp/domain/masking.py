@@ -1,4 +1,4 @@
-"""How a variable is refused: what may be shown of it, no key and no password, and what is allowed."""
+"""Refusals of environment variables: what may be shown of a value, which is no key and no password."""
 
 import re
 
@@ -8,17 +8,23 @@ KEY_NAMES = frozenset({"AVM_API_KEY", "AVM_HTTP_TOKEN", "AIVIDEO_API_KEY"})
 """Settings whose values are never shown."""
 
 
-def refused(name: str, text: str, allowed: str) -> str:
-    """Return the sentence that refuses a variable: what it holds, as far as that may be told, and what is allowed."""
+def refuse_value(name: str, text: str, allowed: str) -> str:
+    """Return the sentence that refuses a variable: what it holds, as far as that may be shown, and what is allowed."""
     if name in KEY_NAMES:
         held = f"holds {len(text)} characters, which are not shown and cannot be used"
     else:
-        held = f"is {quoted(masked(text), 60)}, which cannot be used"
+        held = f"is {quoted(mask(text), 60)}, which cannot be used"
     return f"{name} {held}: allowed is {allowed}."
 
 
-def masked(text: str) -> str:
-    """Return a value as it may be shown: without the user and password of an address, and what looks like a key."""
+def refuse_placeholder(name: str, text: str) -> str:
+    """Return the sentence that refuses a placeholder which a host or a shell should have replaced."""
+    allowed = "a key from https://aivideomaker.ai" if name in KEY_NAMES - {"AVM_HTTP_TOKEN"} else "the value itself"
+    return f"{name} is {quoted(mask(text), 60)}, a placeholder that was not filled in: allowed is {allowed}."
+
+
+def mask(text: str) -> str:
+    """Return a value without the user and password of an address, and without what looks like a key."""
     text = re.sub(
         r"(?<=://).*@|^(?![\w+.-]+://)[^/@]+:.*@", "***@", text.encode(errors="replace").decode(), flags=re.DOTALL
     )
@@ -26,8 +32,8 @@ def masked(text: str) -> str:
     return re.sub(r"[\w-]{24,}", lambda found: "***" if re.search(r"\d", found[0]) else found[0], text)
 
 
-def allowed_words(kind: str, message: str) -> str:
-    """Turn pydantic's "Input should be …" into the words after "allowed is"."""
+def describe_allowed(kind: str, message: str) -> str:
+    """Return the words after "allowed is" for an error of pydantic, whose message is "Input should be …"."""
     if kind == "value_error":
         return message
     plain = message.removeprefix("Input should be ").split(", unable to parse")[0]

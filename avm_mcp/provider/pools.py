@@ -16,7 +16,7 @@ import httpx2
 
 from avm_mcp.domain.accounts import LOOPBACK
 from avm_mcp.domain.errors import BadSetting
-from avm_mcp.domain.masking import refused
+from avm_mcp.domain.masking import refuse_value
 from avm_mcp.provider.exchange import build_timeout
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -91,18 +91,21 @@ def _find_wrong(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     if "*" not in [name.strip() for text in exceptions for name in text.split(",")]:
         for name, text in given.items():
             if name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") and not _is_proxy(text):
-                yield name, refused(name, text, _PROXY)
+                yield name, refuse_value(name, text, _PROXY)
     if "SSL_CERT_FILE" in given:
         if not _is_bundle(given["SSL_CERT_FILE"]):
-            yield "SSL_CERT_FILE", refused("SSL_CERT_FILE", given["SSL_CERT_FILE"], "a file with certificates in PEM")
+            yield (
+                "SSL_CERT_FILE",
+                refuse_value("SSL_CERT_FILE", given["SSL_CERT_FILE"], "a file with certificates in PEM"),
+            )
     elif "SSL_CERT_DIR" in given and not any(map(_is_hashed, given["SSL_CERT_DIR"].split(":"))):
         allowed = "a folder with certificates that `openssl rehash` has named"
-        yield "SSL_CERT_DIR", refused("SSL_CERT_DIR", given["SSL_CERT_DIR"], allowed)
+        yield "SSL_CERT_DIR", refuse_value("SSL_CERT_DIR", given["SSL_CERT_DIR"], allowed)
     if {"SSL_CERT_FILE", "SSL_CERT_DIR"} & given.keys() and "SSLKEYLOGFILE" in given:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).keylog_filename = given["SSLKEYLOGFILE"]
         except (OSError, ValueError):
-            yield "SSLKEYLOGFILE", refused("SSLKEYLOGFILE", given["SSLKEYLOGFILE"], "a file that can be written")
+            yield "SSLKEYLOGFILE", refuse_value("SSLKEYLOGFILE", given["SSLKEYLOGFILE"], "a file that can be written")
 
 
 def _is_proxy(text: str) -> bool:

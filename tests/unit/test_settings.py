@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from avm_mcp.domain.errors import BadSetting
-from avm_mcp.domain.masking import KEY_NAMES, masked
+from avm_mcp.domain.masking import KEY_NAMES, mask
 from avm_mcp.settings import ALIASES, HTTP_ONLY, NO_HOME, Settings, child_environment
 
 KEY = "ak_0123456789abcdef"
@@ -184,7 +184,7 @@ def test_a_bad_value_is_refused_in_one_line_that_helps(name: str, text: str, all
 )
 def test_no_secret_is_shown_whatever_line_it_stands_in(text: str, shown: str) -> None:
     """P5: a password in an address, and what looks like a key."""
-    assert masked(text) == shown
+    assert mask(text) == shown
 
 
 UNFILLED = ["$AVM_API_KEY", "${AVM_API_KEY}", "${env:AVM_API_KEY}", "$env:AVM_API_KEY", "$(pass avm)",

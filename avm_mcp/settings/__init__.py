@@ -1,77 +1,78 @@
 """The settings: every environment variable once, with its default, its meaning and its check.
 
-Only this module (and the fast start) reads the environment. An empty value, and the literal `${user_config.…}` that
-Claude Desktop passes on when a user left a field empty, count as unset; any other placeholder is refused by name.
+Only this package and the fast start read the environment. An empty value counts as unset, and so does the literal
+`${user_config.…}`, which Claude Desktop passes on for a field left empty. Any other placeholder is refused by name.
 """
 
-import contextlib
-import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from avm_mcp.domain.accounts import LOOPBACK
-from avm_mcp.domain.errors import BadSetting, quoted
-from avm_mcp.domain.masking import allowed_words, masked, refused
+from avm_mcp.domain.errors import BadSetting
+from avm_mcp.domain.masking import describe_allowed, refuse_placeholder, refuse_value
 from avm_mcp.fast_start import variables
+from avm_mcp.settings.folders import NO_HOME, default_output_dir, default_state_dir, expand, shared_folders
+
+__all__ = [
+    "ALIASES",
+    "HTTP_ONLY",
+    "NO_HOME",
+    "SANDBOX_KEY",
+    "Settings",
+    "child_environment",
+    "network_variables",
+    "shared_folders",
+]
+
+T = TypeVar("T")
 
 SANDBOX_KEY = "sandbox"
 """The value of AVM_API_KEY that starts an embedded sandbox instead of using the real API."""
 
 ALIASES: Mapping[str, str] = {"AIVIDEO_API_KEY": "AVM_API_KEY"}
-"""Names that other software uses for the same setting: the existing skill calls the key AIVIDEO_API_KEY."""
+"""Other names of a setting: the service's own skill calls the key AIVIDEO_API_KEY."""
 
 HTTP_ONLY = ("AVM_HTTP_TOKEN", "AVM_ALLOWED_HOSTS", "AVM_ALLOWED_ORIGINS")
-"""Settings of `avm-mcp serve` alone: no other process of ours is given them."""
+"""Settings of `avm-mcp serve` alone, which are not passed on to other processes."""
 
-_OUTSIDE = frozenset(
+_NETWORK = frozenset(
     {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"}
 )
-
-
-NO_HOME = Path(os.path.abspath(os.sep), "nonexistent", "avm-mcp")  # noqa: PTH100 - the root, on any system
-"""What stands for a folder of a user who has no home: nothing is there, and whoever needs it says so."""
-
-
-def _default_state_dir() -> Path:
-    try:
-        return platformdirs.user_state_path("avm-mcp")
-    except RuntimeError:  # no HOME, and the system does not know this user: a container under any number
-        return NO_HOME
-
-
-def _default_output_dir() -> Path:
-    try:
-        path = platformdirs.user_videos_path()
-    except RuntimeError:
-        return NO_HOME
-    return path if _is_text(path) else NO_HOME
-
-
-def _is_text(path: Path) -> bool:
-    """Return whether a path can be told: in an answer, and in the journal, bytes that are no text have no place."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
+"""Variables of other libraries, in either case."""
 
 _LEVELS: Mapping[str, str] = {"WARN": "WARNING", "CRITICAL": "ERROR", "FATAL": "ERROR"}
+
+_FORMS: Mapping[str, tuple[str, str]] = {
+    "AVM_API_KEY": (r"[\x21-\x7e]{1,512}", "a key without spaces or line breaks, at most 512 characters"),
+    "AVM_USER_AGENT": (r"[\x20-\x7e]{1,256}", "one line of plain characters"),
+    "AVM_HTTP_TOKEN": (
+        r"[A-Za-z0-9._~+/-]{16,512}=*",
+        "16 to 512 letters, digits or any of -._~+/, as `openssl rand -hex 32` makes them",
+    ),
+    "AVM_ALLOWED_HOSTS": (
+        r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]",
+        "names such as host.docker.internal, without scheme, port, path or *",
+    ),
+    "AVM_ALLOWED_ORIGINS": (
+        r"[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]{1,5})?",
+        "origins such as https://agent.example:8443, without path or *",
+    ),
+}
+"""The form of a text, or of each item of a list, and what is allowed, in words."""
+
 
 Credits = Annotated[int, Field(ge=0, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
 
 class Settings(BaseModel):
-    """What can be set, and what holds when it is not. Each field is the variable of the same name."""
+    """All settings. Each field is the variable of the same name; `_FORMS` and the validators check its text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,7 +83,7 @@ class Settings(BaseModel):
     )
     AVM_BASE_URL: str = Field(default="https://aivideomaker.ai", description="Where the API is; https, or loopback.")
     AVM_OUTPUT_DIR: Path = Field(
-        default_factory=_default_output_dir, description="Where finished videos go. Default: your Videos folder."
+        default_factory=default_output_dir, description="Where finished videos go. Default: your Videos folder."
     )
     AVM_INPUT_DIRS: tuple[Path, ...] | None = Field(
         default=None,
@@ -90,7 +91,7 @@ class Settings(BaseModel):
         "Default: Pictures, Downloads, Desktop, Videos and the working folder.",
     )
     AVM_STATE_DIR: Path = Field(
-        default_factory=_default_state_dir,
+        default_factory=default_state_dir,
         description="Where the journal of paid jobs is kept. Default: the system's state folder.",
     )
     AVM_ALLOW_MEMORY_STATE: Literal["on", "off"] = Field(
@@ -162,54 +163,49 @@ class Settings(BaseModel):
 
     @field_validator("AVM_SAVE", "AVM_WORKER", "AVM_NOTIFY", "AVM_FAST_START", "AVM_ALLOW_MEMORY_STATE", mode="before")
     @classmethod
-    def _switched(cls, value: object, info: ValidationInfo) -> object:
+    def _read_switch(cls, value: object, info: ValidationInfo) -> object:
         word = variables.switch(value) if isinstance(value, str) else value
         return "mine" if word == "on" and info.field_name == "AVM_SAVE" else word
 
     @field_validator("AVM_LOG_LEVEL", mode="before")
     @classmethod
-    def _level(cls, value: object) -> object:
+    def _read_level(cls, value: object) -> object:
         return _LEVELS.get(value.upper(), value.upper()) if isinstance(value, str) else value
 
-    @field_validator("AVM_API_KEY")
+    @field_validator("AVM_ALLOWED_HOSTS", "AVM_ALLOWED_ORIGINS", mode="before")
     @classmethod
-    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[\x21-\x7e]{1,512}", value.get_secret_value()):
-            raise ValueError("a key without spaces or line breaks, at most 512 characters")
+    def _split_at_commas(cls, value: object) -> object:
+        return tuple(p.strip().lower() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+
+    @field_validator("AVM_INPUT_DIRS", mode="before")
+    @classmethod
+    def _split_paths(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(text for part in value.split(os.pathsep) if (text := variables.plain(part)))
+
+    @field_validator(*_FORMS)
+    @classmethod
+    def _check_form(cls, value: T, info: ValidationInfo) -> T:
+        form, allowed = _FORMS[str(info.field_name)]
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        texts = (
+            cast("tuple[str, ...]", plain) if isinstance(plain, tuple) else (plain,) if isinstance(plain, str) else ()
+        )
+        if not all(re.fullmatch(form, text) for text in texts):
+            raise ValueError(allowed)
         return value
 
     @field_validator("AVM_HTTP_TOKEN")
     @classmethod
-    def _own_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is not None:
-            if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,512}=*", value.get_secret_value()):
-                raise ValueError("16 to 512 letters, digits or any of -._~+/, as `openssl rand -hex 32` makes them")
-            if value == info.data.get("AVM_API_KEY"):
-                raise ValueError("another value than the API key, which callers are not to know")
-        return value
-
-    @field_validator("AVM_ALLOWED_HOSTS", "AVM_ALLOWED_ORIGINS", mode="before")
-    @classmethod
-    def _listed(cls, value: object) -> object:
-        return tuple(p.strip().lower() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
-
-    @field_validator("AVM_ALLOWED_HOSTS")
-    @classmethod
-    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", name) for name in value):
-            raise ValueError("names such as host.docker.internal, without scheme, port, path or *")
-        return value
-
-    @field_validator("AVM_ALLOWED_ORIGINS")
-    @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]{1,5})?", origin) for origin in value):
-            raise ValueError("origins such as https://agent.example:8443, without path or *")
+    def _differs_from_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and value == info.data.get("AVM_API_KEY"):
+            raise ValueError("another value than the API key, which callers are not to know")
         return value
 
     @field_validator("AVM_BASE_URL")
     @classmethod
-    def _safe_origin(cls, value: str) -> str:
+    def _check_origin(cls, value: str) -> str:
         try:
             parts = urlsplit(value)
             port = parts.port
@@ -221,37 +217,15 @@ class Settings(BaseModel):
             raise ValueError("an https URL, or http on 127.0.0.1, without user, query or fragment")
         return value.rstrip("/")
 
-    @field_validator("AVM_INPUT_DIRS", mode="before")
+    @field_validator("AVM_OUTPUT_DIR", "AVM_STATE_DIR")
     @classmethod
-    def _split(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(text for part in value.split(os.pathsep) if (text := variables.plain(part)))
+    def _expand_folder(cls, value: Path) -> Path:
+        return expand(value)
 
-    @field_validator("AVM_OUTPUT_DIR", "AVM_STATE_DIR", "AVM_INPUT_DIRS")
+    @field_validator("AVM_INPUT_DIRS")
     @classmethod
-    def _expanded(cls, value: Path | tuple[Path, ...] | None) -> Path | tuple[Path, ...] | None:
-        def absolute(path: Path) -> Path:
-            try:
-                path = path.expanduser()
-            except RuntimeError as error:
-                raise ValueError(f"a folder without ~, since there is no home folder ({error})") from None
-            if not path.is_absolute():
-                raise ValueError("an absolute folder")
-            if not _is_text(path):
-                raise ValueError("a folder whose name is text in UTF-8")
-            return path
-
-        if value is None:
-            return None
-        return tuple(absolute(p) for p in value) if isinstance(value, tuple) else absolute(value)
-
-    @field_validator("AVM_USER_AGENT")
-    @classmethod
-    def _one_line(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[\x20-\x7e]{1,256}", value):
-            raise ValueError("one line of plain characters")
-        return value
+    def _expand_folders(cls, value: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+        return None if value is None else tuple(map(expand, value))
 
     @property
     def api_key(self) -> str | None:
@@ -263,7 +237,7 @@ class Settings(BaseModel):
 
     @property
     def sandboxed(self) -> bool:
-        """Return whether the embedded sandbox is asked for."""
+        """Return whether the key asks for the embedded sandbox."""
         return self.api_key == SANDBOX_KEY
 
     @classmethod
@@ -271,7 +245,7 @@ class Settings(BaseModel):
         """Read the settings.
 
         Raises:
-            BadSetting: For all variables whose values cannot be used; it names each, what it holds and what is allowed.
+            BadSetting: Names every variable whose value cannot be used, what it holds and what is allowed.
         """
         settings, refusal = cls.read(environ)
         if refusal is not None:
@@ -282,22 +256,20 @@ class Settings(BaseModel):
     def read(cls, environ: Mapping[str, str] | None = None) -> "tuple[Settings, BadSetting | None]":
         """Return the settings, with the default for each that cannot be used, and the refusal of those.
 
-        For programs that have to go on, and to say at each call what is wrong.
+        It is for programs that go on without these settings, and say at each call what is wrong.
         """
         given = os.environ if environ is None else environ
         texts: dict[str, str] = {}
-        written: dict[str, str] = {}  # under which name the user wrote it
+        names: dict[str, str] = {}  # the name that the user wrote, by the setting's own
         for name in (*cls.model_fields, *ALIASES):
             if text := variables.value(given, name):
                 texts.setdefault(ALIASES.get(name, name), text)
-                written.setdefault(ALIASES.get(name, name), name)
+                names.setdefault(ALIASES.get(name, name), name)
         wrong: dict[str, str] = {}
         for name, text in texts.items():
             if variables.is_unfilled(text, key=name == "AVM_API_KEY"):
-                meant = "a key from https://aivideomaker.ai" if name == "AVM_API_KEY" else "the value itself"
-                held = f"is {quoted(masked(text), 60)}, a placeholder that was not filled in"
-                wrong[written[name]] = f"{written[name]} {held}: allowed is {meant}."
-        values: dict[str, Any] = {name: text for name, text in texts.items() if written[name] not in wrong}
+                wrong[name] = refuse_placeholder(names[name], text)
+        values: dict[str, Any] = {name: text for name, text in texts.items() if name not in wrong}
         while True:
             try:
                 settings = cls(**values)
@@ -305,32 +277,22 @@ class Settings(BaseModel):
             except ValidationError as error:
                 for one in error.errors(include_url=False, include_input=False):
                     name = str(one["loc"][0])
-                    allowed = allowed_words(one["type"], one["msg"].removeprefix("Value error, "))
-                    wrong[written[name]] = refused(written[name], texts[name], allowed)
+                    allowed = describe_allowed(one["type"], one["msg"].removeprefix("Value error, "))
+                    wrong[name] = refuse_value(names[name], texts[name], allowed)
                     values.pop(name, None)
-        first = next((name for name in written.values() if name in wrong), None)
+        first = next((names[name] for name in names if name in wrong), None)
         return settings, BadSetting(" ".join(wrong.values()), field=first) if first else None
 
 
 def network_variables() -> Mapping[str, str]:
-    """Return the variables, as they are spelled, by which other libraries learn of proxies and certificates."""
-    return {name: text for name, text in os.environ.items() if name.upper() in _OUTSIDE and text}
-
-
-def shared_folders(state: Path) -> tuple[Path, ...]:
-    """Return where processes can share a state for a while when the folder `state` cannot be written."""
-    mark = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    bases = [os.environ.get("XDG_RUNTIME_DIR", "")]
-    with contextlib.suppress(OSError):  # there is none that can be written
-        bases.append(tempfile.gettempdir())
-    return tuple(Path(base, f"avm-mcp-{user}-{mark}") for base in bases if Path(base).is_absolute())
+    """Return the variables, as they are spelled, from which other libraries take proxies and certificates."""
+    return {name: text for name, text in os.environ.items() if name.upper() in _NETWORK and text}
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment for a process of ours that goes on with these settings, wherever they came from.
+    """Return the environment for a process of ours that is to have these settings, wherever they came from.
 
-    The key is in it, and nowhere else: a command line can be read by every user of a machine.
+    The key is passed here alone, since every user of a machine can read a command line.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in {*Settings.model_fields, *ALIASES}}
     given = settings.model_dump(exclude_none=True, exclude={*HTTP_ONLY})
