@@ -73,7 +73,7 @@ class FreshLinks:
         assert job.task_id is not None
         with suppress(AvmError):
             snapshot = await self._client.task(job.task_id)
-            return await self._store.observed(self._account, snapshot, self._store.clock())
+            return await self._store.record_snapshot(self._account, snapshot, self._store.clock())
         return None
 
     async def renew(self, job: Job) -> None:
@@ -118,7 +118,7 @@ class FreshLinks:
             if (job := by_task.get(snapshot.id)) is None:
                 continue
             self._attempts(job).unknown_since = None
-            current = await self._store.observed(self._account, snapshot, self._store.clock())
+            current = await self._store.record_snapshot(self._account, snapshot, self._store.clock())
             if current is not None and current.video_url is not None:
                 attempts = self._attempts(job)
                 attempts.link_refused = False

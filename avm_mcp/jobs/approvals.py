@@ -36,7 +36,7 @@ class Approvals:
         if not self._prices.needs_approval(prepared.price.credits):
             return True
         began = prepared.order.began
-        return _names_price(prepared) and await self._store.asked(prepared.draft, began - WITHIN, began - TAKES)
+        return _names_price(prepared) and await self._store.knows_price(prepared.draft, began - WITHIN, began - TAKES)
 
     async def require(self, prepared: Prepared) -> bool:
         """Return True if a person said yes, or none needs to be asked.
@@ -47,8 +47,10 @@ class Approvals:
         order, price = prepared.order, prepared.price
         if order.approval or await self.given(prepared):
             return True
-        at_once = _names_price(prepared) and await self._store.asked(prepared.draft, order.began - TAKES, order.began)
-        await self._store.ask(prepared.draft)
+        at_once = _names_price(prepared) and await self._store.knows_price(
+            prepared.draft, order.began - TAKES, order.began
+        )
+        await self._store.record_refused_price(prepared.draft)
         usd = f" (${price.credits / 100:.2f})" if price.basis == "quote" else ""
         declined = order.approval is False
         why = " The user was asked and did not agree." if declined else ""

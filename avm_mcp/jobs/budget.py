@@ -112,7 +112,7 @@ class Prices:
                 field="AVM_STATE_DIR",
                 next_step=Action.SET_STATE_DIR(),
             )
-        if cap is not None and await self._store.rebuilding(self._account, self._store.clock()):
+        if cap is not None and await self._store.is_rebuilding(self._account, self._store.clock()):
             raise StateUnavailable(
                 f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and what was spent today is still"
                 " being read from the service's list: the journal was damaged.",
@@ -197,7 +197,9 @@ class Prices:
         price = await self.of(catalog.sample(model, seconds))
         if self.needs_approval(price.credits):
             try:
-                await self._store.quote(self._account, caller, model, seconds, price.credits, self._store.clock())
+                await self._store.record_quote(
+                    self._account, caller, model, seconds, price.credits, self._store.clock()
+                )
             except StateUnavailable as error:  # a price can be told without a state; then a refusal tells it again
                 logger.warning("the price that was told is not noted: %s", error.message)
         return price

@@ -67,7 +67,7 @@ class Discoverer:
         while True:
             polled = False
             try:
-                damaged = await self._store.rebuilding(self._account, self._store.clock())
+                damaged = await self._store.is_rebuilding(self._account, self._store.clock())
                 if not damaged and self._store.save != "all":
                     await self._moved()
                     continue
@@ -93,7 +93,7 @@ class Discoverer:
             return True
         await self._take_over(await self._client.tasks(urgent=False), mine=damaged)
         if damaged:
-            await self._store.rebuilt(self._account, self._store.clock())
+            await self._store.record_rebuilt(self._account, self._store.clock())
         return True
 
     async def _take_over(self, rows: Sequence[TaskSnapshot], *, mine: bool) -> None:
@@ -117,7 +117,7 @@ async def discovered_job(store: Store, row: TaskSnapshot, account: str, now: flo
     at = store.clock()
     job = replace(job_of(row, account, now, at), mine=mine)
     known = await store.add_discovered(replace(job, status=SUBMITTED if job.final else job.status), at)
-    return await store.observed(account, row, at) or known
+    return await store.record_snapshot(account, row, at) or known
 
 
 def foreign_id(account: str, task_id: str) -> str:
@@ -176,7 +176,7 @@ async def jobs_of(
             job = known.get(row.id)
             if job is not None:
                 if store.changes(job, row, store.clock()):
-                    job = await store.observed(account, row, store.clock()) or job
+                    job = await store.record_snapshot(account, row, store.clock()) or job
                 publish(job)
             jobs[row.id] = job or job_of(row, account, now(), store.clock())
         await checkpoint()

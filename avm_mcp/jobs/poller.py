@@ -271,7 +271,7 @@ class Poller:
             self.trouble = None
             for snapshot in seen:
                 if _has_news(snapshot, by_task[snapshot.id]):
-                    job = await self._store.observed(self._account, snapshot, self._clock())
+                    job = await self._store.record_snapshot(self._account, snapshot, self._clock())
                     if job is not None:
                         changed.append(job)
         finally:

@@ -153,7 +153,7 @@ class Reconciler:
         """Return the job as it is, once nobody waits for its answer; a sender that has ended sends no more."""
         if job.status == SUBMITTING:
             text = "The process that sent the request ended before the answer came."
-            job = await self._store.lapsed(job.id, text, now)
+            job = await self._store.record_lapsed(job.id, text, now)
             self._poller.publish(job)
         if job.sender is not None:
             gone = self._store.machine.gone(job.sender)
@@ -184,7 +184,7 @@ class Reconciler:
         version too few can be asked for again, a version paid twice cannot be given back.
         """
         sent = replace(await self._sent(job, rows), earliest=float("-inf"))
-        claimed = await self._store.claimed(self._account, [row.id for row in rows])
+        claimed = await self._store.find_claimed(self._account, [row.id for row in rows])
         lost = [await self._sent(other, rows) for other in await self._store.unanswered(self._account, float("inf"))]
         free = [
             row
@@ -207,7 +207,7 @@ class Reconciler:
     async def _settle(self, job: Job, rows: TaskList, others: Sequence[Sent]) -> bool:
         """Decide about one job by one list; return whether it has its task."""
         sent = await self._sent(job, rows)
-        claimed = await self._store.claimed(self._account, [row.id for row in rows])
+        claimed = await self._store.find_claimed(self._account, [row.id for row in rows])
         lost = [other for other in others if other.job.status == UNKNOWN]
         waiting = [other for other in others if other.job.status == SUBMITTING]
         row = match(sent, rows, claimed, lost=lost, waiting=waiting)
@@ -223,11 +223,11 @@ class Reconciler:
         open_rows = (row for row in rows if row.id not in claimed)
         if any(sent.may_be_row(row, doubt=DOUBT) for row in open_rows) or not await self._would_show(sent, rows):
             return False
-        job = await self._store.not_found(job, self._clock())
+        job = await self._store.record_not_found(job, self._clock())
         if job.searches < GOOD_LISTS or self._clock() - (job.searched_since or 0.0) < GOOD_SECONDS:
             return False
         text = "The service's answer was lost, and its list of tasks shows that no task was made."
-        self._poller.publish(await self._store.never(job, text, self._clock()))
+        self._poller.publish(await self._store.record_never_created(job, text, self._clock()))
         return False  # a list that lags may show it yet
 
     async def _sent(self, job: Job, rows: Sequence[TaskSnapshot]) -> Sent:
@@ -263,7 +263,7 @@ class Reconciler:
             # Its process may have ended before it could look for what a journal of before had paid for.
             if (rows := await self.recent(YOUNG)) and await self.claim(job, rows) is not None:
                 return True
-            body = await self._store.resending(job, MOST_RESENDS, now + self._timings.reconcile_lease)
+            body = await self._store.begin_resend(job, MOST_RESENDS, now + self._timings.reconcile_lease)
             with anyio.move_on_after(RESEND_TIMEOUT):
                 return body is not None and await self._sent_again(job, body)
             return False
@@ -292,17 +292,17 @@ class Reconciler:
             # The first send may have come through all the same, so this refusal proves nothing about it.
             logger.warning("%s: refused on resend: %s", job.id, refusal.message)
             if isinstance(refusal, AuthFailed | RateLimited | UpstreamUnavailable):  # nor was it about the request
-                await self._store.not_resent(job.id)
+                await self._store.undo_resend(job.id)
             return False
-        self._poller.publish(await self._store.accepted(job.id, answer))
+        self._poller.publish(await self._store.record_accepted(job.id, answer))
         self._poller.nudge()
         return True
 
     async def _discover(self, job: Job, row: TaskSnapshot) -> Job:
         """Give the job its task, and tell it. If this is cut short, the next look finds it again."""
         answer = Accepted(taskId=row.id, status=row.status, creditsCharged=row.credits_charged)
-        found = await self._store.accepted(job.id, answer)
-        found = await self._store.observed(self._account, row, self._clock()) or found
+        found = await self._store.record_accepted(job.id, answer)
+        found = await self._store.record_snapshot(self._account, row, self._clock()) or found
         logger.warning("%s: found: it is task %s", job.id, found.public_id)
         self._poller.publish(found)
         self._poller.nudge()

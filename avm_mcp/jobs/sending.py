@@ -186,7 +186,7 @@ class Sender:
             shown = replace(job, status=NOT_CREATED, error_code="INTERNAL", error_text=why)
             with anyio.CancelScope(shield=True):
                 await self._write_outcome(
-                    shown, partial(self._store.refused, job.id, "INTERNAL", why, self._store.clock())
+                    shown, partial(self._store.record_refused, job.id, "INTERNAL", why, self._store.clock())
                 )
             raise
         return sending.known
@@ -199,7 +199,7 @@ class Sender:
         job = prepared.draft
         shown = replace(job, status=NOT_CREATED, error_code=refusal.code, error_text=refusal.message)
         how = (job.id, refusal.code, refusal.message, self._store.clock())
-        await self._write_outcome(shown, partial(self._store.refused, *how, attempt=attempt))
+        await self._write_outcome(shown, partial(self._store.record_refused, *how, attempt=attempt))
         if (self._poller.latest(job.id) or shown).status != NOT_CREATED:
             return
         sending.refusal = refusal  # for whoever cannot wait for the rest
@@ -228,7 +228,7 @@ class Sender:
             raise
         else:
             shown = replace(job, task_id=answer.task_id, status=answer.status, credits_charged=answer.credits_charged)
-            await self._write_outcome(shown, partial(self._store.accepted, job.id, answer))
+            await self._write_outcome(shown, partial(self._store.record_accepted, job.id, answer))
             self._prices.charged(prepared.order.request, answer.credits_charged)
             self._poller.nudge()
             if self._worker_starter is not None:
@@ -237,7 +237,7 @@ class Sender:
     async def _write_unknown(self, job: Job, why: str) -> None:
         """Write that it is not known what came of the request."""
         shown = replace(job, status=UNKNOWN, error_code=SubmissionUnknown.code, error_text=why)
-        await self._write_outcome(shown, partial(self._store.unknown, job.id, why, self._store.clock()))
+        await self._write_outcome(shown, partial(self._store.record_unknown, job.id, why, self._store.clock()))
 
     async def _write_outcome(self, shown: Job, write: Callable[[], Awaitable[Job]]) -> None:
         """Write an outcome and publish it. Where the disk refuses, publish at once and try again to write.

@@ -291,7 +291,7 @@ class Service:
             gone = " A sandbox forgets its tasks when it ends; what was saved stays."
             text = where.format(named(given)) + (gone if self.sandboxed and not ours else "")
             raise TaskNotFound(text, field="task_id", task_id=given)
-        mine = await self._store.rebuilding(self.account, self._store.clock())  # then all count as made here
+        mine = await self._store.is_rebuilding(self.account, self._store.clock())  # then all count as made here
         return await discovered_job(self._store, seen, self.account, self._now(), mine=mine)
 
     async def _noticed(self, job: Job) -> Job:
@@ -454,7 +454,7 @@ class Service:
             seen = await _soon(self._upstream.client.task(job.task_id))
         except AvmError as error:
             raise _about(error, job) from None
-        known = await self._store.observed(self.account, seen, self._store.clock())
+        known = await self._store.record_snapshot(self.account, seen, self._store.clock())
         if known is not None:
             self._upstream.poller.publish(known)
 

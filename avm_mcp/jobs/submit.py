@@ -136,7 +136,7 @@ class Submitter:
             await self._store.admit(draft, limits)
         if named is not None and price.credits > named:
             if dear:
-                await self._store.ask(draft)  # the refusal tells the price
+                await self._store.record_refused_price(draft)  # the refusal tells the price
             raise await self._prices.over(order.request, price, named)
         return Prepared(order, price, draft, limits)
 

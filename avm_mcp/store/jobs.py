@@ -140,7 +140,7 @@ class Jobs(Sends):
         marks = ", ".join("?" * len(columns))
         await tx.run(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})", *columns.values())  # noqa: S608
 
-    async def accepted(self, job_id: str, answer: Accepted) -> Job:
+    async def record_accepted(self, job_id: str, answer: Accepted) -> Job:
         """Give the job its task. A task that another request has claimed already stays with that one.
 
         A row that only says that the task was seen here, made elsewhere as far as was known, gives way. A job that was
@@ -166,7 +166,7 @@ class Jobs(Sends):
 
     # --- what the upstream shows ---
 
-    async def observed(self, account: str, seen: TaskSnapshot, now: float) -> Job | None:
+    async def record_snapshot(self, account: str, seen: TaskSnapshot, now: float) -> Job | None:
         """Write what the upstream shows of a task; None where no row is of that task.
 
         Reading an older state after a newer one changes nothing. A final row only learns a refund or a link.
@@ -186,7 +186,7 @@ class Jobs(Sends):
             return await one(tx, job.id)
 
     def changes(self, job: Job, seen: TaskSnapshot, now: float) -> dict[str, object]:
-        """Return what `observed` would write."""
+        """Return what `record_snapshot` would write."""
         # What comes back is told as a refund: a charge that is told lower than before frees nothing.
         charged = max((told for told in (job.credits_charged, seen.credits_charged) if told is not None), default=None)
         back = bounds.refund(seen.credits_refunded, charged)

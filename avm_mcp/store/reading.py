@@ -122,7 +122,7 @@ class Reading:
             raise RowMissing(job_id)
         return str(found[0]["input"])
 
-    async def claimed(self, account: str, task_ids: Collection[str]) -> set[str]:
+    async def find_claimed(self, account: str, task_ids: Collection[str]) -> set[str]:
         """Return those of these tasks that a request of ours has; a task that was only seen here is nobody's."""
         found = await self._among(
             "SELECT task_id FROM jobs WHERE idempotency_key <> identity AND account = ? AND task_id IN",

@@ -97,7 +97,7 @@ class Sends:
         async with self._driver.writing() as tx:
             await tx.run("UPDATE jobs SET answer_by = ? WHERE id = ? AND status = ?", answer_by, job_id, SUBMITTING)
 
-    async def lapsed(self, job_id: str, text: str, now: float) -> Job:
+    async def record_lapsed(self, job_id: str, text: str, now: float) -> Job:
         """Record that the answer is lost because nobody has renewed the wait for it; its send may still leave."""
         async with self._driver.writing() as tx:
             await tx.run(
@@ -107,11 +107,11 @@ class Sends:
             )
             return await one(tx, job_id)
 
-    async def unknown(self, job_id: str, text: str, now: float) -> Job:
+    async def record_unknown(self, job_id: str, text: str, now: float) -> Job:
         """Record that the answer was lost, by who sent it: nothing more of it leaves."""
         return await self._without_task(job_id, UNKNOWN, "SUBMISSION_UNKNOWN", text, now)
 
-    async def refused(self, job_id: str, code: str, text: str, now: float, *, attempt: int | None = None) -> Job:
+    async def record_refused(self, job_id: str, code: str, text: str, now: float, *, attempt: int | None = None) -> Job:
         """Record that provably nothing came of the request; what it reserved is free again.
 
         Args:
@@ -123,7 +123,7 @@ class Sends:
         """
         return await self._without_task(job_id, NOT_CREATED, code, text, now, attempt)
 
-    async def never(self, job: Job, text: str, now: float) -> Job:
+    async def record_never_created(self, job: Job, text: str, now: float) -> Job:
         """Record that a lost request never came to be, unless a send of it may still leave or was begun since."""
         async with self._driver.writing() as tx:
             idle = await tx.rows(
@@ -143,7 +143,7 @@ class Sends:
 
     # --- lost answers ---
 
-    async def resending(self, job: Job, most: int, answer_by: float) -> bytes | None:
+    async def begin_resend(self, job: Job, most: int, answer_by: float) -> bytes | None:
         """Note that a lost request is sent again, and return its exact bytes; None where that may not be done."""
         async with self._driver.writing() as tx:
             changed = await tx.run(
@@ -156,12 +156,12 @@ class Sends:
                 return None
             return bytes((await tx.rows("SELECT body FROM jobs WHERE id = ?", job.id))[0]["body"])
 
-    async def not_resent(self, job_id: str) -> None:
+    async def undo_resend(self, job_id: str) -> None:
         """Note that a resend came to nothing, so that another one may take its place."""
         async with self._driver.writing() as tx:
             await tx.run("UPDATE jobs SET resends = resends - 1 WHERE id = ? AND resends > 0", job_id)
 
-    async def not_found(self, job: Job, now: float) -> Job:
+    async def record_not_found(self, job: Job, now: float) -> Job:
         """Note that a good list did not show the task of a lost answer, if none of its sends could leave meanwhile."""
         async with self._driver.writing() as tx:
             await tx.run(

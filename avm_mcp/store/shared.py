@@ -191,7 +191,7 @@ class Shared:
         )
         return {str(row["name"]): Cuts(**{key: row[key] for key in row if key != "name"}) for row in found}
 
-    async def rebuilding(self, account: str, now: float) -> bool:
+    async def is_rebuilding(self, account: str, now: float) -> bool:
         """Return whether this replaces a damaged state, and the account's last day was not rebuilt yet."""
         found = await self._driver.rows(
             "SELECT 1 AS one FROM facts WHERE name = 'damaged' AND value > ?"
@@ -200,7 +200,7 @@ class Shared:
         )
         return bool(found)
 
-    async def rebuilt(self, account: str, now: float) -> None:
+    async def record_rebuilt(self, account: str, now: float) -> None:
         """Note that the account's last day is known again."""
         async with self._driver.writing() as tx:
             await tx.run(

@@ -4,15 +4,15 @@ from typing import Literal
 
 from avm_mcp.store.driver import Driver
 from avm_mcp.store.jobs import Jobs
+from avm_mcp.store.known_prices import KnownPrices
 from avm_mcp.store.machine import Machine
 from avm_mcp.store.merging import Merging
 from avm_mcp.store.reading import Reading
 from avm_mcp.store.shared import Shared
 from avm_mcp.store.spending import Sums
-from avm_mcp.store.told_prices import ToldPrices
 
 
-class Store(Jobs, Reading, Merging, ToldPrices, Sums, Shared):
+class Store(Jobs, Reading, Merging, KnownPrices, Sums, Shared):
     """The state, over any driver."""
 
     def __init__(

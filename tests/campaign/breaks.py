@@ -50,7 +50,7 @@ def _resend() -> Iterator[Patch]:
 
     async def _settle(self: Reconciler, job: Any, rows: Any, others: Any) -> bool:
         sent = await self._sent(job, rows)
-        claimed = await self._store.claimed(self._account, [row.id for row in rows])
+        claimed = await self._store.find_claimed(self._account, [row.id for row in rows])
         found = match(sent, rows, claimed, lost=(), waiting=())
         if found is None and await self._resent(job):
             return True
@@ -61,7 +61,7 @@ def _resend() -> Iterator[Patch]:
 
 def _no_intent() -> Iterator[Patch]:
     pending: dict[str, tuple[Any, dict[str, Any]]] = {}
-    insert, accepted, without, fields = Jobs._insert, Jobs.accepted, Jobs._without_task, Reading.sent_fields
+    insert, accepted, without, fields = Jobs._insert, Jobs.record_accepted, Jobs._without_task, Reading.sent_fields
 
     async def _insert(self: Any, tx: Any, job: Any, **how: Any) -> None:
         if how["live"]:
@@ -87,7 +87,7 @@ def _no_intent() -> Iterator[Patch]:
         return pending[job_id][1]["input_json"] if job_id in pending else await fields(self, job_id)
 
     yield Jobs, "_insert", _insert
-    yield Jobs, "accepted", _accepted
+    yield Jobs, "record_accepted", _accepted
     yield Jobs, "_without_task", _without
     yield Reading, "sent_fields", _fields
 

@@ -60,13 +60,13 @@ async def test_what_was_decided_while_a_process_was_stopped_is_not_sent(tmp_path
             sender = job.sender
             assert sender is not None
             later = store.clock() + 600
-            job = await store.lapsed(job.id, "gone", later)
+            job = await store.record_lapsed(job.id, "gone", later)
             assert job.status == UNKNOWN
             assert store.machine.gone(sender) is False, "a stopped process lives"
-            assert (await store.never(job, "never", later)).status == UNKNOWN, "it may still send"
+            assert (await store.record_never_created(job, "never", later)).status == UNKNOWN, "it may still send"
             await store.end_send(job.id, sender)  # as if it had been taken for dead all the same
             job = await store.find(row["account"], reply["id"])
-            assert (await store.never(job, "never", later)).status == NOT_CREATED
+            assert (await store.record_never_created(job, "never", later)).status == NOT_CREATED
             await anyio.sleep(3)
             os.kill(process.pid, signal.SIGCONT)
             ended = json.loads(await lines.receive_until(b"\n", 10_000))

@@ -29,7 +29,7 @@ def fails(store, method, error, times=3):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["an error", "a bug"])
-@pytest.mark.parametrize("method", ["in_flight", "lease", "observed", "wanted_downloads", "record_download"])
+@pytest.mark.parametrize("method", ["in_flight", "lease", "record_snapshot", "wanted_downloads", "record_download"])
 async def test_a_video_is_saved_whatever_fails_on_its_way(stack, method, error):
     async with stack.client(runtime=(runtime := stack.runtime())) as client:
         task_id = fields(await client.call_tool("text_to_video", CALL))["task_id"]
@@ -42,7 +42,7 @@ async def test_a_video_is_saved_whatever_fails_on_its_way(stack, method, error):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["an error", "a bug"])
-@pytest.mark.parametrize("method", ["unanswered", "claimed", "accepted"])
+@pytest.mark.parametrize("method", ["unanswered", "find_claimed", "record_accepted"])
 async def test_a_lost_answer_is_found_whatever_fails_on_the_way(stack, method, error):
     """P1: and it is not sent again."""
     await stack.with_history()
@@ -86,7 +86,7 @@ async def test_a_bug_after_the_request_is_told_as_unclear_and_the_task_is_found(
     """P1, P2: the row still says that it was sent, so that recovery takes over when its pulse stops."""
     await stack.with_history()
     async with stack.client(runtime=(runtime := stack.runtime())) as client:
-        fails(runtime.store, "accepted", RuntimeError("a bug"), times=1)
+        fails(runtime.store, "record_accepted", RuntimeError("a bug"), times=1)
         reply = fields(await client.call_tool("text_to_video", CALL))
         assert reply["status"] == "UNKNOWN"
         assert reply["error"]["code"] == "SUBMISSION_UNKNOWN"

@@ -290,7 +290,7 @@ async def test_what_another_process_found_out_is_told_to_who_waits_here(stack):
 
         async def found_out():
             await anyio.sleep(30)
-            await other.store.refused(reply["task_id"], "NOT_CREATED", "Nothing was made.", stack.wall())
+            await other.store.record_refused(reply["task_id"], "NOT_CREATED", "Nothing was made.", stack.wall())
 
         async with anyio.create_task_group() as group:
             group.start_soon(found_out)

@@ -31,11 +31,11 @@ async def test_what_was_decided_during_a_429_is_not_sent_after_it(stack, decided
         assert reply["status"] == SUBMITTING
         job = await only_row(other.store)
         if decided == "adopted":
-            await other.store.accepted(job.id, answer("ck1"))
+            await other.store.record_accepted(job.id, answer("ck1"))
         else:  # as if its process had been stopped for ten minutes
             await other.store.end_send(job.id, job.sender)
-            job = await other.store.lapsed(job.id, "gone", other.store.clock() + 600)
-            assert (await other.store.never(job, "never", other.store.clock())).status == NOT_CREATED
+            job = await other.store.record_lapsed(job.id, "gone", other.store.clock() + 600)
+            assert (await other.store.record_never_created(job, "never", other.store.clock())).status == NOT_CREATED
         if "repeated" in decided:
             async with stack.client() as elsewhere:
                 await elsewhere.call_tool("text_to_video", CALL | {"wait_seconds": 3600})
@@ -56,8 +56,8 @@ async def test_a_request_that_lapsed_while_it_connected_does_not_leave(stack):
         reply = fields(await stopped.call_tool("text_to_video", CALL))
         job = await only_row(other.store)
         assert job.sender is not None
-        job = await other.store.lapsed(job.id, "gone", other.store.clock() + 600)
-        assert (await other.store.never(job, "never", other.store.clock())).status == UNKNOWN
+        job = await other.store.record_lapsed(job.id, "gone", other.store.clock() + 600)
+        assert (await other.store.record_never_created(job, "never", other.store.clock())).status == UNKNOWN
         await anyio.sleep(30)
         later = fields(await stopped.call_tool("get_task", {"task_id": reply["task_id"], "wait_seconds": 0}))
     assert later["error"]["charged"] == "no"
@@ -97,18 +97,18 @@ async def test_in_any_order_of_steps_nothing_leaves_that_was_said_never_to_be(tm
                     assert not printed, "it leaves after it was said never to have come to be"
                     step[who] = "begin"
                     if rng.random() < 0.5:  # lost: over, for this sender
-                        await store.unknown(job.id, "lost", store.clock())
+                        await store.record_unknown(job.id, "lost", store.clock())
                         senders[who] = None
             except Superseded:
                 await store.end_send(job.id, store.machine.process)
                 senders[who] = None
         elif row.status == SUBMITTING:
-            await store.lapsed(job.id, "gone", store.clock() + 1000)
+            await store.record_lapsed(job.id, "gone", store.clock() + 1000)
         elif row.status == UNKNOWN and row.sender is None and rng.random() < 0.3 and senders[who] is None:
-            if await store.resending(row, 3, store.clock()) is not None:
+            if await store.begin_resend(row, 3, store.clock()) is not None:
                 senders[who], step[who] = Send(store, row, store.machine.process), "begin"
         elif row.status == UNKNOWN:
-            row = await store.not_found(row, store.clock())
-            await store.never(row, "never", store.clock())
+            row = await store.record_not_found(row, store.clock())
+            await store.record_never_created(row, "never", store.clock())
     for store in stores:
         store.close()

@@ -103,11 +103,11 @@ async def test_a_row_from_intent_to_video(store: Store, second: Store) -> None:
     assert (made.duplicate, made.job) == (False, job)
     assert await second.find("a1", job.id) == job
     assert await store.spent_today("a1", NOW) == 15
-    accepted = await store.accepted(job.id, answer("ck1", creditsCharged=14))
+    accepted = await store.record_accepted(job.id, answer("ck1", creditsCharged=14))
     assert (accepted.task_id, accepted.status, accepted.credits_charged) == ("ck1", SUBMITTED, 14)
     assert await second.find("a1", "ck1") == accepted
     assert [j.id for j in await second.in_flight("a1")] == [job.id]
-    done = await store.observed(
+    done = await store.record_snapshot(
         "a1",
         seen("ck1", COMPLETED, output={"url": "https://x/1.mp4"}, createdAt=iso(NOW), completedAt=iso(NOW + 300)),
         NOW + 310,
@@ -129,16 +129,18 @@ async def test_a_row_from_intent_to_video(store: Store, second: Store) -> None:
 async def test_a_final_state_is_settled_once(store: Store, second: Store) -> None:
     job = draft()
     await reserve(store, job)
-    await store.accepted(job.id, answer("ck1"))
-    first = await store.observed("a1", seen("ck1", COMPLETED, completedAt=iso(NOW + 5)), NOW + 9)
+    await store.record_accepted(job.id, answer("ck1"))
+    first = await store.record_snapshot("a1", seen("ck1", COMPLETED, completedAt=iso(NOW + 5)), NOW + 9)
     for status in (FAILED, CANCEL, PROGRESS, SUBMITTED, COMPLETED, "NEW_WORD"):
-        later = await second.observed("a1", seen("ck1", status, completedAt=iso(NOW + 50)), NOW + 60)
+        later = await second.record_snapshot("a1", seen("ck1", status, completedAt=iso(NOW + 50)), NOW + 60)
         assert later == first
     # what may still be learned: a refund, and a link that was missing
-    refunded = await second.observed("a1", seen("ck1", COMPLETED, creditsCharged=15, creditsRefunded=15), NOW + 70)
+    refunded = await second.record_snapshot(
+        "a1", seen("ck1", COMPLETED, creditsCharged=15, creditsRefunded=15), NOW + 70
+    )
     assert refunded is not None
     assert (refunded.credits_charged, refunded.credits_refunded, refunded.charged) == (15, 15, "no")
-    linked = await second.observed("a1", seen("ck1", COMPLETED, output="https://x/1.mp4"), NOW + 80)
+    linked = await second.record_snapshot("a1", seen("ck1", COMPLETED, output="https://x/1.mp4"), NOW + 80)
     assert linked is not None
     assert linked.video_url == "https://x/1.mp4"
     assert (linked.completed_at, linked.status) == (NOW + 5, COMPLETED)
@@ -148,9 +150,9 @@ async def test_a_final_state_is_settled_once(store: Store, second: Store) -> Non
 async def test_an_older_look_that_arrives_late_changes_nothing(store: Store, final: str) -> None:
     job = draft()
     await reserve(store, job)
-    await store.accepted(job.id, answer("ck1"))
+    await store.record_accepted(job.id, answer("ck1"))
     for status in (PROGRESS, SUBMITTED, final, PROGRESS, SUBMITTED):
-        await store.observed("a1", seen("ck1", status), NOW + 1)
+        await store.record_snapshot("a1", seen("ck1", status), NOW + 1)
     found = await store.find("a1", "ck1")
     assert found is not None
     assert found.status == final
@@ -159,9 +161,9 @@ async def test_an_older_look_that_arrives_late_changes_nothing(store: Store, fin
 async def test_a_row_that_never_came_to_be_is_not_called_unknown_again(store: Store, second: Store) -> None:
     job = draft()
     await reserve(store, job)
-    await store.unknown(job.id, "the answer was lost", NOW + 1)
-    await store.refused(job.id, "NOT_CREATED", "three lists", NOW + 700)
-    late = await second.unknown(job.id, "the process ended", NOW + 701)
+    await store.record_unknown(job.id, "the answer was lost", NOW + 1)
+    await store.record_refused(job.id, "NOT_CREATED", "three lists", NOW + 700)
+    late = await second.record_unknown(job.id, "the process ended", NOW + 701)
     assert (late.status, late.error_text) == (NOT_CREATED, "three lists")
     assert await second.unanswered("a1", NOW + 900) == []
 
@@ -169,9 +171,9 @@ async def test_a_row_that_never_came_to_be_is_not_called_unknown_again(store: St
 async def test_a_late_answer_is_still_learned(store: Store) -> None:
     job = draft()
     await reserve(store, job)
-    await store.refused(job.id, "NOT_CREATED", "x", NOW + 700)
+    await store.record_refused(job.id, "NOT_CREATED", "x", NOW + 700)
     assert await store.spent_today("a1", NOW) == 0
-    found = await store.accepted(job.id, answer("ck1"))
+    found = await store.record_accepted(job.id, answer("ck1"))
     assert (found.status, found.task_id, found.error_code) == (SUBMITTED, "ck1", None)
     assert await store.spent_today("a1", NOW) == 15
 
@@ -180,26 +182,26 @@ async def test_one_task_belongs_to_one_row(store: Store, second: Store) -> None:
     one, two = draft("i1"), draft("i2")
     for job in (one, two):
         await reserve(store, job)
-    await store.accepted(one.id, answer("ck1"))
-    other = await second.accepted(two.id, answer("ck1"))
+    await store.record_accepted(one.id, answer("ck1"))
+    other = await second.record_accepted(two.id, answer("ck1"))
     assert (other.task_id, other.status) == (None, SUBMITTING)
-    again = await second.accepted(one.id, answer("ck2"))
+    again = await second.record_accepted(one.id, answer("ck2"))
     assert again.task_id == "ck1"
-    assert await second.claimed("a1", ["ck1", "ck2"]) == {"ck1"}
+    assert await second.find_claimed("a1", ["ck1", "ck2"]) == {"ck1"}
     elsewhere = draft("i1", account="a2")
     await reserve(store, elsewhere)
-    assert (await store.accepted(elsewhere.id, answer("ck1"))).task_id == "ck1"  # another account's namespace
+    assert (await store.record_accepted(elsewhere.id, answer("ck1"))).task_id == "ck1"  # another account's namespace
 
 
 async def test_a_video_belongs_to_its_task_whichever_row_stands_for_it(store: Store, second: Store) -> None:
     """P3: the row of a task seen here gives way to the request that made it, perhaps while its video is being saved."""
     lost = draft()
     await reserve(store, lost)
-    await store.unknown(lost.id, "lost", NOW)
+    await store.record_unknown(lost.id, "lost", NOW)
     discovered_job = await second.add_discovered(
         draft("x", idempotency_key="x", task_id="ck1", status=SUBMITTED, mine=False), NOW
     )
-    await store.accepted(lost.id, answer("ck1"))
+    await store.record_accepted(lost.id, answer("ck1"))
     saved = await second.record_download(discovered_job, "saved", path="/videos/1.mp4", size=1, error=None)
     assert (saved.id, saved.download) == (lost.id, "saved")
 
@@ -211,7 +213,7 @@ async def test_adopting_a_task_made_elsewhere(store: Store, second: Store) -> No
     assert (await second.add_discovered(other, NOW)).id == job.id
     assert await store.spent_today("a1", NOW) == 0
     assert not (await reserve(store, draft("adopted"))).duplicate
-    done = await store.observed("a1", seen("ck9", COMPLETED), NOW + 1)
+    done = await store.record_snapshot("a1", seen("ck9", COMPLETED), NOW + 1)
     assert done is not None
     assert done.download == "off"
 
@@ -231,8 +233,8 @@ async def test_one_live_row_for_each_request(store: Store, second: Store) -> Non
 async def test_how_long_a_row_guards(store: Store, ending: str, live: bool) -> None:
     job = draft()
     await reserve(store, job)
-    await store.accepted(job.id, answer("ck1"))
-    await store.observed("a1", seen("ck1", ending), NOW + 100)
+    await store.record_accepted(job.id, answer("ck1"))
+    await store.record_snapshot("a1", seen("ck1", ending), NOW + 100)
     soon = await reserve(store, draft(at=NOW + 3600))
     assert soon.duplicate is live
     assert (await store.live("a1", "local", "i1", NOW) is not None) or not live
@@ -243,10 +245,10 @@ async def test_how_long_a_row_guards(store: Store, ending: str, live: bool) -> N
 async def test_a_refused_request_guards_nothing_and_a_lost_one_for_ever(store: Store) -> None:
     refused, lost = draft("i1"), draft("i2")
     await reserve(store, refused)
-    await store.refused(refused.id, "INSUFFICIENT_CREDITS", "x", NOW)
+    await store.record_refused(refused.id, "INSUFFICIENT_CREDITS", "x", NOW)
     assert not (await reserve(store, draft("i1"))).duplicate
     await reserve(store, lost)
-    await store.unknown(lost.id, "x", NOW)
+    await store.record_unknown(lost.id, "x", NOW)
     assert (await reserve(store, draft("i2", at=NOW + 1e7))).duplicate
 
 
@@ -254,8 +256,8 @@ async def test_what_fails_again_and_again_is_not_started_again(store: Store) -> 
     for number in range(MAX_FAILURES):
         job = draft(at=NOW + number)
         assert not (await reserve(store, job)).duplicate
-        await store.accepted(job.id, answer(f"ck{number}"))
-        await store.observed("a1", seen(f"ck{number}", FAILED), NOW + number)
+        await store.record_accepted(job.id, answer(f"ck{number}"))
+        await store.record_snapshot("a1", seen(f"ck{number}", FAILED), NOW + number)
     with pytest.raises(ContentRejected):
         await reserve(store, draft(at=NOW + 10))
     assert not (await reserve(store, draft("other", at=NOW + 10))).duplicate
@@ -295,13 +297,13 @@ async def test_what_counts_as_spent(store: Store) -> None:
         return job
 
     refused, lost, charged, refunded, seed_failed = [await spend(f"i{n}") for n in range(5)]
-    await store.refused(refused.id, "X", "x", NOW)
-    await store.unknown(lost.id, "x", NOW)
-    await store.accepted(charged.id, answer("ck1", creditsCharged=12))
-    await store.accepted(refunded.id, answer("ck2", creditsCharged=15))
-    await store.observed("a1", seen("ck2", CANCEL, creditsCharged=15, creditsRefunded=15), NOW)
-    await store.accepted(seed_failed.id, answer("ck3"))
-    await store.observed("a1", seen("ck3", FAILED), NOW)  # the seed API refunds without a word
+    await store.record_refused(refused.id, "X", "x", NOW)
+    await store.record_unknown(lost.id, "x", NOW)
+    await store.record_accepted(charged.id, answer("ck1", creditsCharged=12))
+    await store.record_accepted(refunded.id, answer("ck2", creditsCharged=15))
+    await store.record_snapshot("a1", seen("ck2", CANCEL, creditsCharged=15, creditsRefunded=15), NOW)
+    await store.record_accepted(seed_failed.id, answer("ck3"))
+    await store.record_snapshot("a1", seen("ck3", FAILED), NOW)  # the seed API refunds without a word
     assert await store.spent_today("a1", NOW) == 15 + 12
 
 
@@ -409,27 +411,27 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), job=jobs, task=TASKS, status=STATUSES, charged=st.none() | st.just(5))
     def accepted(self, which: int, job: str, task: str, status: str, charged: int | None) -> None:
         given = answer(task, status=status, creditsCharged=charged)
-        found = run(self._store(which).accepted, job, given)
+        found = run(self._store(which).record_accepted, job, given)
         assert found.id == job
 
     @rule(which=st.integers(0, 1), job=jobs)
     def refused(self, which: int, job: str) -> None:
-        run(self._store(which).refused, job, "X", "refused", self.now)
+        run(self._store(which).record_refused, job, "X", "refused", self.now)
 
     @rule(which=st.integers(0, 1), job=jobs)
     def unknown(self, which: int, job: str) -> None:
-        run(self._store(which).unknown, job, "lost", self.now)
+        run(self._store(which).record_unknown, job, "lost", self.now)
 
     @rule(which=st.integers(0, 1), job=jobs)
     def not_found(self, which: int, job: str) -> None:
         found = run(self._store(which).find, "a1", job)
-        run(self._store(which).not_found, found, self.now)
+        run(self._store(which).record_not_found, found, self.now)
 
     @rule(which=st.integers(0, 1), job=jobs)
     def resending(self, which: int, job: str) -> None:
         row = self._row(job)
         assert row is not None
-        body = run(self._store(which).resending, run(self._store(which).find, "a1", job), 3, self.now + 100)
+        body = run(self._store(which).begin_resend, run(self._store(which).find, "a1", job), 3, self.now + 100)
         allowed = row["status"] == UNKNOWN and row["resends"] < 3 and row["task_id"] is None
         assert body == (b'{"prompt":"a cat"}' if allowed else None)
 
@@ -437,7 +439,7 @@ class StoreMachine(RuleBasedStateMachine):
     def observed(self, which: int, task: str, status: str, refunded: int | None, url: bool) -> None:
         output = {"url": f"https://x/{task}.mp4"} if url else None
         more = {"createdAt": iso(self.now - 300), "completedAt": iso(self.now), "creditsRefunded": refunded}
-        run(self._store(which).observed, "a1", seen(task, status, output=output, **more), self.now)
+        run(self._store(which).record_snapshot, "a1", seen(task, status, output=output, **more), self.now)
 
     @rule(which=st.integers(0, 1), job=jobs, download=st.sampled_from(["wanted", "saved", "lost", "off"]))
     def download(self, which: int, job: str, download: Any) -> None:
@@ -634,7 +636,7 @@ async def test_damage_that_a_statement_meets_is_set_aside_while_running(
         assert store.warning is not None
         assert "It is kept as" in store.warning
         assert caplog.text.count("a new one was started") == 1
-        assert await store.rebuilding("a1", NOW + 1)
+        assert await store.is_rebuilding("a1", NOW + 1)
         assert not (await reserve(store, draft("after"))).duplicate
         assert (await reserve(other, draft("after"))).duplicate, "a process that had the damaged file open follows"
         assert caplog.text.count("a new one was started") == 1
@@ -669,7 +671,7 @@ async def test_a_damaged_file_that_cannot_be_set_aside_is_an_error_of_ours(
             await work()
     monkeypatch.undo()
     assert await store.lease("watch", "p1", NOW, 10)
-    assert await store.rebuilding("a1", NOW + 60)
+    assert await store.is_rebuilding("a1", NOW + 60)
 
 
 async def damage_deep_in(path: Path, store: Store, table: str) -> None:
@@ -688,7 +690,7 @@ async def test_damage_deep_in_the_file_is_found_by_the_first_statement_that_meet
     await damage_deep_in(tmp_path / FILE_NAME, store, "jobs")
     opened = await open_store(tmp_path, now=NOW + 60)
     assert await opened.newest("a1", 5) == []
-    assert await opened.rebuilding("a1", NOW + 60)
+    assert await opened.is_rebuilding("a1", NOW + 60)
     assert opened.durable
     opened.close()
 
@@ -709,10 +711,10 @@ async def test_the_file_is_checked_at_start_after_an_unclean_end_of_the_machine_
         machine.restart()
     opened = await open_store(tmp_path, now=NOW + 60, machine=machine.process())
     assert (opened.warning is not None) is restarted
-    assert await opened.rebuilding("a1", NOW + 60) is restarted
+    assert await opened.is_rebuilding("a1", NOW + 60) is restarted
     await opened.check()
     assert opened.warning is not None
-    assert await opened.rebuilding("a1", NOW + 60)
+    assert await opened.is_rebuilding("a1", NOW + 60)
     opened.close()
 
 
@@ -732,7 +734,7 @@ async def test_a_damaged_file_is_set_aside_not_deleted(tmp_path: Path, damage: s
     }[damage]
     path.write_bytes(bad)
     opened = await open_store(tmp_path, now=NOW + 60)
-    assert await opened.rebuilding("a1", NOW + 60)
+    assert await opened.is_rebuilding("a1", NOW + 60)
     assert opened.durable
     assert opened.warning is not None
     assert opened.born == NOW + 60
@@ -743,11 +745,11 @@ async def test_a_damaged_file_is_set_aside_not_deleted(tmp_path: Path, damage: s
     assert not (await reserve(opened, draft())).duplicate
     opened.close()
     again = await open_store(tmp_path, now=NOW + 120)
-    assert await again.rebuilding("a1", NOW + 120), "whoever set it aside may have ended before it rebuilt anything"
-    await again.rebuilt("a1", NOW + 120)
-    assert not await again.rebuilding("a1", NOW + 120)
-    assert await again.rebuilding("a2", NOW + 120)
-    assert not await again.rebuilding("a2", NOW + 90_000)
+    assert await again.is_rebuilding("a1", NOW + 120), "whoever set it aside may have ended before it rebuilt anything"
+    await again.record_rebuilt("a1", NOW + 120)
+    assert not await again.is_rebuilding("a1", NOW + 120)
+    assert await again.is_rebuilding("a2", NOW + 120)
+    assert not await again.is_rebuilding("a2", NOW + 90_000)
     assert len(await again.newest("a1", 5)) == 1
     again.close()
 
@@ -1015,9 +1017,9 @@ async def test_durations_are_by_kind_and_newest_first(store: Store) -> None:
     for number, took in enumerate((100, 200, 300, 400)):
         job = draft(f"i{number}", seconds=5 if number < 3 else 8)
         await reserve(store, job)
-        await store.accepted(job.id, answer(f"ck{number}"))
+        await store.record_accepted(job.id, answer(f"ck{number}"))
         times = {"createdAt": iso(NOW), "completedAt": iso(NOW + took)}
-        await store.observed("a1", seen(f"ck{number}", COMPLETED, **times), NOW + 1000 + number)
+        await store.record_snapshot("a1", seen(f"ck{number}", COMPLETED, **times), NOW + 1000 + number)
     assert await store.durations("a1", "t2v", 5, 10) == [300.0, 200.0, 100.0]
     assert await store.durations("a1", "t2v", 5, 2) == [300.0, 200.0]
     assert await store.durations("a1", "t2v", 8, 10) == [400.0]
@@ -1029,17 +1031,17 @@ async def test_durations_are_by_kind_and_newest_first(store: Store) -> None:
 async def test_without_true_times_nothing_is_learned(store: Store, times: dict[str, str]) -> None:
     job = draft()
     await reserve(store, job)
-    await store.accepted(job.id, answer("ck1"))
-    await store.observed("a1", seen("ck1", COMPLETED, **times), NOW + 100)
+    await store.record_accepted(job.id, answer("ck1"))
+    await store.record_snapshot("a1", seen("ck1", COMPLETED, **times), NOW + 100)
     assert await store.durations("a1", "t2v", 5, 10) == []
 
 
 async def test_failures_teach_no_durations(store: Store) -> None:
     job = draft()
     await reserve(store, job)
-    await store.accepted(job.id, answer("ck1"))
+    await store.record_accepted(job.id, answer("ck1"))
     times = {"createdAt": iso(NOW), "completedAt": iso(NOW + 5)}
-    await store.observed("a1", seen("ck1", FAILED, **times), NOW + 100)
+    await store.record_snapshot("a1", seen("ck1", FAILED, **times), NOW + 100)
     assert await store.durations("a1", "t2v", 5, 10) == []
 
 
@@ -1049,7 +1051,7 @@ async def test_whose_answers_are_lost(store: Store) -> None:
         await reserve(store, job)
     await store.expect_answer(waiting.id, NOW + 500)
     await store.expect_answer(gone.id, NOW + 50)
-    await store.unknown(lost.id, "x", NOW)
+    await store.record_unknown(lost.id, "x", NOW)
     assert [job.id for job in await store.unanswered("a1", NOW + 60)] == [gone.id, lost.id]
     assert await store.unfinished("a1", NOW - 1)
     assert not await store.unfinished("a2", NOW - 1)
@@ -1059,15 +1061,15 @@ async def test_whose_answers_are_lost(store: Store) -> None:
 async def test_a_question_at_a_price_is_remembered(store: Store, second: Store) -> None:
     job = draft(credits_=300)
     since, until = NOW - 100, NOW + 499
-    assert not await store.asked(job, since, until)
-    await store.ask(job)
+    assert not await store.knows_price(job, since, until)
+    await store.record_refused_price(job)
     later = replace(draft(credits_=300), created_at=NOW + 500, started=NOW + 500)
-    assert await second.asked(later, since, until)
-    assert await second.asked(replace(later, credits_quoted=200), since, until)
-    assert not await second.asked(replace(later, credits_quoted=301), since, until)
-    assert not await second.asked(replace(later, identity="i2"), since, until)
-    assert not await second.asked(later, NOW, until), "too long ago"
-    assert not await second.asked(later, since, NOW - 1), "only just now"
+    assert await second.knows_price(later, since, until)
+    assert await second.knows_price(replace(later, credits_quoted=200), since, until)
+    assert not await second.knows_price(replace(later, credits_quoted=301), since, until)
+    assert not await second.knows_price(replace(later, identity="i2"), since, until)
+    assert not await second.knows_price(later, NOW, until), "too long ago"
+    assert not await second.knows_price(later, since, NOW - 1), "only just now"
 
 
 def test_the_bounds_are_the_ones_that_are_documented() -> None:
@@ -1078,14 +1080,14 @@ async def test_a_told_price_is_of_its_model_length_and_account_and_of_no_other(s
     """P8: what `quote_video` told counts for every request of that price, and the last one told counts."""
     job = replace(draft("i1"), model="t2v_v3", seconds=20, credits_quoted=80)
     since, until = NOW - 900, NOW + 60
-    await store.quote("a1", job.caller, "t2v_v3", 20, 80, NOW)
-    assert await store.asked(job, since, until)
-    assert not await store.asked(job, NOW, until), "told before"
-    assert not await store.asked(job, since, NOW - 1), "told after"
-    assert not await store.asked(replace(job, credits_quoted=81), since, until)
+    await store.record_quote("a1", job.caller, "t2v_v3", 20, 80, NOW)
+    assert await store.knows_price(job, since, until)
+    assert not await store.knows_price(job, NOW, until), "told before"
+    assert not await store.knows_price(job, since, NOW - 1), "told after"
+    assert not await store.knows_price(replace(job, credits_quoted=81), since, until)
     for other in ({"model": "i2v_v3"}, {"seconds": 15}, {"account": "a2"}, {"caller": "somebody"}):
-        assert not await store.asked(replace(job, **other), since, until)
-    await store.quote("a1", job.caller, "t2v_v3", 20, 60, NOW + 1)
-    assert not await store.asked(job, since, until), "a later quote was lower"
-    await store.ask(job)
-    assert await store.asked(job, since, until), "a refusal of the request itself told it"
+        assert not await store.knows_price(replace(job, **other), since, until)
+    await store.record_quote("a1", job.caller, "t2v_v3", 20, 60, NOW + 1)
+    assert not await store.knows_price(job, since, until), "a later quote was lower"
+    await store.record_refused_price(job)
+    assert await store.knows_price(job, since, until), "a refusal of the request itself told it"

@@ -103,16 +103,16 @@ async def calls(store: Store) -> dict[str, Callable[[], Awaitable[Any]]]:
         "begin_send": send.begin,
         "may_leave": send.check,
         "expect_answer": lambda: store.expect_answer(lost.id, NOW + 10),
-        "lapsed": lambda: store.lapsed(lost.id, "x", NOW),
-        "unknown": lambda: store.unknown(lost.id, "x", NOW),
-        "resending": lambda: store.resending(lost, 3, NOW),
-        "not_resent": lambda: store.not_resent(lost.id),
+        "record_lapsed": lambda: store.record_lapsed(lost.id, "x", NOW),
+        "record_unknown": lambda: store.record_unknown(lost.id, "x", NOW),
+        "begin_resend": lambda: store.begin_resend(lost, 3, NOW),
+        "undo_resend": lambda: store.undo_resend(lost.id),
         "end_send": lambda: store.end_send(lost.id, store.machine.process),
-        "not_found": lambda: store.not_found(lost, NOW),
-        "never": lambda: store.never(lost, "x", NOW),
-        "refused": lambda: store.refused(lost.id, "X", "x", NOW),
-        "accepted": lambda: store.accepted(job.id, answer("ck1")),
-        "observed": lambda: store.observed("a1", done, NOW),
+        "record_not_found": lambda: store.record_not_found(lost, NOW),
+        "record_never_created": lambda: store.record_never_created(lost, "x", NOW),
+        "record_refused": lambda: store.record_refused(lost.id, "X", "x", NOW),
+        "record_accepted": lambda: store.record_accepted(job.id, answer("ck1")),
+        "record_snapshot": lambda: store.record_snapshot("a1", done, NOW),
         "add_discovered": lambda: store.add_discovered(foreign, NOW),
         "record_download": saved,
         "find": lambda: store.find("a1", "ck1"),
@@ -127,16 +127,16 @@ async def calls(store: Store) -> dict[str, Callable[[], Awaitable[Any]]]:
         "unanswered": lambda: store.unanswered("a1", NOW),
         "presumed_never": lambda: store.presumed_never("a1"),
         "sent_fields": lambda: store.sent_fields(job.id),
-        "claimed": lambda: store.claimed("a1", ["ck1", "ck2"]),
+        "find_claimed": lambda: store.find_claimed("a1", ["ck1", "ck2"]),
         "last_task": lambda: store.last_task(draft("i9"), NOW - 100),
         "pictures_sent": lambda: store.pictures_sent("a1", ["https://x/1.png"]),
         "spending_today": lambda: store.spending_today("a1", NOW),
         "spent_today": lambda: store.spent_today("a1", NOW),
         "merge_accounts": lambda: store.merge_accounts(["a8", "a9"], "a1"),
         "durations": lambda: store.durations("a1", "t2v", 5, 50),
-        "ask": lambda: store.ask(job),
-        "asked": lambda: store.asked(job, NOW - 1, NOW),
-        "quote": lambda: store.quote("a1", "", "t2v", 5, 15, NOW),
+        "record_refused_price": lambda: store.record_refused_price(job),
+        "knows_price": lambda: store.knows_price(job, NOW - 1, NOW),
+        "record_quote": lambda: store.record_quote("a1", "", "t2v", 5, 15, NOW),
         "take_token": lambda: store.take_token("home", NOW),
         "claim_poll": lambda: store.claim_poll("a1", "ck1", NOW),
         "record_poll": lambda: store.record_poll("a1", "ck1", NOW, answered=True),
@@ -150,8 +150,8 @@ async def calls(store: Store) -> dict[str, Callable[[], Awaitable[Any]]]:
         "cuts": lambda: store.cuts("host"),
         "learn_cuts": lambda: store.learn_cuts("host", lambda _: Cuts(seconds=60)),
         "hosts_that_cut": store.hosts_that_cut,
-        "rebuilding": lambda: store.rebuilding("a1", NOW),
-        "rebuilt": lambda: store.rebuilt("a1", NOW),
+        "is_rebuilding": lambda: store.is_rebuilding("a1", NOW),
+        "record_rebuilt": lambda: store.record_rebuilt("a1", NOW),
     }
 
 
@@ -196,10 +196,10 @@ async def test_pages_are_the_whole_list_in_order_whatever_the_ties(store: Store,
         job = draft(f"i{number}", at=NOW + number // 9)
         await reserve(store, job)
         if number % 2:
-            await store.accepted(job.id, answer(f"ck{number}"))
-            await store.observed("a1", seen(f"ck{number}", COMPLETED), NOW + 100)
+            await store.record_accepted(job.id, answer(f"ck{number}"))
+            await store.record_snapshot("a1", seen(f"ck{number}", COMPLETED), NOW + 100)
         if number % 5 == 0:
-            await store.refused(job.id, "X", "never came to be", NOW)
+            await store.record_refused(job.id, "X", "never came to be", NOW)
     listed: list[Job] = []
     while page := await store.page("a1", status=status, limit=4, before=_place(listed)):
         listed += page
@@ -226,7 +226,7 @@ async def test_more_ids_than_one_statement_may_have_are_found_all_the_same(store
     assert isinstance(store, Reading)
     job = draft("i1")
     await reserve(store, job)
-    await store.accepted(job.id, answer("ck1199"))
+    await store.record_accepted(job.id, answer("ck1199"))
     many = [f"ck{number}" for number in range(1200)]
-    assert await store.claimed("a1", many) == {"ck1199"}
+    assert await store.find_claimed("a1", many) == {"ck1199"}
     assert [found.id for found in await store.of_tasks("a1", many)] == [job.id]

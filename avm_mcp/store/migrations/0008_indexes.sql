@@ -12,3 +12,6 @@ CREATE INDEX jobs_presumed_never ON jobs (account, status, error_code, created_a
 CREATE INDEX jobs_failed ON jobs (account, caller, identity, settled_at) WHERE status = 'FAILED';
 CREATE INDEX jobs_by_picture ON jobs (account, image) WHERE mine = 1 AND image IS NOT NULL;
 CREATE INDEX durations_by_kind ON durations (account, model, seconds, finished_at);
+
+ALTER TABLE told_prices RENAME TO known_prices;
+ALTER TABLE known_prices RENAME COLUMN told_at TO known_since;
