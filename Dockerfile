@@ -1,4 +1,4 @@
-# The server in a container, with its journal and its videos under /data.
+# The server in a container, with its state and its videos under /data.
 #   docker run -i --rm -e AVM_API_KEY -v videos:/data IMAGE                  MCP on stdin and stdout
 #   docker run --rm --network host -e AVM_API_KEY -v videos:/data IMAGE serve --port 8765      MCP over HTTP
 # Over HTTP it answers on this machine's own address only, so the container has to share the host's network. Add
@@ -22,7 +22,7 @@ LABEL io.modelcontextprotocol.server.name="io.github.example/avm-mcp" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.source="https://github.com/example/avm-mcp" \
       org.opencontainers.image.licenses="MIT"
-# The certificates come with the base; should they ever not, the build ends here and not at a user's first call.
+# The certificates come with the base image. Without them the build fails here, not at a user's first call.
 RUN test -s /etc/ssl/certs/ca-certificates.crt \
  && useradd --uid 10001 --create-home --shell /usr/sbin/nologin app \
  && install -d -o app -g app /data

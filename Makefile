@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# A file stays on one core: its stories share a service, and are begun together. More than four would only crowd those
-# that run in real time.
+# A test file stays in one process, because its tests share a service. More than four processes would slow down the
+# tests that run in real time.
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: converters coverage docs manifests bundle validate wheels picture snapshot all demo test test-fast hosts frameworks check fix bench campaign clean
@@ -48,7 +48,7 @@ check: $(STAMP)       ## formatting, lint, types, the packaged snapshot
 	$(BIN)/pyright
 	$(BIN)/python -m tests.snapshot --check
 
-fix: $(STAMP)         ## what can be mended by a machine
+fix: $(STAMP)         ## format, and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -58,7 +58,7 @@ docs: $(STAMP)        ## the tables of the README, from the code
 snapshot: $(STAMP)    ## what the fast start answers, from the real server
 	$(BIN)/python -m tests.snapshot
 
-campaign: $(STAMP)    ## 10,000 schedules of accidents in virtual time; a failing seed prints its replay
+campaign: $(STAMP)    ## 10,000 schedules of faults in virtual time; a failing seed prints its replay
 	$(BIN)/python -m tests.campaign --schedules 10000 --jobs $$(getconf _NPROCESSORS_ONLN)
 
 manifests: $(STAMP)   ## what hosts and registries read, from the code

@@ -104,9 +104,9 @@ class Buildah:
 
     def command(self, words: Sequence[str], environ: Mapping[str, str]) -> list[str]:
         config = self.about()
-        told = [*config["Env"], *(f"{name}={value}" for name, value in environ.items()), "HOME=/home/app"]
+        variables = [*config["Env"], *(f"{name}={value}" for name, value in environ.items()), "HOME=/home/app"]
         own = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={self._root}/proc"]
-        return [*own, *self._at(["env", "-i", f"--chdir={config['WorkingDir']}", *told, *words], config["User"])]
+        return [*own, *self._at(["env", "-i", f"--chdir={config['WorkingDir']}", *variables, *words], config["User"])]
 
     def inside(self, words: Sequence[str]) -> int:
         config = self.about()

@@ -21,7 +21,7 @@ def record(
     """Run a program at a terminal of this size; return its exit code and its output, each piece with its second.
 
     Raises:
-        TimeoutError: It was still running after `patience` seconds, and was ended.
+        TimeoutError: It was still running after `timeout` seconds, and was ended.
     """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -47,10 +47,10 @@ async def makes_one(
             listed = [tool.name for tool in (await client.list_tools()).tools]
             assert listed == list(tools), listed
             result = await client.call_tool("text_to_video", {"prompt": "a red kite", "wait_seconds": 60})
-            told = result.structured_content or {}
-            assert told.get("status") == "COMPLETED", told
-            assert "sandbox" in " ".join(told["notes"]), told
-            video = Path(told["file"])
+            fields = result.structured_content or {}
+            assert fields.get("status") == "COMPLETED", fields
+            assert "sandbox" in " ".join(fields["notes"]), fields
+            video = Path(fields["file"])
             assert there(video), video
     return video
 

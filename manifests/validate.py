@@ -117,14 +117,14 @@ def main(groups: Sequence[str]) -> int:
                 sys.stdout.write("".join(f"        {line}\n" for line in text.splitlines()))
                 sys.stdout.flush()
     words = [word for word, _ in results.values()]
-    counts = ", ".join(f"{words.count(word)} {said}" for word, said in _SAID.items())
+    counts = ", ".join(f"{words.count(word)} {name}" for word, name in _COUNTED.items())
     sys.stdout.write(f"{counts}\n")
     ROOM.mkdir(exist_ok=True)
     (ROOM / "validate.json").write_text(json.dumps(results, indent=1))
     return min(words.count("FAIL"), 100)
 
 
-_SAID = {"ok": "passed", "FAIL": "failed", "skip": "skipped"}
+_COUNTED = {"ok": "passed", "FAIL": "failed", "skip": "skipped"}
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ def address(command: list[str]) -> tuple[str, int] | None:
     """Return where the server listens, from the command line of the container's first process; None for stdio."""
     if "serve" not in command:
         return None
-    told = dict(itertools.pairwise(command))
-    told |= dict(part.split("=", 1) for part in command if part.startswith("--") and "=" in part)
-    return told.get("--host", "127.0.0.1"), int(told.get("--port", "8765"))
+    options = dict(itertools.pairwise(command))
+    options |= dict(part.split("=", 1) for part in command if part.startswith("--") and "=" in part)
+    return options.get("--host", "127.0.0.1"), int(options.get("--port", "8765"))
 
 
 def main() -> int:

@@ -77,13 +77,15 @@ async def test_no_header_is_sent_that_the_page_does_not_name(used):
     assert sent - PLUMBING == named
 
 
-async def test_a_pictures_name_and_path_stay_here_and_a_price_is_asked_without_prompt_or_picture(used):
+async def test_a_pictures_name_and_path_stay_here_and_a_price_is_asked_without_its_bytes(used):
     received = used.app.received
     for word in ("grandmother-1938", str(used.folder)):
-        assert not [printed for printed in received if word.encode() in printed]
-    for word in (json.dumps(PROMPT, ensure_ascii=False), "data:image/png;base64,"):
-        (printed,) = (printed for printed in received if word.encode() in printed)  # once: in the paid request
-    assert base64.b64encode(png()) in printed
+        assert not [seen for seen in received if word.encode() in seen]
+    (paid,) = (seen for seen in received if b"data:image/png;base64," in seen)
+    assert base64.b64encode(png()) in paid
+    with_prompt = [seen for seen in received if json.dumps(PROMPT, ensure_ascii=False).encode() in seen]
+    assert len(with_prompt) == 2  # the price of this very request, and the request
+    assert with_prompt[1] is paid
 
 
 async def test_the_video_is_fetched_without_the_key(used):
