@@ -5,9 +5,9 @@ import re
 from avm_mcp.cli import exits
 from avm_mcp.cli.parser import COMMANDS, Command
 from avm_mcp.domain import catalog, errors
-from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import JSON_AUDIENCE
 from avm_mcp.presentation.next_steps import write_next_step
+from avm_mcp.presentation.parameters import PARAMETERS
 
 FLAGS = {"wait_seconds": "--wait"}
 LABELS = {"task_id": "TASK", "prompts": "PROMPT..."}
@@ -36,7 +36,7 @@ def _command(command: Command) -> str:
     labels = {name: LABELS.get(name, name.upper()) for name in command.positionals}
     paid = "spends credits" if command.tool in catalog.TOOLS else "free"
     rows: list[str] = []
-    for parameter in arguments.PARAMETERS[command.tool or ""]:
+    for parameter in PARAMETERS[command.tool or ""]:
         name = parameter.name
         label = labels.get(name) or FLAGS.get(name) or "--" + name.replace("_", "-")
         allowed = ", ".join(map(str, parameter.words or parameter.numbers))

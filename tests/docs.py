@@ -11,9 +11,9 @@ from pathlib import Path
 
 from avm_mcp.domain import errors
 from avm_mcp.mcp_server.tool_schemas import PUBLISHED
-from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE
 from avm_mcp.presentation.next_steps import write_next_step
+from avm_mcp.presentation.parameters import PARAMETERS
 from avm_mcp.settings import Settings
 from tests.frameworks.examples import EXAMPLES, Example
 
@@ -26,7 +26,7 @@ def tools() -> str:
     rows = ["| tool | what it does | parameters (default) |", "|---|---|---|"]
     for name, published in PUBLISHED.items():
         reply = []
-        for parameter in arguments.PARAMETERS[name]:
+        for parameter in PARAMETERS[name]:
             held = Settings.model_fields[parameter.setting].default if parameter.setting else parameter.default
             default = "" if held is None else '=""' if held == "" else f"={held}"
             reply.append(f"`{parameter.name}{default}`" + (" **required**" if parameter.required else ""))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from avm_mcp.cli import exits
-from avm_mcp.presentation.arguments import PARAMETERS, Parameter
+from avm_mcp.presentation.parameters import PARAMETERS, Parameter
 
 
 class Usage(Exception):

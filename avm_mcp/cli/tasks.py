@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -17,8 +18,18 @@ from avm_mcp.domain.job import UNKNOWN, Job
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.jobs.poller import Progress
 from avm_mcp.jobs.service import Beat, Found
-from avm_mcp.presentation.arguments import MAX_WAIT, Arguments
 from avm_mcp.presentation.audience import cost
+from avm_mcp.presentation.inputs import (
+    Arguments,
+    CancelTask,
+    GetAccount,
+    GetTask,
+    ImageToVideo,
+    ListTasks,
+    LongVideo,
+    PaidInput,
+    QuoteVideo,
+)
 from avm_mcp.presentation.pages import (
     build_account,
     build_list,
@@ -28,6 +39,7 @@ from avm_mcp.presentation.pages import (
     format_question,
     format_quote,
 )
+from avm_mcp.presentation.parameters import MAX_WAIT
 from avm_mcp.presentation.requests import add_notes, read_request_in_thread
 from avm_mcp.presentation.task import build_task, format_task
 
@@ -49,7 +61,7 @@ RECENT = 20
 """How many of the newest jobs are searched for a request that was cut off."""
 
 
-async def run(given: Arguments, runtime: Runtime, terminal: Terminal) -> int:
+async def run(given: Arguments[Any], runtime: Runtime, terminal: Terminal) -> int:
     """Run a command until it is done or a signal comes."""
     stop = anyio.Event()
     async with stopping(stop), runtime:
@@ -71,9 +83,9 @@ class Session:
         self._stop = stop
         self._latest: Found | None = None
 
-    async def run(self, given: Arguments) -> int:
+    async def run(self, given: Arguments[Any]) -> int:
         """Run it and return the exit code; errors are printed here, since the runtime's task group would wrap them."""
-        handlers: Mapping[str, Callable[[Arguments], Awaitable[int]]] = {
+        handlers: Mapping[str, Callable[[Arguments[Any]], Awaitable[int]]] = {
             "text_to_video": self._video,
             "image_to_video": self._video,
             "long_video": self._video,
@@ -96,32 +108,34 @@ class Session:
 
     # --- the commands ---
 
-    async def _video(self, given: Arguments) -> int:
-        image, folders = _resolve_image(given.values.get("image"), self._runtime.input_folders)
-        typed = Arguments(given.tool, {**given.values, "image": image}, given.normalized) if image else given
+    async def _video(self, given: Arguments[PaidInput]) -> int:
+        folders: Sequence[Path] = self._runtime.input_folders
+        if isinstance(given.input, ImageToVideo | LongVideo):
+            image, folders = _resolve_image(given.input.image, folders)
+            given = replace(given, input=replace(given.input, image=image))
         request, picture = await read_request_in_thread(
-            given.tool, typed, folders=folders, paths_allowed=True, offload=self._runtime.offload
+            given, folders=folders, paths_allowed=True, offload=self._runtime.offload
         )
-        approval, cap = await self._ask_approval(request, given["max_credits"])
+        approval, cap = await self._ask_approval(request, given.input.max_credits)
         if approval is False:
             self._terminal.note("Not started, nothing charged.")
             return exits.MONEY
         self._latest = found = add_notes(await self._submit(request, cap, approval), picture, given)
-        if given["wait_seconds"] == 0:
+        if given.input.wait_seconds == 0:
             code = self._print_task(found, given, fresh=True)
             return code if found.job.final or found.job.status == UNKNOWN else exits.OK
         self._print_id(found)
-        return self._print_task(await self._wait(found, given["wait_seconds"]), given, fresh=True)
+        return self._print_task(await self._wait(found, given.input.wait_seconds), given, fresh=True)
 
-    async def _get(self, given: Arguments) -> int:
+    async def _get(self, given: Arguments[GetTask]) -> int:
         service = self._runtime.service
-        self._latest = found = await self._unless_stopped(lambda: service.find(given["task_id"]))
-        return self._print_task(await self._wait(found, given["wait_seconds"]), given)
+        self._latest = found = await self._unless_stopped(lambda: service.find(given.input.task_id))
+        return self._print_task(await self._wait(found, given.input.wait_seconds), given)
 
-    async def _list(self, given: Arguments) -> int:
+    async def _list(self, given: Arguments[ListTasks]) -> int:
         service, place, audience = self._runtime.service, self._runtime.place, self._terminal.audience
         listing = await self._unless_stopped(
-            lambda: service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
+            lambda: service.list(status=given.input.status, limit=given.input.limit, cursor=given.input.cursor)
         )
         worker = await worker_status.read_status(self._runtime)
         self._terminal.result(
@@ -132,14 +146,14 @@ class Session:
         )
         return exits.OK
 
-    async def _cancel(self, given: Arguments) -> int:
-        found = await self._unless_stopped(lambda: self._runtime.service.cancel(given["task_id"]))
+    async def _cancel(self, given: Arguments[CancelTask]) -> int:
+        found = await self._unless_stopped(lambda: self._runtime.service.cancel(given.input.task_id))
         self._print_task(found, given)
         return exits.OK
 
-    async def _quote(self, given: Arguments) -> int:
-        model = given["model"]
-        seconds = catalog.length(model, given["duration"], given["segments"])
+    async def _quote(self, given: Arguments[QuoteVideo]) -> int:
+        model = given.input.model
+        seconds = catalog.length(model, given.input.duration, given.input.segments)
         prices = self._runtime.service.prices
         price = await self._unless_stopped(lambda: prices.told(model, seconds))
         quote = build_quote(model, seconds, price, await prices.left_today())
@@ -150,7 +164,7 @@ class Session:
         )
         return exits.OK
 
-    async def _account(self, given: Arguments) -> int:  # noqa: ARG002 - one signature
+    async def _account(self, given: Arguments[GetAccount]) -> int:  # noqa: ARG002 - one signature
         runtime, service = self._runtime, self._runtime.service
         funds = await self._unless_stopped(service.funds)
         fingerprint = service.account if service.configured else None
@@ -167,7 +181,7 @@ class Session:
 
     # --- steps ---
 
-    def _print_task(self, found: Found, given: Arguments, *, fresh: bool = False) -> int:
+    def _print_task(self, found: Found, given: Arguments[object], *, fresh: bool = False) -> int:
         result = build_task(
             found, self._terminal.audience, self._runtime.place, normalized=given.normalized, fresh=fresh
         )

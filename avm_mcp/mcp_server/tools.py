@@ -26,9 +26,9 @@ from avm_mcp.jobs.service import Found, Service
 from avm_mcp.mcp_server.calls import BRIEF_WAIT, Call, client_name
 from avm_mcp.mcp_server.tool_schemas import PUBLISHED
 from avm_mcp.presentation import arguments
-from avm_mcp.presentation.arguments import Arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE, Place
 from avm_mcp.presentation.errors import dump_error, format_error
+from avm_mcp.presentation.inputs import Arguments, CancelTask, GetAccount, GetTask, ListTasks, PaidInput, QuoteVideo
 from avm_mcp.presentation.pages import (
     build_account,
     build_list,
@@ -38,6 +38,7 @@ from avm_mcp.presentation.pages import (
     format_question,
     format_quote,
 )
+from avm_mcp.presentation.parameters import input_schema
 from avm_mcp.presentation.requests import add_notes, read_request_in_thread
 from avm_mcp.presentation.results import Result, TaskResult
 from avm_mcp.presentation.task import build_task, format_task
@@ -65,7 +66,7 @@ class Backend(Protocol):
     def offload(self) -> Offload: ...
 
 
-Handler = Callable[[Arguments, Call], Awaitable[CallToolResult | InputRequiredResult]]
+Handler = Callable[[Arguments[Any], Call], Awaitable[CallToolResult | InputRequiredResult]]
 
 
 class CheckedTool(Tool):
@@ -103,7 +104,7 @@ class Tools:
             name=name,
             title=published.title,
             description=published.description,
-            parameters=arguments.input_schema(name, self._backend.published_settings),
+            parameters=input_schema(name, self._backend.published_settings),
             fn_metadata=FuncMetadata(arg_model=ArgModelBase, output_schema=published.output),
             is_async=True,
             context_kwarg=None,
@@ -124,17 +125,16 @@ class Tools:
 
     # --- the tools ---
 
-    async def _paid(self, given: Arguments, call: Call) -> CallToolResult | InputRequiredResult:
+    async def _paid(self, given: Arguments[PaidInput], call: Call) -> CallToolResult | InputRequiredResult:
         backend = self._backend
         request, picture = await read_request_in_thread(
-            given.tool,
             given,
             folders=backend.input_folders,
             paths_allowed=backend.paths_allowed,
             offload=backend.offload,
         )
         approval: bool | None = None
-        began, cap = anyio.current_time(), given["max_credits"]
+        began, cap = anyio.current_time(), given.input.max_credits
         if call.can_ask and (price := await backend.service.question(request, max_credits=cap)) is not None:
             answer = await call.approval(format_question(request, price), f"approval-{price.credits}")
             if isinstance(answer, InputRequiredResult):
@@ -144,7 +144,7 @@ class Tools:
         found: Found | None = None
         try:
             found = await backend.service.submit(request, max_credits=cap, approval=approval, began=began)
-            found = await self._wait(found, call, given, paid=True)
+            found = await self._wait(found, call, given.input.wait_seconds, paid=True)
             return self._answer_task(add_notes(found, picture, given), given, fresh=True)
         except AvmError:
             raise
@@ -152,31 +152,35 @@ class Tools:
             logger.exception("%s failed", given.tool)
             raise _paid_bug(given.tool, found) from bug
 
-    async def _get_task(self, given: Arguments, call: Call) -> CallToolResult:
-        found = await self._backend.service.find(given["task_id"])
-        seconds = call.wait(given["wait_seconds"], paid=False)
+    async def _get_task(self, given: Arguments[GetTask], call: Call) -> CallToolResult:
+        found = await self._backend.service.find(given.input.task_id)
+        seconds = call.wait(given.input.wait_seconds, paid=False)
         slow_down = not found.job.final and not call.wants_progress and self._too_often(found.job.id, seconds)
-        found = await self._wait(found, call, given, least=call.within(BRIEF_WAIT) if slow_down else 0)
+        found = await self._wait(
+            found, call, given.input.wait_seconds, least=call.within(BRIEF_WAIT) if slow_down else 0
+        )
         return self._answer_task(found, given, slow_down=slow_down)
 
-    async def _list_tasks(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002 - one signature
-        listing = await self._backend.service.list(status=given["status"], limit=given["limit"], cursor=given["cursor"])
+    async def _list_tasks(self, given: Arguments[ListTasks], call: Call) -> CallToolResult:  # noqa: ARG002
+        listing = await self._backend.service.list(
+            status=given.input.status, limit=given.input.limit, cursor=given.input.cursor
+        )
         result = build_list(listing, MODEL_AUDIENCE, self._backend.place)
         return _build_result(format_list(listing, MODEL_AUDIENCE), result)
 
-    async def _cancel_task(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
-        return self._answer_task(await self._backend.service.cancel(given["task_id"]), given)
+    async def _cancel_task(self, given: Arguments[CancelTask], call: Call) -> CallToolResult:  # noqa: ARG002
+        return self._answer_task(await self._backend.service.cancel(given.input.task_id), given)
 
-    async def _quote_video(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
+    async def _quote_video(self, given: Arguments[QuoteVideo], call: Call) -> CallToolResult:  # noqa: ARG002
         prices = self._backend.service.prices
-        seconds = catalog.length(given["model"], given["duration"], given["segments"])
-        price = await prices.told(given["model"], seconds)
-        result = build_quote(given["model"], seconds, price, await prices.left_today())
+        seconds = catalog.length(given.input.model, given.input.duration, given.input.segments)
+        price = await prices.told(given.input.model, seconds)
+        result = build_quote(given.input.model, seconds, price, await prices.left_today())
         asks = prices.needs_approval(price.credits)
         text = format_quote(result, MODEL_AUDIENCE, caps=prices.caps, lacks=prices.lacks, asks=asks)
         return _build_result(text, result)
 
-    async def _get_account(self, given: Arguments, call: Call) -> CallToolResult:  # noqa: ARG002
+    async def _get_account(self, given: Arguments[GetAccount], call: Call) -> CallToolResult:  # noqa: ARG002
         service, backend = self._backend.service, self._backend
         funds = await service.funds()
         inputs = list(backend.input_folders) if backend.paths_allowed else []
@@ -188,9 +192,16 @@ class Tools:
 
     # --- pieces ---
 
-    async def _wait(self, found: Found, call: Call, given: Arguments, *, paid: bool = False, least: int = 0) -> Found:
+    async def _wait(
+        self,
+        found: Found,
+        call: Call,
+        asked: int | None,
+        *,
+        paid: bool = False,
+        least: int = 0,
+    ) -> Found:
         """Return what is known after the wait that was asked for, or as much of it as the host allows."""
-        asked = given["wait_seconds"]
         seconds, beat = max(least, call.wait(asked, paid=paid)), call.beat()
         if seconds > 0 or found.job.final:
             found = await self._backend.service.wait(found, seconds, beat)
@@ -216,7 +227,7 @@ class Tools:
         polls.append(now)
         return len(polls) == BRIEF_CALLS and now - polls[0] < BRIEF_CALLS_WINDOW
 
-    def _answer_task(self, found: Found, given: Arguments, **how: bool) -> CallToolResult:
+    def _answer_task(self, found: Found, given: Arguments[object], **how: bool) -> CallToolResult:
         result = build_task(found, MODEL_AUDIENCE, self._backend.place, normalized=given.normalized, **how)
         links: list[Any] = [_build_link(found.job, result)] if result.video_url else []
         return _build_result(format_task(result), result, links)

@@ -1,35 +1,25 @@
-"""What the tools take: the parameters as data, how input is understood, and how it is refused before anything is sent.
+"""How input is understood, and how it is refused before anything is sent.
 
-One table serves the published schemas, the command line, and the checks. Every refusal names the field, what is
-allowed, and the nearest valid call, because the reader is a model that will try again with exactly that.
+Every refusal names the field, what is allowed, and the nearest valid call, because the reader is a model that will try
+again with exactly that.
 """
 
 import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from avm_mcp.domain import catalog
 from avm_mcp.domain.catalog import either
 from avm_mcp.domain.errors import InvalidInput, quoted
-from avm_mcp.domain.job import API_STATUSES
 from avm_mcp.domain.next_steps import Action
+from avm_mcp.presentation.inputs import INPUTS, Arguments
+from avm_mcp.presentation.parameters import ACTIVE, ALL, KEEP_SHAPE, PARAMETERS, SEGMENTED, Parameter
 from avm_mcp.presentation.wishes import HOST_ARGUMENTS, unknown
 
 logger = logging.getLogger(__name__)
 
-ACTIVE = "ACTIVE"
-KEEP_SHAPE = "picture"
-ALL = "ALL"
-ANY_WAIT = -1
-"""As `wait_seconds`: as long as the host allows."""
-
-MAX_WAIT = 3600
-MAX_TAKE = 1000
-MAX_LIMIT = 100
-DEFAULT_LIMIT = 20
 ENOUGH = 10**9
 """What a number without an upper bound is cut to: more means the same, and would not fit into the journal."""
 
@@ -43,182 +33,6 @@ _NOTHING = frozenset({"", "null", "none", "undefined", "nil"})
 """Words that models send where they mean to leave something out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter of a tool.
-
-    Attributes:
-        name: As published.
-        kind: JSON type.
-        about: The sentence that models read.
-        default: What holds when it is left out, published and legal when it is sent. None where it is required, or
-            where a setting holds it.
-        neutral: Whether the default stands for leaving it out: it is read as None.
-        setting: The setting that holds the default; then `read` gives None where it is left out.
-        required: Whether the call is refused without it.
-        words: The values allowed, for strings.
-        numbers: The values allowed, for integers that are not a range. The schema names their bounds.
-        low, high: Bounds of an integer, or of the number of items.
-    """
-
-    name: str
-    kind: Literal["string", "integer", "array"]
-    about: str
-    default: Any = None
-    neutral: bool = False
-    setting: str | None = None
-    required: bool = False
-    words: tuple[str, ...] = ()
-    numbers: tuple[int, ...] = ()
-    low: int | None = None
-    high: int | None = None
-
-    @property
-    def told_default(self) -> str:
-        """Return the default as people are told it; empty where there is none, or where it says nothing to them."""
-        return "" if self.default in (None, "", ANY_WAIT) else str(self.default)
-
-    def schema(self, settings: Mapping[str, int]) -> dict[str, Any]:
-        """Return the JSON schema, in the narrowest dialect that converters take: see `input_schema`.
-
-        Args:
-            settings: The values of the settings that hold a default, by name.
-        """
-        values: dict[str, Any] = {"type": self.kind, "description": self.about}
-        if not self.required:
-            values["default"] = self.default if self.setting is None else settings[self.setting]
-        if self.words:
-            values["enum"] = [*self.words]
-        if self.kind == "array":
-            values |= {"items": {"type": "string"}, "minItems": self.low, "maxItems": self.high}
-        elif self.kind == "integer":
-            low, high = (min(self.numbers), max(self.numbers)) if self.numbers else (self.low, self.high)
-            values |= {k: v for k, v in (("minimum", low), ("maximum", high)) if v is not None}
-        return values
-
-
-def _lengths(tool: str) -> str:
-    """Return which model makes which lengths, for the description of `duration`."""
-    told: list[str] = []
-    for name in catalog.models_of(tool):
-        told.append(f"{name}: {either(catalog.MODELS[name].durations)}.")
-    return "Seconds. " + " ".join(told)
-
-
-def _model(tool: str) -> Parameter:
-    names = catalog.models_of(tool)
-    dearer = names[-1]
-    return Parameter("model", "string", f"{dearer} is sharper, longer and dearer.", default=names[0], words=names)
-
-
-def _duration(tool: str) -> Parameter:
-    lengths = sorted({s for name in catalog.models_of(tool) for s in catalog.MODELS[name].durations})
-    return Parameter(
-        "duration", "integer", _lengths(tool), default=catalog.default_of(tool, "duration"), numbers=tuple(lengths)
-    )
-
-
-def _wait(about: str) -> Parameter:
-    return Parameter("wait_seconds", "integer", about, default=ANY_WAIT, neutral=True, low=ANY_WAIT, high=MAX_WAIT)
-
-
-COMMON = (
-    _wait("Longest wait in seconds; -1: as long as this host allows."),
-    Parameter(
-        "max_credits",
-        "integer",
-        "Highest price to pay without asking. Above it, ask the user, then give the price they agreed to.",
-        setting="AVM_APPROVE_ABOVE",
-        low=0,
-    ),
-    Parameter(
-        "take",
-        "integer",
-        "Which version, not how many: 2 makes a second one.",
-        default=1,
-        low=1,
-        high=MAX_TAKE,
-    ),
-)
-_SEGMENTED = ", ".join(name for name, model in catalog.MODELS.items() if model.segmented)
-IMAGE = Parameter("image", "string", "File path or public https link. Never write base64 yourself.", required=True)
-TASK_ID = Parameter("task_id", "string", "As returned by a paid call or list_tasks.", required=True)
-
-PARAMETERS: Mapping[str, tuple[Parameter, ...]] = {
-    "text_to_video": (
-        Parameter("prompt", "string", "What to show: subject, action, setting, camera, style.", required=True),
-        _duration("text_to_video"),
-        Parameter(
-            "aspect_ratio",
-            "string",
-            "16:9 wide, 9:16 vertical, 1:1 square.",
-            default=catalog.default_of("text_to_video", "aspect_ratio"),
-            words=tuple(map(str, catalog.values_of("text_to_video", "aspect_ratio"))),
-        ),
-        _model("text_to_video"),
-        *COMMON,
-    ),
-    "image_to_video": (
-        IMAGE,
-        Parameter("prompt", "string", "How it should move.", default="", neutral=True),
-        _duration("image_to_video"),
-        Parameter(
-            "aspect_ratio",
-            "string",
-            "Shape the user asked for; refused, unpaid, if the picture differs.",
-            default=KEEP_SHAPE,
-            words=(KEEP_SHAPE, *catalog.SHAPES),
-        ),
-        _model("image_to_video"),
-        *COMMON,
-    ),
-    "long_video": (
-        IMAGE,
-        Parameter(
-            "prompts",
-            "array",
-            "One per 5 seconds, in order; six make 30 seconds.",
-            required=True,
-            low=1,
-            high=catalog.MAX_SEGMENTS,
-        ),
-        *COMMON,
-    ),
-    "get_task": (
-        TASK_ID,
-        _wait("Longest wait in seconds; -1: as long as this host allows."),
-    ),
-    "list_tasks": (
-        Parameter(
-            "status",
-            "string",
-            "Only these; ACTIVE is everything unfinished.",
-            default=ALL,
-            neutral=True,
-            words=(ALL, *API_STATUSES, ACTIVE),
-        ),
-        Parameter("limit", "integer", "How many.", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT),
-        Parameter("cursor", "string", "next_cursor of the previous page.", default="", neutral=True),
-    ),
-    "cancel_task": (TASK_ID,),
-    "quote_video": (
-        Parameter("model", "string", f"{_SEGMENTED} is long_video.", required=True, words=tuple(catalog.MODELS)),
-        Parameter(
-            "duration",
-            "integer",
-            f"Seconds; not for {_SEGMENTED}.",
-            default=catalog.default_of("text_to_video", "duration"),
-            numbers=tuple(sorted({s for m in catalog.MODELS.values() if not m.segmented for s in m.durations})),
-        ),
-        Parameter(
-            "segments", "integer", f"Number of prompts, for {_SEGMENTED}.", default=1, low=1, high=catalog.MAX_SEGMENTS
-        ),
-    ),
-    "get_account": (),
-}
-"""Every tool and what it takes, in the order that is published."""
-
-# What people mean when they do not use the published word.
 _SYNONYMS: Mapping[str, Mapping[str, str]] = {
     "aspect_ratio": {
         "wide": "16:9", "widescreen": "16:9", "landscape": "16:9", "horizontal": "16:9", "youtube": "16:9",
@@ -235,38 +49,10 @@ _SYNONYMS: Mapping[str, Mapping[str, str]] = {
     },
     "model": {tool: catalog.models_of(tool)[0] for tool in catalog.TOOLS},
 }  # fmt: skip
+"""What people mean when they do not use the published word, by parameter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """Checked input: every parameter has a value, and `normalized` says what was understood from another form."""
-
-    tool: str
-    values: Mapping[str, Any]
-    normalized: Mapping[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
-
-
-def input_schema(tool: str, settings: Mapping[str, int]) -> dict[str, Any]:
-    """Return the published input schema of a tool, in the narrowest dialect that every known converter takes.
-
-    Plain `type`, enums of strings only, every optional parameter with a default that is legal when it is sent; no
-    `additionalProperties` (google-genai ends on it), no `nullable` (no JSON Schema; AJV's strict mode refuses it beside
-    an enum), no `anyOf`, no `title`. What it does not say, such as that other parameters are refused, `read` checks.
-
-    Args:
-        tool: Its name.
-        settings: The values of the settings that hold a default, by name.
-    """
-    parameters = PARAMETERS[tool]
-    schema: dict[str, Any] = {"type": "object", "properties": {p.name: p.schema(settings) for p in parameters}}
-    required = [p.name for p in parameters if p.required]
-    return schema | ({"required": required} if required else {})
-
-
-def read(tool: str, given: Mapping[str, Any]) -> Arguments:
+def read(tool: str, given: Mapping[str, Any]) -> Arguments[Any]:
     """Return what a call means.
 
     Raises:
@@ -283,30 +69,30 @@ def read(tool: str, given: Mapping[str, Any]) -> Arguments:
     normalized: dict[str, Any] = {}
     for name, parameter in parameters.items():
         raw = given.get(name)
-        value = _understood(tool, parameter, raw)
+        value = _understand(tool, parameter, raw)
         if parameter.neutral and value == parameter.default:
             value = None
         values[name] = value
         if value is not None and not _same(raw, value):
             normalized[name] = value
     _agree(tool, values)
-    return Arguments(tool, values, normalized)
+    return Arguments(tool, INPUTS[tool](**values), normalized)
 
 
-def _is_nothing(raw: object) -> bool:
+def _is_left_out(raw: object) -> bool:
     """Return whether something is meant to be left out."""
     return raw is None or (isinstance(raw, str) and raw.strip()[:LONGEST_WORD].lower() in _NOTHING)
 
 
 def _same(raw: object, value: object) -> bool:
     """Return whether a value is what was sent; leaving something out is not worth a word."""
-    if _is_nothing(raw):
+    if _is_left_out(raw):
         return True
     return (raw.strip() if isinstance(raw, str) else raw) == value and isinstance(raw, bool) == isinstance(value, bool)
 
 
-def _understood(tool: str, parameter: Parameter, raw: object) -> Any:
-    if _is_nothing(raw):
+def _understand(tool: str, parameter: Parameter, raw: object) -> Any:
+    if _is_left_out(raw):
         if parameter.required:
             allowed = either(parameter.words) if parameter.words else parameter.about
             end = "" if allowed.endswith(".") else "."
@@ -465,7 +251,7 @@ def _agree_on_quote(values: dict[str, Any]) -> None:
     else:
         if values["segments"] != _default("quote_video", "segments"):
             raise InvalidInput(
-                f"segments is only for {_SEGMENTED}.", field="segments", allowed="duration for other models"
+                f"segments is only for {SEGMENTED}.", field="segments", allowed="duration for other models"
             )
         _agree_on_length(catalog.tool_of(model), model, values["duration"])
 

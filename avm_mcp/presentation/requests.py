@@ -11,16 +11,16 @@ from avm_mcp.domain.next_steps import Action
 from avm_mcp.domain.request import ImageInput, VideoRequest
 from avm_mcp.images import Offload, Picture, matches_shape, read_picture
 from avm_mcp.jobs.service import Found
-from avm_mcp.presentation.arguments import KEEP_SHAPE, Arguments
+from avm_mcp.presentation.inputs import Arguments, ImageToVideo, LongVideo, PaidInput, TextToVideo
+from avm_mcp.presentation.parameters import KEEP_SHAPE
 
 
 def video_request(
-    tool: str, given: Arguments, *, folders: Sequence[Path], paths_allowed: bool
+    given: Arguments[PaidInput], *, folders: Sequence[Path], paths_allowed: bool
 ) -> tuple[VideoRequest, Picture | None]:
     """Return the request that the arguments of a paid tool mean, and the picture it starts from.
 
     Args:
-        tool: text_to_video, image_to_video or long_video.
         given: Its checked arguments.
         folders: The folders that pictures may be read from.
         paths_allowed: False where the caller is on another machine.
@@ -29,50 +29,49 @@ def video_request(
         FileRefused: The picture may not, or can not, be used.
         InvalidInput: The picture has another shape than was asked for, or the model does not make such a video.
     """
-    picture: Picture | None = None
-    if "image" in given.values:
-        picture = read_picture(given["image"], folders=folders, paths_allowed=paths_allowed)
-    if tool == "long_video":
-        model, prompts = catalog.models_of(tool)[0], tuple(given["prompts"])
+    video, aspect_ratio, picture = given.input, None, None
+    if isinstance(video, ImageToVideo | LongVideo):
+        picture = read_picture(video.image, folders=folders, paths_allowed=paths_allowed)
+    if isinstance(video, LongVideo):
+        model, prompts = catalog.models_of(given.tool)[0], tuple(video.prompts)
         seconds = catalog.SEGMENT_SECONDS * len(prompts)
     else:
-        model, prompts = given["model"], (given["prompt"],) if given["prompt"] else ()
-        seconds = given["duration"]
-    if tool == "image_to_video" and picture is not None:
-        _same_shape(picture, given["aspect_ratio"])
-    request = VideoRequest(
-        model,
-        seconds,
-        prompts,
-        aspect_ratio=given["aspect_ratio"] if tool == "text_to_video" else None,
-        image=ImageInput(picture.value, picture.digest, picture.shown) if picture is not None else None,
-        take=given["take"],
-    )
+        assert isinstance(video, TextToVideo | ImageToVideo)
+        model, seconds, prompts = video.model, video.duration, (video.prompt,) if video.prompt else ()
+    if isinstance(video, TextToVideo):
+        aspect_ratio = video.aspect_ratio
+    elif isinstance(video, ImageToVideo) and picture is not None:
+        _check_shape(picture, video.aspect_ratio)
+    image = ImageInput(picture.value, picture.digest, picture.shown) if picture is not None else None
+    request = VideoRequest(model, seconds, prompts, aspect_ratio=aspect_ratio, image=image, take=video.take)
     catalog.check(request)
     return request, picture
 
 
 async def read_request_in_thread(
-    tool: str, given: Arguments, *, folders: Sequence[Path], paths_allowed: bool, offload: Offload
+    given: Arguments[PaidInput], *, folders: Sequence[Path], paths_allowed: bool, offload: Offload
 ) -> tuple[VideoRequest, Picture | None]:
     """Return what `video_request` does; a picture that has to be read is read beside the event loop."""
-    work = partial(video_request, tool, given, folders=folders, paths_allowed=paths_allowed)
-    start = str(given.values.get("image") or "")[:8].lower()
-    return work() if not start or start.startswith(("http://", "https://")) else await offload(work)
+    work = partial(video_request, given, folders=folders, paths_allowed=paths_allowed)
+    if not isinstance(given.input, ImageToVideo | LongVideo):
+        return work()
+    start = given.input.image[:8].lower()
+    return work() if start.startswith(("http://", "https://")) else await offload(work)
 
 
-def add_notes(found: Found, picture: Picture | None, given: Arguments) -> Found:
+def add_notes(found: Found, picture: Picture | None, given: Arguments[PaidInput]) -> Found:
     """Return what was found, with notes about what the caller may not expect."""
     notes = list(found.notes)
-    if given["take"] > 1 and not found.deduplicated:
-        notes.append(f"This is ONE video: take {given['take']} says which version, not how many.")
-    wanted = given.values.get("aspect_ratio")
-    if picture is not None and picture.source == "url" and wanted not in (None, KEEP_SHAPE):
+    take = given.input.take
+    if take > 1 and not found.deduplicated:
+        notes.append(f"This is ONE video: take {take} says which version, not how many.")
+    wanted = given.input.aspect_ratio if isinstance(given.input, ImageToVideo) else KEEP_SHAPE
+    if picture is not None and picture.source == "url" and wanted != KEEP_SHAPE:
         notes.append("The picture behind a link cannot be measured here; the video keeps its shape.")
     return replace(found, notes=tuple(notes))
 
 
-def _same_shape(picture: Picture, wanted: str) -> None:
+def _check_shape(picture: Picture, wanted: str) -> None:
     """The API has no such field here: the video keeps the picture's shape, so asking for another is refused."""
     if wanted != KEEP_SHAPE and matches_shape(picture, wanted) is False:  # pyright: ignore[reportArgumentType]
         raise InvalidInput(

@@ -218,12 +218,12 @@ from avm_mcp.domain import catalog
 from tests.contract.test_catalog import MADE_UP
 catalog.MODELS["made_up"] = MADE_UP
 from avm_mcp.domain.errors import InvalidInput
-from avm_mcp.presentation import arguments
+from avm_mcp.presentation import arguments, parameters
 from avm_mcp.presentation.requests import video_request
 from avm_mcp.provider.bodies import paid_body
 
 def ask(tool, **given):
-    request, _ = video_request(tool, arguments.read(tool, given), folders=[], paths_allowed=True)
+    request, _ = video_request(arguments.read(tool, given), folders=[], paths_allowed=True)
     print(paid_body(request).decode(), catalog.estimate(request))
 
 def refuse(tool, **given):
@@ -239,8 +239,8 @@ refuse("text_to_video", prompt="x", model="made_up", duration=20)
 refuse("text_to_video", prompt="x", model="made_up", aspect_ratio="1:1")
 refuse("text_to_video", prompt="x", model="t2v", aspect_ratio="4:3")
 refuse("text_to_video", prompt="x", model="t2v", duration=7)
-print(arguments.read("quote_video", {"model": "made_up", "duration": 14})["duration"])
-print(arguments.input_schema("image_to_video", {"AVM_APPROVE_ABOVE": 50})["properties"]["model"]["enum"])
+print(arguments.read("quote_video", {"model": "made_up", "duration": 14}).input.duration)
+print(parameters.input_schema("image_to_video", {"AVM_APPROVE_ABOVE": 50})["properties"]["model"]["enum"])
 """
 
 

@@ -24,6 +24,7 @@ from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AvmError, FileRefused, InvalidInput
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.presentation import arguments
+from avm_mcp.presentation.parameters import PARAMETERS
 from avm_mcp.presentation.requests import video_request
 from avm_mcp.provider.bodies import paid_body, quote_fields
 from avm_mcp.sandbox import SandboxOptions, build_sandbox
@@ -70,7 +71,7 @@ async def asked(body: bytes, model: str, profile: dict[str, Any]) -> httpx2.Resp
 
 def request_of(tool: str, raw: dict[str, Any], pictures: Path) -> VideoRequest:
     given_ = arguments.read(tool, raw)
-    return video_request(tool, given_, folders=[pictures], paths_allowed=True)[0]
+    return video_request(given_, folders=[pictures], paths_allowed=True)[0]
 
 
 def understood(tool: str, raw: dict[str, Any], pictures: Path) -> tuple[VideoRequest | None, Any]:
@@ -183,7 +184,7 @@ async def test_every_model_at_every_length_and_shape(model: str, profile: dict[s
                 "image": DATA_URI,
                 "aspect_ratio": shape,
             }
-            wanted = {p.name for p in arguments.PARAMETERS[catalog.tool_of(model)]}
+            wanted = {p.name for p in PARAMETERS[catalog.tool_of(model)]}
             raw = {name: value for name, value in raw.items() if name in wanted}
             if model == "lv":
                 raw = {"image": DATA_URI, "prompts": ["x"] * (seconds // catalog.SEGMENT_SECONDS)}

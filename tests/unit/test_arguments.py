@@ -4,7 +4,8 @@ import json
 import math
 import subprocess
 import sys
-from typing import Any
+from dataclasses import asdict
+from typing import Any, get_type_hints
 
 import jsonschema
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import InvalidInput
 from avm_mcp.presentation import arguments
-from avm_mcp.presentation.arguments import PARAMETERS, input_schema
 from avm_mcp.presentation.audience import MODEL_AUDIENCE
+from avm_mcp.presentation.inputs import INPUTS
 from avm_mcp.presentation.next_steps import write_next_step
+from avm_mcp.presentation.parameters import PARAMETERS, Parameter, input_schema
 
 TOOLS = tuple(PARAMETERS)
 SETTINGS = {"AVM_APPROVE_ABOVE": 50}
@@ -44,6 +46,17 @@ CALLS = st.sampled_from(TOOLS).flatmap(
 )
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_typed_input_of_a_tool_has_its_parameters(tool: str) -> None:
+    """Schemas, help texts and checks come from the table; handlers work with the typed inputs."""
+
+    def type_of(parameter: Parameter) -> Any:
+        kind: Any = {"string": str, "integer": int, "array": list[str]}[parameter.kind]
+        return kind | None if parameter.neutral or parameter.setting is not None else kind
+
+    assert get_type_hints(INPUTS[tool]) == {p.name: type_of(p) for p in PARAMETERS[tool]}
+
+
 @given(CALLS)
 @example(("long_video", {"image": "a.png", "prompts": "[" * 100_000}))
 @example(("text_to_video", {"prompt": "\ud800"}))
@@ -63,14 +76,13 @@ def test_any_json_is_understood_inside_the_schema_or_refused(call: tuple[str, di
     except InvalidInput as refusal:
         _assert_helpful(refusal, tool)
         return
-    assert set(read.values) == {p.name for p in PARAMETERS[tool]}
-    values = {name: value for name, value in read.values.items() if value is not None}
+    values = {name: value for name, value in asdict(read.input).items() if value is not None}
     jsonschema.validate(values, input_schema(tool, SETTINGS))
     json.dumps(values, ensure_ascii=False).encode()  # can be sent, and written to the journal
     json.dumps(dict(read.normalized), ensure_ascii=False).encode()
     assert all(isinstance(value, int) and -(2**63) <= value < 2**63 for value in values.values() if _is_number(value))
     for name, value in read.normalized.items():
-        assert read.values[name] == value, "what is told was understood must be what holds"
+        assert getattr(read.input, name) == value, "what is told was understood must be what holds"
 
 
 def _is_number(value: object) -> bool:
@@ -97,8 +109,8 @@ def test_what_was_understood_is_understood_again_in_the_same_way(call: tuple[str
         read = arguments.read(tool, raw)
     except InvalidInput:
         return
-    again = arguments.read(tool, read.values)
-    assert again.values == read.values
+    again = arguments.read(tool, asdict(read.input))
+    assert again.input == read.input
     assert not again.normalized
 
 
@@ -142,7 +154,7 @@ GOOD: list[tuple[str, dict[str, Any], dict[str, Any], set[str]]] = [
 @pytest.mark.parametrize(("tool", "raw", "values", "normalized"), GOOD, ids=lambda value: str(value)[:60])
 def test_understood(tool: str, raw: Any, values: dict[str, Any], normalized: set[str]) -> None:
     read = arguments.read(tool, raw)
-    assert {name: read[name] for name in values} == values
+    assert {name: getattr(read.input, name) for name in values} == values
     assert set(read.normalized) == normalized
 
 
@@ -211,11 +223,11 @@ def test_every_default_and_every_word_is_legal_when_sent(tool: str) -> None:
         for word in parameter.words:
             if parameter.name != "model":
                 meant = None if parameter.neutral and word == parameter.default else word
-                assert arguments.read(tool, {**required, parameter.name: word})[parameter.name] == meant
+                assert getattr(arguments.read(tool, {**required, parameter.name: word}).input, parameter.name) == meant
     for model in (catalog.MODELS[name] for name in catalog.models_of(tool) if tool != "long_video"):
         for seconds in model.durations:
             read = arguments.read(tool, {**required, "model": model.name, "duration": seconds})
-            assert (read["model"], read["duration"]) == (model.name, seconds)
+            assert (read.input.model, read.input.duration) == (model.name, seconds)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +246,7 @@ def test_no_text_stops_the_loop_for_more_than_its_length(image_and_ratio: tuple[
         "from avm_mcp.presentation import arguments\nimage, ratio = sys.stdin.read().split('|')\n"
         "try:\n"
         "    given = arguments.read('image_to_video', {'image': image, 'aspect_ratio': ratio})\n"
-        "    images.read_picture(given['image'], folders=[], paths_allowed=False)\n"
+        "    images.read_picture(given.input.image, folders=[], paths_allowed=False)\n"
         "except errors.AvmError as error:\n"
         "    print(error.code)"
     )

@@ -27,6 +27,7 @@ from avm_mcp.jobs.poller import Progress
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE, SHELL_AUDIENCE, Place
 from avm_mcp.presentation.next_steps import write_next_step
+from avm_mcp.presentation.parameters import PARAMETERS
 from avm_mcp.presentation.task import build_task, format_task
 from avm_mcp.sandbox import faults
 from tests.stack import KEY
@@ -71,12 +72,12 @@ def picture(path: Path, size=(640, 360)) -> Path:
 
 def test_every_parameter_of_every_tool_can_be_typed():
     shown = {command.tool: command for command in COMMANDS.values() if command.tool}
-    assert set(shown) == set(arguments.PARAMETERS)
+    assert set(shown) == set(PARAMETERS)
     for tool, command in shown.items():
         help_text = " ".join(
             build_parser("avm")._subparsers._group_actions[0].choices[command.name].format_help().split()
         )
-        for parameter in arguments.PARAMETERS[tool]:
+        for parameter in PARAMETERS[tool]:
             flag = {"wait_seconds": "--wait"}.get(parameter.name, "--" + parameter.name.replace("_", "-"))
             assert flag in help_text or parameter.name in command.positionals
             assert all(str(word) in help_text for word in (*parameter.words, *parameter.numbers))
