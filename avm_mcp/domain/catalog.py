@@ -258,7 +258,7 @@ def _not_taken(model: Model, parameter: Parameter, value: Value, allowed: Sequen
 
 
 SAMPLE_IMAGE = ImageInput("https://aivideomaker.ai/picture.png", "", "")
-"""Stands for a picture where a price is asked for: the API does not look at it then."""
+"""Stands for a picture in a quote: the API does not read it."""
 
 
 def sample(name: str, seconds: int) -> VideoRequest:

@@ -29,4 +29,4 @@ def named(task_id: str) -> str:
 
 def is_safe(task_id: str) -> bool:
     """Return whether an id means nothing to a model or a shell besides itself: one of ours, or a plain one."""
-    return bounds.plain_id(task_id.removeprefix("sub_"))
+    return bounds.is_plain_id(task_id.removeprefix("sub_"))

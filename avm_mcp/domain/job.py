@@ -10,7 +10,7 @@ from typing import Literal
 from avm_mcp.domain import bounds
 
 SUBMITTING = "SUBMITTING"  # sent, no answer yet
-UNKNOWN = "UNKNOWN"  # the answer was lost; being looked for
+UNKNOWN = "UNKNOWN"  # the answer was lost; it is searched for
 NOT_CREATED = "NOT_CREATED"  # it never came to be; nothing was charged
 SUBMITTED = "SUBMITTED"
 PROGRESS = "PROGRESS"
@@ -19,10 +19,10 @@ FAILED = "FAILED"
 CANCEL = "CANCEL"
 
 API_STATUSES = (SUBMITTED, PROGRESS, COMPLETED, FAILED, CANCEL)
-"""The upstream's five words, spelled as it spells them."""
+"""The five statuses of the API, as it spells them."""
 
 FINAL = frozenset({COMPLETED, FAILED, CANCEL, NOT_CREATED})
-"""A job in one of these never changes again (but for a refund that is seen later)."""
+"""A job in one of these never changes again, except for a refund that is seen later."""
 
 STATUS_RANK: Mapping[str, int] = {
     SUBMITTING: 0,
@@ -34,21 +34,21 @@ STATUS_RANK: Mapping[str, int] = {
     CANCEL: 4,
     COMPLETED: 4,
 }
-"""A job moves up in rank only; a status the upstream has newly invented counts as being made."""
+"""A job moves up in rank only. A status that is not known counts as PROGRESS."""
 
 
 def rank(status: str) -> int:
-    """Return how far along `status` is."""
+    """Return how far a job in `status` is."""
     return STATUS_RANK.get(status, STATUS_RANK[PROGRESS])
 
 
 Download = Literal["none", "wanted", "saved", "lost", "off"]
-"""What became of a finished video: not finished, to be fetched, on the disk, past saving, not to be saved."""
+"""Of a video: not finished, to be downloaded, on the disk, beyond saving, not to be saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a request costs: `quote` is the API's word, `estimate` the highest formula known for it."""
+    """What a request costs: `quote` is the API's own price, `estimate` the highest formula known for it."""
 
     credits: int
     basis: Literal["quote", "estimate"]
@@ -58,7 +58,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """A day's sums, in credits; `spent` is what counts against a cap: charged or else quoted, less what came back."""
+    """A day's sums, in credits. `spent` counts against a cap: what was charged, or else quoted, less refunds."""
 
     videos: int
     quoted: int
@@ -69,10 +69,10 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the journal: everything known about one paid request.
+    """One row of the store: everything known about one paid request.
 
-    Dates (`created_at`, `completed_at`, `expires_at`) are seconds since 1970, UTC. What is only compared (`started`,
-    when the row was made; `answer_by`; `searched_since`) is by the clock of the state, `Journal.clock`.
+    Dates (`created_at`, `completed_at`, `expires_at`) are seconds since 1970, UTC. Times that are only compared
+    (`started`, when the row was made; `answer_by`; `searched_since`) are by the clock of the store, `Store.clock`.
     """
 
     id: str
@@ -118,8 +118,8 @@ class Job:
 
     @property
     def public_id(self) -> str:
-        """Return the upstream's id, or ours while there is none, or where its own cannot be shown."""
-        return self.task_id if self.task_id is not None and bounds.plain_id(self.task_id) else self.id
+        """Return the task's id, or ours while there is none, or where it cannot be shown."""
+        return self.task_id if self.task_id is not None and bounds.is_plain_id(self.task_id) else self.id
 
     @property
     def charged(self) -> Literal["no", "yes", "unknown"]:
@@ -128,6 +128,6 @@ class Job:
             return "no"
         if self.status in (UNKNOWN, SUBMITTING):
             return "unknown"
-        if self.credits_charged is None:  # the seed API tells no amounts; it refunds all the same
+        if self.credits_charged is None:  # the older API names no amounts, and refunds all the same
             return "no" if self.status in (FAILED, CANCEL) else "yes"
         return "no" if self.credits_refunded == self.credits_charged else "yes"

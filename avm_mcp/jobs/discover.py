@@ -133,7 +133,9 @@ def job_of(row: TaskSnapshot, account: str, now: float, at: float) -> Job:
     key = f"foreign-{account}-{row.id}"
     created_at = row.created_at.timestamp() if row.created_at else now
     created_at = created_at if created_at <= now + DAY else now  # nothing was made tomorrow, whatever the clocks say
-    finished = bounds.finished(row.completed_at.timestamp(), created_at, now, row.read_at) if row.completed_at else None
+    finished = (
+        bounds.find_finish(row.completed_at.timestamp(), created_at, now, row.read_at) if row.completed_at else None
+    )
     return Job(
         id=foreign_id(account, row.id),
         account=account,

@@ -35,7 +35,7 @@ from avm_mcp.provider.protocol import Endpoint
 from avm_mcp.provider.wire import ErrorEnvelope
 
 PAGE_READ = 2000
-"""Bytes of an answer that is not JSON in which its title, or its one line, is looked for."""
+"""Bytes of an answer that is not JSON in which its title, or its one line, is searched."""
 
 # How an error is recognised: by `errorCode`, then by HTTP status, then by the words of the API's reference.
 BY_CODE: Mapping[str, type[AvmError]] = {

@@ -16,7 +16,7 @@ def paid_body(request: VideoRequest) -> bytes:
 def quote_fields(request: VideoRequest) -> dict[str, Any]:
     """Return the fields of `POST /quote/{model}`: the request's own, with a link in place of a picture's bytes.
 
-    The API does not look at the picture for a quote, and megabytes would take longer than a price may.
+    The API does not read the picture for a quote, and megabytes would take longer to send than a quote may.
     """
     return _fields(request, lambda image: catalog.SAMPLE_IMAGE.value if image.embedded else image.value)
 

@@ -41,7 +41,7 @@ QUERIES: frozenset[Endpoint] = frozenset({"account", "list", "task", "status"})
 """The endpoints that share the limit of 60 queries a minute and IP address."""
 
 OPTIONAL: frozenset[Endpoint] = frozenset({"account", "quote"})
-"""Endpoints that an older generation of the API lacks; what its 404 looks like is not documented."""
+"""Endpoints that an older generation of the API lacks; the body of their 404 is not documented."""
 
 NEVER_SENT = (
     httpx2.ConnectError,
@@ -285,8 +285,8 @@ def _encode_segment(text: str) -> str:
 
 
 def _refuse_by_proxy(error: httpx2.ProxyError) -> BlockedOnTheWay:
-    said = quote_upstream(str(error))
+    reason = quote_upstream(str(error))
     return BlockedOnTheWay(
-        f"A proxy on the way to the service refused the connection{said}; the key was not judged.",
+        f"A proxy on the way to the service refused the connection{reason}; the key was not judged.",
         next_step=Action.CHECK_PROXY(),
     )

@@ -47,7 +47,7 @@ class Redaction:
     """Removes one key from bytes, texts and headers.
 
     Args:
-        key: The API key; one shorter than `SHORTEST_SECRET` is not looked for.
+        key: The API key; one shorter than `SHORTEST_SECRET` is not removed.
     """
 
     def __init__(self, key: str) -> None:

@@ -23,7 +23,7 @@ from avm_mcp.domain.job import NOT_CREATED, SUBMITTED, SUBMITTING, UNKNOWN
 
 def _read_status(text: str) -> str:
     """Return a status as one word. Upstream statuses that collide with ours are lowercased."""
-    word = bounds.word(text)
+    word = bounds.clean_word(text)
     return word.lower() if word in (SUBMITTING, UNKNOWN, NOT_CREATED) else word
 
 
@@ -112,7 +112,7 @@ class TaskSnapshot(_Wire):
     @field_validator("credits_refunded", mode="after")
     @classmethod
     def _limit_refund(cls, value: int | None, info: ValidationInfo) -> int | None:
-        return bounds.refund(value, info.data.get("credits_charged"))
+        return bounds.limit_refund(value, info.data.get("credits_charged"))
 
     @field_validator("output", mode="before")
     @classmethod

@@ -189,7 +189,7 @@ class Jobs(Sends):
         """Return what `record_snapshot` would write."""
         # What comes back is told as a refund: a charge that is told lower than before frees nothing.
         charged = max((told for told in (job.credits_charged, seen.credits_charged) if told is not None), default=None)
-        back = bounds.refund(seen.credits_refunded, charged)
+        back = bounds.limit_refund(seen.credits_refunded, charged)
         facts: dict[str, object] = {"credits_charged": charged, "credits_refunded": back}
         today = job.created_at + now - job.started  # the date now, by the clock that dated the row
         advances = not job.final and rank(seen.status) >= rank(job.status)
@@ -199,7 +199,7 @@ class Jobs(Sends):
             facts["video_url"] = seen.video_url
         if advances and seen.status in FINAL:
             said = seen.completed_at.timestamp() if seen.completed_at else None
-            finished = bounds.finished(said, job.created_at, today, seen.read_at)
+            finished = bounds.find_finish(said, job.created_at, today, seen.read_at)
             facts |= {"completed_at": finished, "settled_at": now}
             if seen.status == COMPLETED:
                 facts |= {"expires_at": finished + FILE_LIFE, "download": self._download_for(mine=job.mine)}

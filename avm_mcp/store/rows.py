@@ -32,10 +32,10 @@ def job_of(row: Row) -> Job:
     values: dict[str, Any] = dict(row)
     values["mine"] = bool(values["mine"])  # SQLite has no booleans
     for name in ("credits_quoted", "credits_charged"):
-        values[name] = bounds.price(values[name])
+        values[name] = bounds.read_price(values[name])
     paid = values["credits_quoted"] if values["credits_charged"] is None else values["credits_charged"]
-    values["credits_refunded"] = bounds.refund(bounds.price(values["credits_refunded"]), paid)
+    values["credits_refunded"] = bounds.limit_refund(bounds.read_price(values["credits_refunded"]), paid)
     for name in ("status", "model"):
-        values[name] = bounds.word(values[name])
-    values["video_url"] = bounds.link(values["video_url"]) if values["video_url"] else None
+        values[name] = bounds.clean_word(values[name])
+    values["video_url"] = bounds.clean_link(values["video_url"]) if values["video_url"] else None
     return Job(**values)

@@ -46,7 +46,7 @@ BLOCKED = {401, 403, 407, 451, 511}
 
 
 class Answering(httpx2.AsyncBaseTransport):
-    """Whatever is asked, this is the answer."""
+    """One answer to every request."""
 
     def __init__(self, status: int, kind: str, body: str, **headers: str) -> None:
         self.answer = (status, kind, body)
@@ -90,7 +90,7 @@ ASKS: dict[str, Callable[[AvmClient], Awaitable[object]]] = {
 @pytest.mark.parametrize("endpoint", ASKS)
 @pytest.mark.parametrize("who", ELSE)
 async def test_an_answer_that_is_not_the_apis_own_judges_nothing(asking: Any, who: str, endpoint: str) -> None:
-    """Fact: upstream.md section 6. `AUTH_FAILED` and its like are the API's words, told in its envelope only."""
+    """Fact: upstream.md section 6. Codes such as `AUTH_FAILED` count in the API's own envelope only."""
     status = ELSE[who][0]
     async with asking(*ELSE[who]) as (client, _):
         if status == 404 and endpoint in ("account", "quote"):  # an older generation of the API has neither
@@ -192,7 +192,7 @@ async def test_a_proxy_that_wants_a_password_is_named_before_anything_was_sent(w
 
 
 async def test_the_real_service_is_never_taken_for_a_sandbox(wall: VirtualWall) -> None:
-    """P8: of a sandbox it is said that no money is spent."""
+    """P8: results of a sandbox say that no money is spent."""
 
     async def nothing(*_: float) -> None: ...
 

@@ -59,7 +59,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def asked(body: bytes, model: str, profile: dict[str, Any]) -> httpx2.Response:
+async def generate(body: bytes, model: str, profile: dict[str, Any]) -> httpx2.Response:
     app = build_sandbox(SandboxOptions(render=False, balance=10**9, **profile), now=lambda: 1_800_000_000.0)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=BASE) as http:
         return await http.post(
@@ -147,7 +147,7 @@ async def test_what_the_tools_accept_the_sandbox_accepts(
         event(f"refused: {refusal.field}")
         assert refusal.field in ("image", "prompt", "prompts"), refusal  # odd texts may be; nothing else here
         return
-    answer = await asked(paid_body(request), request.model, profile)
+    answer = await generate(paid_body(request), request.model, profile)
     assert answer.status_code == 200, (answer.text, quote_fields(request))
     event(f"accepted: {request.model}")
 
@@ -190,7 +190,7 @@ async def test_every_model_at_every_length_and_shape(model: str, profile: dict[s
                 raw = {"image": DATA_URI, "prompts": ["x"] * (seconds // catalog.SEGMENT_SECONDS)}
             request = request_of(catalog.tool_of(model), raw, pictures)
             assert (request.model, request.seconds) == (model, seconds)
-            assert (await asked(paid_body(request), model, profile)).status_code == 200
+            assert (await generate(paid_body(request), model, profile)).status_code == 200
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p["profile"])
@@ -201,15 +201,15 @@ async def test_the_sandbox_has_no_length_or_shape_that_the_tools_lack(profile: d
             continue
         for seconds in range(1, 31):
             body = {"prompt": "x", "image": DATA_URI, "aspectRatio": "16:9", "duration": str(seconds)}
-            answer = await asked(json.dumps(body).encode(), model, profile)
+            answer = await generate(json.dumps(body).encode(), model, profile)
             assert (answer.status_code == 200) == (seconds in known.durations), (model, seconds)
     for shape in ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "auto"):
         for model in catalog.models_of("text_to_video"):
             body = {"prompt": "x", "aspectRatio": shape, "duration": "5"}
-            answer = await asked(json.dumps(body).encode(), model, profile)
+            answer = await generate(json.dumps(body).encode(), model, profile)
             assert (answer.status_code == 200) == (shape in catalog.SHAPES), (model, shape)
     for count in range(9):
-        answer = await asked(json.dumps({"image": DATA_URI, "prompt": ["x"] * count}).encode(), "lv", profile)
+        answer = await generate(json.dumps({"image": DATA_URI, "prompt": ["x"] * count}).encode(), "lv", profile)
         assert (answer.status_code == 200) == (1 <= count <= catalog.MAX_SEGMENTS), count
 
 
@@ -282,7 +282,7 @@ async def test_what_the_sandbox_refuses_the_tools_refuse_first(
         event("refused by both" if refused else "refused by the tools alone")
         return
     # Not refused: then it was understood as something that is right, and that is what is sent.
-    answer = await asked(paid_body(request), request.model, profile)
+    answer = await generate(paid_body(request), request.model, profile)
     assert answer.status_code == 200, (answer.text, quote_fields(request))
     event("understood" if refused else "accepted by both")
 
@@ -291,7 +291,7 @@ async def _refused_by_the_sandbox(model: str, body: dict[str, Any], profile: dic
     if "/" in model or not model.strip() or not model.isprintable() or model in (".", ".."):
         return True  # no such path
     path = "".join(ch if ch.isalnum() and ch.isascii() else "_" for ch in model)
-    return (await asked(json.dumps(body).encode(), path, profile)).status_code == 400
+    return (await generate(json.dumps(body).encode(), path, profile)).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def test_a_row_that_was_written_before_is_summed_within_its_bounds(stack):
 
 
 async def test_a_charge_that_is_told_lower_later_frees_nothing(stack):
-    """P8: what comes back is told as a refund; a charge that shrinks is an error of somebody's."""
+    """P8: a refund is reported as one; a charge that shrinks is an error."""
     await stack.with_history()
     async with stack.client(AVM_MAX_CREDITS_PER_DAY="30") as client:
         for number in range(6):
@@ -128,7 +128,7 @@ async def test_no_number_breaks_a_result_or_a_sum(stack, odd):
      ([15], None)],
 )  # fmt: skip
 def test_what_counts_as_credits(value, read):
-    """A price far above all others stays one that no cap lets through; what is no number is not told."""
+    """A price far above all others stays one that no cap lets through; what is no number counts as missing."""
     assert Accepted.read({"taskId": "x", "creditsCharged": value}).credits_charged == read
     task = TaskSnapshot.read({"id": "x", "status": "FAILED", "creditsCharged": value, "creditsRefunded": value})
     assert (task.credits_charged, task.credits_refunded) == (read, read)

@@ -119,7 +119,7 @@ async def test_progress_keeps_coming_while_a_long_list_is_read(crowd):
 
 
 async def test_a_watched_task_is_found_at_the_end_of_a_long_list(crowd):
-    """P2: what is asked for by id is looked at wherever it stands."""
+    """P2: a task that is asked for by id is read wherever it stands."""
     rows = [row(number) for number in range(3 * MOST_ROWS)]
     found = await read_tasks(rows, NOW, only={rows[-1]["id"], rows[5]["id"], "ck-none"})
     assert [task.id for task in found] == [rows[5]["id"], rows[-1]["id"]]
@@ -143,7 +143,7 @@ async def test_the_newest_rows_are_looked_at_in_whichever_order_they_come(order)
 
 @pytest.mark.parametrize("odd", [{"createdAt": None}, {"createdAt": "yesterday"}, {"createdAt": 17}])
 async def test_rows_without_a_date_are_looked_at_and_if_there_are_too_many_the_list_proves_nothing(odd):
-    """P1: a row that is left out without a date may be the task that is looked for."""
+    """P1: a row without a date that is left out may be the wanted task."""
     rows = [row(number, **(odd if number == MOST_ROWS + 7 else {})) for number in range(2 * MOST_ROWS)]
     found = await read_tasks(rows, NOW)
     assert rows[MOST_ROWS + 7]["id"] in {task.id for task in found}
@@ -192,7 +192,7 @@ HALVES = ["\\ud83d", "\\udca9", "\\ud83d\\ud83d\\udca9", "\\udca9\\ud83d", "\ud8
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("padding", [0, SHORT_BODY])
 async def test_half_a_character_is_neither_kept_nor_passed_on(half, padding):
-    """P4: it could neither be written into the journal nor into an answer."""
+    """P4: half a character can be written neither into the store nor into an answer."""
     body = f'{{"tasks": [{{"id": "ck1", "prompt": "x{half}y"}}, {{"id": "\\ud83c\\udf0a"}}]}}{" " * padding}'
     data = await parse_json(body.encode("utf-8", "surrogatepass"))
     assert data["tasks"][0]["id"] == "ck1"

@@ -109,7 +109,7 @@ def assert_harmless(result):
 
 
 async def reply_of(folder, row):
-    """Let the service list, show and accept this task, and look at everything that is said of it."""
+    """Let the service list, show and accept this task, and return everything that is shown of it."""
     stack = Stack(Path(folder), VirtualWall(), SandboxOptions(render=False), {"AVM_SAVE": "off"})
     await stack.with_history()
     body = dumped(row)
@@ -184,18 +184,18 @@ async def test_an_odd_id_is_kept_and_shown_as_ours(stack, task_id):
 
 @given(st.text(max_size=80) | hostile | ids)
 def test_an_id_is_plain_or_is_not(task_id):
-    assert bounds.plain_id(task_id) is bool(
+    assert bounds.is_plain_id(task_id) is bool(
         SAFE_ID.fullmatch(task_id) and not task_id.lower().startswith("sub_") and task_id.isascii()
     )
 
 
 @given(links | st.text(max_size=40).map(lambda end: f"https://h/{end}") | st.text())
 def test_a_link_is_well_formed_or_none(link):
-    read = bounds.link(link)
+    read = bounds.clean_link(link)
     if read is not None:
         assert SAFE_LINK.fullmatch(read), read
         assert len(read) <= 8000
-        assert bounds.link(read) == read
+        assert bounds.clean_link(read) == read
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_link_is_well_formed_or_none(link):
 )  # fmt: skip
 def test_what_counts_as_a_link(link, read):
     """P3: what a browser would understand is kept, written as RFC 3986 has it."""
-    assert bounds.link(link) == read
+    assert bounds.clean_link(link) == read
 
 
 @settings(max_examples=EXAMPLES)
@@ -248,7 +248,7 @@ def test_no_refusal_of_the_service_forges_a_word_of_ours(status, code, message, 
 
 
 async def test_rows_that_an_earlier_version_wrote_are_shown_as_safely(stack):
-    """What is in the journal already is bounded where it is read."""
+    """What the store holds already is bounded where it is read."""
     await stack.with_history()
     async with stack.client(AVM_SAVE="off") as client:
         await client.call_tool("text_to_video", {"prompt": "kite", "wait_seconds": 900})

@@ -183,7 +183,7 @@ def test_a_bad_value_is_refused_in_one_line_that_helps(name: str, text: str, all
     ],
 )
 def test_no_secret_is_shown_whatever_line_it_stands_in(text: str, shown: str) -> None:
-    """P5: a password in an address, and what looks like a key."""
+    """P5: neither a password in an address nor what may be a key."""
     assert mask(text) == shown
 
 
