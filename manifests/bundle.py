@@ -1,8 +1,8 @@
 """Pack the bundle for Claude Desktop: `python -m manifests.bundle`, or `make bundle`. Same content, same bytes.
 
-The bundle carries the source and a lock of what it needs; Claude Desktop brings uv and Python. The lock is made here
-and not committed: it names the registry it was made with, and it holds the versions of `constraints.txt`, which are
-those the tests pass with. Beside the bundle stands `server.json` with the bundle's sha256, as the registry wants it.
+The bundle holds the source and a lock of its dependencies; Claude Desktop brings uv and Python. The lock is made here
+and not committed, because it names the registry that it was made with. Its versions are those of `constraints.txt`,
+which the tests pass with. `server.json` with the bundle's sha256 is written beside the bundle, for the registry.
 """
 
 import hashlib
@@ -37,8 +37,7 @@ def stage(folder: Path) -> None:
     documents = build.documents()
     (folder / "manifest.json").write_text(documents["mcpb/manifest.json"])
     for source in (
-        MANIFESTS / "mcpb" / "icon.png",
-        MANIFESTS / "mcpb" / "start.py",
+        *(MANIFESTS / "mcpb" / name for name in ("icon.png", "start.py")),
         ROOT / "README.md",
         ROOT / "LICENSE",
     ):

@@ -1,4 +1,4 @@
-"""The hosts' own programs, as a user has them: what we ship is judged, installed, set up, started, and taken out."""
+"""The checks by the hosts' own programs: what we ship is validated, installed, set up, started and removed."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def checks(bench: Bench) -> Iterator[Check]:
     """Yield the checks by the hosts' own programs, which find `avm-mcp` and `uvx` as a user's do."""
     tools, modules = bench.python("py"), bench.modules("hosts")
     host = _programs(modules)
-    yield Check("uv tool install, as the README says it", lambda: _installed(bench, tools))
+    yield Check("uv tool install, as the README says it", lambda: _install(bench, tools))
     claude, gemini, openclaw = host["claude"], host["gemini"], host["openclaw"]
     plugin = MANIFESTS / "plugin"
     strict = (*claude, "plugin", "validate", "--strict", plugin / ".claude-plugin")
@@ -46,7 +46,7 @@ def checks(bench: Bench) -> Iterator[Check]:
     yield Check("openclaw plugins uninstall", (*openclaw, "plugins", "uninstall", facts.NAME, "--force"))
     (bench.home / ".claude" / "settings.json").write_text('{"enableAllProjectMcpServers": true}')  # "allow the server"
     yield from _set_up(bench, host)
-    yield from _typed(bench, host)
+    yield from _run_commands(bench, host)
 
 
 def _programs(modules: Path) -> Mapping[str, Program]:
@@ -56,7 +56,7 @@ def _programs(modules: Path) -> Mapping[str, Program]:
     return {"claude": ("node", wrapper), **plain}
 
 
-def _installed(bench: Bench, tools: Path) -> str:
+def _install(bench: Bench, tools: Path) -> str:
     for name in ("uv", "uvx"):  # beside what they install: where uv itself lives on a user's machine
         (bench.programs / name).symlink_to(tools / name)
     source = f"{ROOT}[sandbox]"
@@ -87,7 +87,7 @@ def _set_up(bench: Bench, host: Mapping[str, Program]) -> Iterator[Check]:
         yield Check(f"{name}: nothing of it is left", lambda b=before, f=file: _left(b, _contents(bench, f)))
 
 
-def _typed(bench: Bench, host: Mapping[str, Program]) -> Iterator[Check]:
+def _run_commands(bench: Bench, host: Mapping[str, Program]) -> Iterator[Check]:
     """The commands that `clients/README.md` tells people to type, as they stand there, and what the host makes of them.
 
     Only the address differs, for a port that is free; a server listens there.

@@ -10,10 +10,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import httpx2
@@ -29,28 +28,6 @@ HEALTH = ("python", "-IS", "/opt/health.py")
 WRITABLE = "id -u && touch /data/.probe && rm /data/.probe && ! touch /opt/venv/.probe 2>/dev/null"
 VIDEO = "import sys; sys.exit(open(sys.argv[1], 'rb').read(8)[4:] != b'ftyp')"
 UNREACHABLE = ("no such host", "dial tcp", "pinging container registry", "short-name")
-
-
-class Engine(Protocol):
-    """What builds the image and starts it."""
-
-    def build(self) -> None: ...
-
-    def about(self) -> Mapping[str, Any]:
-        """Return the image's configuration."""
-        ...
-
-    def size(self) -> float:
-        """Return the image's size in MB."""
-        ...
-
-    def command(self, words: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-        """Return what starts a container with these words; over its stdin and stdout we talk to its first process."""
-        ...
-
-    def inside(self, words: Sequence[str]) -> int:
-        """Run something in the container that was started last, and return its exit code."""
-        ...
 
 
 def _run(words: Sequence[str | Path], **more: Any) -> str:
@@ -75,11 +52,13 @@ class Docker:
         return json.loads(_run([self._program, "image", "inspect", TAG]))[0]["Size"] / 1e6
 
     def command(self, words: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+        """Return what starts a container with these words; its stdin and stdout lead to its first process."""
         given = [f"--env={name}={value}" for name, value in environ.items()]
         options = ["--rm", "--interactive", "--network=host", f"--name={self._name}", f"--entrypoint={words[0]}"]
         return [self._program, "run", *options, *given, TAG, *words[1:]]
 
     def inside(self, words: Sequence[str]) -> int:
+        """Run something in the container that was started last, and return its exit code."""
         return subprocess.run([self._program, "exec", self._name, *words], check=False).returncode  # noqa: S603
 
 
@@ -121,6 +100,9 @@ class Buildah:
         return ["chroot", f"--userspec={user}", self._root, *words]
 
 
+Engine = Docker | Buildah
+
+
 def engine() -> Engine:
     """Return one that works here.
 
@@ -143,20 +125,20 @@ def engine() -> Engine:
 def checks(bench: Bench) -> Iterator[Check]:
     """Yield the checks of the image."""
     made = engine()
-    wrong = _built(made)
+    wrong = _build(made)
     yield Check(f"it is built, by {type(made).__name__}", lambda: wrong)
     if wrong:
         return
     about, entry = made.about(), "avm-mcp"
-    yield Check(f"its configuration; {made.size():.0f} MB with its base", partial(_configured, about))
+    yield Check(f"its configuration; {made.size():.0f} MB with its base", partial(_check_configuration, about))
     words = made.command(["sh", "-c", WRITABLE], {})
     yield Check(f"it runs as {USER}, and can write to /data only", words, USER)
     yield Check("tools and a video over stdio; healthy meanwhile", partial(_stdio, made, entry))
     yield Check("tools over HTTP; healthy meanwhile", partial(_http, made, entry, bench.scratch))
-    yield Check("unhealthy where nothing listens", partial(_deaf, made))
+    yield Check("unhealthy where nothing listens", partial(_check_unhealthy, made))
 
 
-def _built(made: Engine) -> str:
+def _build(made: Engine) -> str:
     try:
         made.build()
     except subprocess.CalledProcessError as failed:
@@ -166,7 +148,7 @@ def _built(made: Engine) -> str:
     return ""
 
 
-def _configured(about: Mapping[str, Any]) -> str:
+def _check_configuration(about: Mapping[str, Any]) -> str:
     labels = about.get("Labels") or {}
     found = {
         "User": (about["User"], f"{USER}:{USER}"),
@@ -187,7 +169,7 @@ def _stdio(made: Engine, entry: str) -> str:
 
     first, *rest = made.command([entry], trial.FAST)
     server = StdioServerParameters(command=first, args=rest, env=dict(os.environ))
-    anyio.run(trial.makes_one, server, list(facts.TOOLS), there)
+    anyio.run(trial.make_video, server, list(facts.TOOLS), there)
     return ""
 
 
@@ -197,28 +179,23 @@ def _http(made: Engine, entry: str, cwd: Path) -> str:
         port = str(free.getsockname()[1])
     command = made.command([entry, "serve", "--port", port, "--json"], trial.FAST)
     with serving.over_http(command, os.environ, cwd) as url:
-        anyio.run(_asked, url)
+        anyio.run(_list_tools, url)
         health = httpx2.get(url.removesuffix("/mcp") + "/healthz").status_code
         inside = made.inside(HEALTH)
     return "" if (health, inside) == (200, 0) else f"/healthz says {health}, the health check {inside}"
 
 
-async def _asked(url: str) -> None:
+async def _list_tools(url: str) -> None:
     async with Client(url) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
     assert tools == list(facts.TOOLS), tools
 
 
-def _deaf(made: Engine) -> str:
-    with _started(made.command(["sh", "-c", "sleep 30", "serve", "--port", "9"], {})):
-        return "" if made.inside(HEALTH) == 1 else "it calls itself healthy"
-
-
-@contextmanager
-def _started(command: Sequence[str]) -> Iterator[None]:
+def _check_unhealthy(made: Engine) -> str:
+    command = made.command(["sh", "-c", "sleep 30", "serve", "--port", "9"], {})
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # noqa: S603
         try:
             time.sleep(2)
-            yield
+            return "" if made.inside(HEALTH) == 1 else "it calls itself healthy"
         finally:
             serving.end(process)

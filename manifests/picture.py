@@ -1,4 +1,4 @@
-"""The picture in the README: `python -m manifests.picture`, or `make picture`. Takes as long as a video: minutes.
+"""The picture in the README: `python -m manifests.picture`, or `make picture`. It takes minutes, as a video does.
 
 `avm` makes a video on the sandbox, at the service's own speed, in front of a real terminal. Two moments of what it
 wrote there become `docs/call.svg`: the bar on its way, and the end. Only the line that was typed is added.
@@ -19,7 +19,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from manifests import terminal, trial
-from manifests.facts import ROOT
+from manifests.facts import MANIFESTS, ROOT
 
 PICTURE = ROOT / "docs" / "call.svg"
 TYPED = ("avm", "text-to-video", "a red kite over the sea")
@@ -32,23 +32,12 @@ SVG = "http://www.w3.org/2000/svg"
 _BACK, _FRONT = (24, 26, 33), (208, 212, 222)
 _COLOURS = [(235, 95, 95), (114, 196, 94), (226, 184, 92), (98, 155, 235), (196, 128, 222), (86, 190, 196)]
 THEME = TerminalTheme(_BACK, _FRONT, [_BACK, *_COLOURS, _FRONT])
-WINDOW = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
-<style>
-.{unique_id}-matrix {{ font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-  font-size: {char_height}px; line-height: {line_height}px; }}
-{styles}
-</style>
-<defs>{lines}</defs>
-{chrome}
-<g transform="translate({terminal_x}, {terminal_y})">
-{backgrounds}
-<g class="{unique_id}-matrix">{matrix}</g>
-</g>
-</svg>"""
+WINDOW = (MANIFESTS / "window.svg").read_text().rstrip()
+"""The frame that rich draws a terminal into; it loads no fonts, unlike rich's own."""
 
 
 class Screen:
-    """What stands on a terminal, for the few commands that the program gives it; any other is an error."""
+    """A terminal's screen, for the few control sequences that the program sends; any other is an error."""
 
     def __init__(self) -> None:
         self.lines = [""]
@@ -86,7 +75,7 @@ def moments(frames: terminal.Frames) -> tuple[str, str]:
     return on_its_way, "\n".join(screen.lines).rstrip()
 
 
-def drawn(screens: tuple[str, str]) -> str:
+def draw(screens: tuple[str, str]) -> str:
     """Return the picture: one window above the other."""
     ElementTree.register_namespace("", SVG)
     typed = Text.assemble(("$ ", "bold green"), shlex.join(TYPED), "\n")
@@ -114,7 +103,7 @@ def _window(text: Text, title: str) -> ElementTree.Element:
     return ElementTree.fromstring(svg)  # noqa: S314 - made here
 
 
-def recorded(speed: float) -> terminal.Frames:
+def record(speed: float) -> terminal.Frames:
     """Return what the program writes; its home is a folder whose name says nothing of this machine.
 
     Raises:
@@ -136,7 +125,7 @@ def recorded(speed: float) -> terminal.Frames:
 def main() -> int:
     """Record, and write the picture."""
     PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_text(drawn(moments(recorded(speed=float(sys.argv[1]) if sys.argv[1:] else 1))))
+    PICTURE.write_text(draw(moments(record(speed=float(sys.argv[1]) if sys.argv[1:] else 1))))
     sys.stdout.write(f"{PICTURE.relative_to(ROOT)}  {PICTURE.stat().st_size / 1000:.0f} kB\n")
     return 0
 

@@ -1,4 +1,4 @@
-"""`avm-mcp serve` for as long as somebody asks it something."""
+"""`avm-mcp serve` as a context manager."""
 
 import contextlib
 import json
@@ -11,26 +11,26 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def over_http(command: Sequence[str | Path], environ: Mapping[str, str], cwd: Path) -> Iterator[str]:
-    """Run the command that serves, which prints JSON, and give the address of its MCP end point when it answers."""
+    """Run a command that serves and prints JSON; give the URL of its MCP endpoint once it answers."""
     with subprocess.Popen(command, env=environ, cwd=cwd, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             assert process.stdout is not None
             url = json.loads(process.stdout.readline())["url"]
-            _answers(url.removesuffix("/mcp") + "/healthz")
+            _wait_for_answer(url.removesuffix("/mcp") + "/healthz")
             yield url
         finally:
             end(process)
 
 
 def end(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
-    """End a process as a user does, and if it does not listen, as the system does."""
+    """Terminate a process, and kill it if it does not end."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=5)
     process.kill()
 
 
-def _answers(address: str) -> None:
+def _wait_for_answer(address: str) -> None:
     for _ in range(100):
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):  # noqa: S310 - ours
             return

@@ -1,4 +1,4 @@
-"""The proof that an installed server works: it lists its tools over stdio and makes a video on its own sandbox."""
+"""The trial of an installed server: it lists its tools over stdio and makes a video on its own sandbox."""
 
 import json
 import os
@@ -13,11 +13,11 @@ TIMEOUT = 150.0
 """Seconds for a start, which may install libraries, and a video."""
 
 FAST = {"AVM_API_KEY": "sandbox", "AVM_SANDBOX_SPEED": "200", "NO_PROXY": "127.0.0.1"}
-"""Settings of a free try that does not take minutes."""
+"""Settings of a free trial that takes seconds."""
 
 
 def clean(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the environment of a person who has just installed it: nothing leads to this checkout."""
+    """Return the environment of a new user: nothing in it leads to this checkout."""
     dropped = ("AVM_", "AIVIDEO_", "PYTHON", "VIRTUAL_ENV", "XDG_")
     kept = {name: value for name, value in environ.items() if not name.startswith(dropped)}
     return kept | {"HOME": str(home)}
@@ -28,7 +28,7 @@ def is_video(path: Path) -> bool:
     return path.is_file() and path.read_bytes()[4:8] == b"ftyp"
 
 
-async def makes_one(
+async def make_video(
     server: StdioServerParameters, tools: Sequence[str], there: Callable[[Path], bool] = is_video
 ) -> Path:
     """Start a server, read its tools, have a video made, and return its file.
@@ -39,7 +39,7 @@ async def makes_one(
         there: Tells whether the video is where the server says, while the server still runs.
 
     Raises:
-        AssertionError: Something else than that happened; it says what.
+        AssertionError: Anything else happened; the message says what.
     """
     with anyio.fail_after(TIMEOUT):
         async with stdio_client(server) as streams, ClientSession(*streams) as client:
@@ -56,7 +56,7 @@ async def makes_one(
 
 
 FORM = {"api_key": "", "output_dir": "", "daily_credits": "1000", "notify": "false"}
-"""What a person leaves in the form of the bundle who only clicks on."""
+"""The bundle's form as it is when nothing is filled in."""
 
 
 def of_bundle(extension: Path, output: Path) -> StdioServerParameters:
@@ -66,7 +66,7 @@ def of_bundle(extension: Path, output: Path) -> StdioServerParameters:
     def filled(text: str) -> str:
         for name, answer in (FORM | {"output_dir": str(output)}).items():
             text = text.replace(f"${{user_config.{name}}}", answer)
-        return text.replace("${__dirname}", str(extension))  # nobody chose folders: that one stays as it is
+        return text.replace("${__dirname}", str(extension))  # no folders were chosen: that variable stays unfilled
 
     environ = clean(os.environ, output) | {name: filled(value) for name, value in config["env"].items()}
     environ |= {name: value for name, value in FAST.items() if name != "AVM_API_KEY"}

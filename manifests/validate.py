@@ -1,4 +1,4 @@
-"""Let everybody else's validators judge what we ship: `python -m manifests.validate [GROUP...]`.
+"""Run the validators of others on what we ship: `python -m manifests.validate [GROUP...]`.
 
 Each group installs what it needs under `.hosts/validate-*` from PyPI and npm. Hosts run with a home of their own, which
 is thrown away; no account and no key is used. One line for each check; the exit code is the number that failed.
@@ -49,13 +49,13 @@ def mcpb(bench: Bench) -> Iterator[Check]:
     yield Check("mcpb unpack", (tool, "unpack", ours, extension))
     yield Check("mcpb validate, unpacked", (tool, "validate", extension))
     yield Check("mcpb info", (tool, "info", ours))
-    yield Check("unpacked, started as Claude Desktop does: tools and a video", lambda: _starts(extension, bench.home))
+    yield Check("unpacked, started as Claude Desktop does: tools and a video", lambda: _start(extension, bench.home))
 
 
-def _starts(extension: Path, home: Path) -> str:
+def _start(extension: Path, home: Path) -> str:
     server = trial.of_bundle(extension, home)
     assert server.command == "uv", server
-    anyio.run(trial.makes_one, server.model_copy(update={"command": bundle.uv()}), trial.tools_of(extension))
+    anyio.run(trial.make_video, server.model_copy(update={"command": bundle.uv()}), trial.tools_of(extension))
     return ""
 
 
@@ -75,7 +75,7 @@ GROUPS: Mapping[str, Callable[[Bench], Iterator[Check]]] = {
 }
 
 
-def _judged(bench: Bench, group: str) -> Iterator[tuple[str, str, str]]:
+def _run_group(bench: Bench, group: str) -> Iterator[tuple[str, str, str]]:
     """Run a group; give the word, the name and the explanation of each check."""
     try:
         for check in GROUPS[group](bench):
@@ -87,14 +87,14 @@ def _judged(bench: Bench, group: str) -> Iterator[tuple[str, str, str]]:
             except subprocess.CalledProcessError as failed:
                 yield "FAIL", check.name, f"{failed}\n{failed.stderr or ''}"[-2000:]
             except (AssertionError, BaseExceptionGroup) as failed:
-                yield "FAIL", check.name, _plain(failed)
+                yield "FAIL", check.name, _describe(failed)
             except subprocess.TimeoutExpired as late:
                 yield "FAIL", check.name, str(late)
     except Skipped as why:  # what the whole group needs cannot be had
         yield "skip", "all of it", str(why)
 
 
-def _plain(failed: BaseException) -> str:
+def _describe(failed: BaseException) -> str:
     """Return what a failure says, without the groups that tasks wrap it in."""
     while isinstance(failed, BaseExceptionGroup):
         failed = failed.exceptions[0]
@@ -111,7 +111,7 @@ def main(groups: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="avm-validate-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder))
         for group in groups or GROUPS:
-            for word, name, text in _judged(bench, group):
+            for word, name, text in _run_group(bench, group):
                 results[f"{group}: {name}"] = [word, text]
                 sys.stdout.write(f"{word:<4}  {group:<8} {name}\n")
                 sys.stdout.write("".join(f"        {line}\n" for line in text.splitlines()))

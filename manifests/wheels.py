@@ -87,22 +87,22 @@ def checks(bench: Bench) -> Iterator[Check]:
         try:
             python = interpreter(version, uv)
         except Skipped as why:
-            yield Check(f"Python {version}", lambda why=why: _skipped(why))
+            yield Check(f"Python {version}", lambda why=why: _raise_skipped(why))
             continue
         for age in RESOLUTIONS:
             for extras in EXTRAS:
                 with_extra = " with " + ", ".join(extras) if extras else ""
                 yield Check(
                     f"Python {version}, {age} libraries{with_extra}",
-                    lambda p=python, a=age, e=extras: _alone(uv, wheel, p, a, e),
+                    lambda p=python, a=age, e=extras: _try_wheel(uv, wheel, p, a, e),
                 )
 
 
-def _skipped(why: Skipped) -> str:
+def _raise_skipped(why: Skipped) -> str:
     raise why
 
 
-def _alone(uv: Path, wheel: Path, python: Path, age: str, extras: Sequence[str]) -> str:
+def _try_wheel(uv: Path, wheel: Path, python: Path, age: str, extras: Sequence[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="avm-wheel-") as folder:
         room = Path(folder)
         environ = trial.clean(os.environ, room)
@@ -116,21 +116,21 @@ def _alone(uv: Path, wheel: Path, python: Path, age: str, extras: Sequence[str])
             if done.returncode:
                 return done.stderr[-2000:]
         try:
-            anyio.run(_served, programs, room, environ)
-            _drawn(programs, room, environ)
+            anyio.run(_try_stdio, programs, room, environ)
+            _try_terminal(programs, room, environ)
         except AssertionError as error:
-            return f"{error}\n{_frozen(uv, programs, tool)}"
+            return f"{error}\n{_freeze(uv, programs, tool)}"
         except BaseExceptionGroup as group:
-            return f"{group.exceptions!r}\n{_frozen(uv, programs, tool)}"
+            return f"{group.exceptions!r}\n{_freeze(uv, programs, tool)}"
     return ""
 
 
-def _frozen(uv: Path, programs: Path, environ: dict[str, str]) -> str:
+def _freeze(uv: Path, programs: Path, environ: dict[str, str]) -> str:
     freeze = [uv, "pip", "freeze", "--python", programs / "python"]
     return subprocess.run(freeze, env=environ, capture_output=True, text=True, check=False).stdout  # noqa: S603
 
 
-async def _served(programs: Path, room: Path, environ: dict[str, str]) -> None:
+async def _try_stdio(programs: Path, room: Path, environ: dict[str, str]) -> None:
     """Over stdio: the tools as the SDK itself lists them, and then, with the fast start, a video."""
     command = str(programs / "avm-mcp")
     bare = StdioServerParameters(command=command, env=environ | {"AVM_FAST_START": "off"}, cwd=room)
@@ -139,14 +139,14 @@ async def _served(programs: Path, room: Path, environ: dict[str, str]) -> None:
             await client.initialize()
             listed = {tool.name: tool.description for tool in (await client.list_tools()).tools}
     assert listed == facts.TOOLS, listed
-    video = await trial.makes_one(
+    video = await trial.make_video(
         StdioServerParameters(command=command, env=environ | trial.FAST, cwd=room), list(facts.TOOLS)
     )
     assert video.is_relative_to(room), video
     video.unlink()
 
 
-def _drawn(programs: Path, room: Path, environ: dict[str, str]) -> None:
+def _try_terminal(programs: Path, room: Path, environ: dict[str, str]) -> None:
     """At a terminal: a bar moves, and the video's path is printed."""
     command = [str(programs / "avm"), "text-to-video", "a red kite"]
     code, frames = terminal.record(command, environ | trial.FAST, room, columns=100, rows=20)

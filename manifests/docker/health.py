@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script of the image, not a module of a package
-"""Whether the container does what it was started for: over HTTP it answers, on stdin and stdout its process lives."""
+"""The container's health check: over HTTP the server answers; on stdin and stdout its process lives."""
 
 import itertools
 import sys

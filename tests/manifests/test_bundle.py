@@ -30,7 +30,7 @@ async def test_the_unpacked_bundle_makes_a_video_with_the_libraries_of_the_tests
     parameters = written.model_copy(
         update={"command": sys.executable, "args": written.args[start:], "cwd": extension},
     )
-    video = await trial.makes_one(parameters, trial.tools_of(extension))
+    video = await trial.make_video(parameters, trial.tools_of(extension))
     assert video.parent == tmp_path
 
 
@@ -44,5 +44,5 @@ async def test_the_unpacked_bundle_makes_a_video_in_its_own_environment(tmp_path
     extension = unpacked(tmp_path, locked=True)
     written = trial.of_bundle(extension, tmp_path)
     assert written.command == "uv"
-    await trial.makes_one(written.model_copy(update={"command": bundle.uv()}), trial.tools_of(extension))
+    await trial.make_video(written.model_copy(update={"command": bundle.uv()}), trial.tools_of(extension))
     assert (extension / ".venv").is_dir()

@@ -36,7 +36,7 @@ def words(svg: str) -> str:
 
 
 def test_the_drawing_is_one_svg_of_both():
-    svg = picture.drawn(picture.moments([*DRAWN, END]))
+    svg = picture.draw(picture.moments([*DRAWN, END]))
     shown = words(svg)
     assert shown.index("avm text-to-video") < shown.index("56%") < shown.index("The video is ready.")
     assert not re.search(r"https?://(?!www\.w3\.org/)", svg), "a picture in a page loads nothing"
