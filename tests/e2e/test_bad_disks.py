@@ -1,4 +1,4 @@
-"""P1, P2, P3, P8: disks that are full, read-only or damaged, and states that other versions wrote."""
+"""P1, P2, P3, P8: full, read-only and damaged disks, and states of other versions."""
 
 import os
 import sqlite3
@@ -20,11 +20,11 @@ from tests.e2e.workspace import FAST, Workers, Workspace, avm, names, open_works
 
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(os.name == "nt", reason="disks and limits as POSIX has them"),
+    pytest.mark.skipif(os.name == "nt", reason="needs POSIX mounts and limits"),
 ]
 
 SLOW = replace(FAST, durations={"t2v": 400.0})
-"""A video takes two seconds: it is unfinished when its process ends."""
+"""A video takes two seconds, so it is unfinished when its process ends."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def nursery(tmp_path: Path) -> AsyncIterator[Workers]:
 
 @contextmanager
 def small_disk(at: Path, size: str) -> Iterator[Callable[[str], None]]:
-    """A disk of its own at a folder, and a function that mounts it again with other options."""
+    """Mount a small disk at a folder; yield a function that mounts it again with other options."""
     at.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", at], capture_output=True)
     if mounted.returncode != 0:
@@ -47,7 +47,7 @@ def small_disk(at: Path, size: str) -> Iterator[Callable[[str], None]]:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no byte free."""
+    """Fill the disk to the last byte."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (4096, 512, 1):
@@ -62,8 +62,8 @@ def fill(folder: Path) -> Path:
 # --- full ---
 
 
-async def test_a_process_whose_disk_fills_up_pays_nothing_that_it_cannot_write_down(tmp_path, nursery):
-    """P1, P2. A limit on file sizes ends the space after some requests; every one that was sent is found again."""
+async def test_a_process_whose_disk_fills_up_pays_for_nothing_that_it_cannot_record(tmp_path, nursery):
+    """P1, P2: a limit on file sizes ends the space after some requests. Every request that was sent is found again."""
     prompts = [f"kite number {n}" for n in range(10)]
     async with open_workspace(tmp_path) as workspace:
         await nursery.run(workspace, rounds=[])
@@ -72,7 +72,7 @@ async def test_a_process_whose_disk_fills_up_pays_nothing_that_it_cannot_write_d
         refused = {prompt: one["error"] for prompt, one in reply.items() if "error" in one}
         assert 0 < len(refused) < len(reply) == 10
         assert {(error["code"], error["charged"]) for error in refused.values()} == {("STATE_UNAVAILABLE", "no")}
-        # A row that could be written, and the mark that it is sent could not: it was not sent, and that is told.
+        # The row was written and the mark before the send was not, so it was not sent, and the answer says so.
         unsent = {prompt for prompt, one in reply.items() if one.get("status") == "NOT_CREATED"}
         assert workspace.posts == len(workspace.charges) == len(workspace.tasks) == 10 - len(refused) - len(unsent)
         again = {one["prompt"]: one for one in (await nursery.run(workspace, rounds=[prompts], wait="download"))[1:]}
@@ -83,7 +83,7 @@ async def test_a_process_whose_disk_fills_up_pays_nothing_that_it_cannot_write_d
 
 
 async def test_on_a_full_state_disk_paid_calls_are_refused_until_there_is_space(tmp_path, nursery):
-    """P1, P8. Both by a process that was running when it filled up and by one that starts then."""
+    """P1, P8: by a process that runs when the disk fills up, and by one that starts then."""
     async with open_workspace(tmp_path) as workspace:
         with small_disk(workspace.state, "1m"):
             await nursery.run(workspace, rounds=[["the one before"]], wait="download")
@@ -103,7 +103,7 @@ async def test_on_a_full_state_disk_paid_calls_are_refused_until_there_is_space(
 
 
 async def test_a_first_start_on_a_full_disk_pays_nothing_either(tmp_path):
-    """P1, P8. A state in memory would be no better than none; the next start finds space."""
+    """P1, P8: it does not run from memory instead. The next start finds space."""
     async with open_workspace(tmp_path) as workspace:
         with small_disk(workspace.state, "1m"):
             ballast = fill(workspace.state)
@@ -116,8 +116,8 @@ async def test_a_first_start_on_a_full_disk_pays_nothing_either(tmp_path):
             workspace.only_whole_videos(1)
 
 
-async def test_a_damaged_state_on_a_read_only_disk_is_no_end(tmp_path, nursery):
-    """P1, P7. It can neither be read nor set aside; the service's list knows the request."""
+async def test_with_a_damaged_state_on_a_read_only_disk_it_runs_from_memory(tmp_path, nursery):
+    """P1, P7: the state can neither be read nor renamed. The request is found in the service's list."""
     async with open_workspace(tmp_path, SLOW) as workspace:
         with small_disk(workspace.state, "1m") as mount_again:
             await damaged(workspace, nursery, garbage_at_the_start)
@@ -129,7 +129,7 @@ async def test_a_damaged_state_on_a_read_only_disk_is_no_end(tmp_path, nursery):
 
 
 async def test_a_video_waits_for_space_in_its_folder_and_is_saved_then(tmp_path, nursery):
-    """P3. The folder has room for half of it."""
+    """P3: the folder has room for half of it."""
     async with open_workspace(tmp_path) as workspace:
         with small_disk(workspace.videos, "12k") as mount_again:
             worker = await nursery.start(workspace, rounds=[["a red kite"]], wait="download")
@@ -147,8 +147,8 @@ async def test_a_video_waits_for_space_in_its_folder_and_is_saved_then(tmp_path,
 # --- read-only ---
 
 
-async def test_on_a_read_only_state_disk_it_runs_from_memory_says_so_and_still_pays_once(tmp_path):
-    """P1, P7, P8. What was paid for before is found in the service's list; a daily cap refuses."""
+async def test_on_a_read_only_state_disk_it_runs_from_memory_with_a_warning_and_pays_once(tmp_path):
+    """P1, P7, P8: earlier requests are found in the service's list, and a daily cap refuses new ones."""
     async with open_workspace(tmp_path) as workspace:
         with small_disk(workspace.state, "1m") as mount_again:
             first = await avm(workspace, "text-to-video", "a red kite", "--wait", "0")
@@ -194,8 +194,8 @@ async def damaged(workspace: Workspace, nursery: Workers, damage: Callable[[Path
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_damaged_state_is_set_aside_and_its_tasks_come_back_from_the_services_list(tmp_path, nursery, damage):
-    """P1, P2, P3. Said once; the request is known, the video is saved, the spending counts; nothing is deleted."""
+async def test_a_damaged_state_is_renamed_and_its_tasks_are_discovered(tmp_path, nursery, damage):
+    """P1, P2, P3: one warning; the request is known, the video is saved, and the spending counts."""
     async with open_workspace(tmp_path, SLOW) as workspace:
         digest = await damaged(workspace, nursery, damage)
         reply = await avm(workspace, "text-to-video", "a red kite")
@@ -203,8 +203,8 @@ async def test_a_damaged_state_is_set_aside_and_its_tasks_come_back_from_the_ser
         assert reply["deduplicated"] is True
         assert reply["task_id"] == workspace.tasks[0].id
         assert Path(reply["file"]) in workspace.saved()
-        (offload,) = [name for name in names(workspace.state) if "damaged" in name]
-        assert sha256((workspace.state / offload).read_bytes()).hexdigest() == digest
+        (renamed,) = [name for name in names(workspace.state) if "damaged" in name]
+        assert sha256((workspace.state / renamed).read_bytes()).hexdigest() == digest
         after = await avm(workspace, "account", AVM_MAX_CREDITS_PER_DAY="1000")
         assert "The state is damaged" not in after["_stderr"]
         assert after["spent_today"] == 15
@@ -212,8 +212,8 @@ async def test_a_damaged_state_is_set_aside_and_its_tasks_come_back_from_the_ser
         workspace.only_whole_videos(1)
 
 
-async def test_two_processes_that_find_a_damaged_state_at_one_instant_set_it_aside_once(tmp_path, nursery):
-    """P1. The second must not set aside what the first has begun."""
+async def test_two_processes_that_find_a_damaged_state_together_rename_it_once(tmp_path, nursery):
+    """P1: the second must not rename the new state of the first."""
     async with open_workspace(tmp_path, SLOW) as service:
 
         async def story(number: int) -> None:
@@ -222,8 +222,8 @@ async def test_two_processes_that_find_a_damaged_state_at_one_instant_set_it_asi
             crowd = {"crowd": 2, "meet": str(workspace.folder / "meet"), "open_together": True}
             two = [partial(nursery.run, workspace, rounds=[["a red kite"]], wait="download", **crowd)] * 2
             reply = [printed[-1] for printed in await side_by_side(two)]
-            offloads = [name for name in names(workspace.state) if "damaged" in name]
-            assert [sha256((workspace.state / name).read_bytes()).hexdigest() for name in offloads] == [digest]
+            renamed = [name for name in names(workspace.state) if "damaged" in name]
+            assert [sha256((workspace.state / name).read_bytes()).hexdigest() for name in renamed] == [digest]
             assert {one["task_id"] for one in reply} == {workspace.tasks[0].id}
             assert workspace.posts == len(workspace.charges) == 1
             workspace.only_whole_videos(1)
@@ -235,7 +235,7 @@ async def test_two_processes_that_find_a_damaged_state_at_one_instant_set_it_asi
 
 
 async def test_a_state_of_a_newer_version_is_refused_and_left_alone(tmp_path, nursery):
-    """P1. What it means is not known, so nothing is paid."""
+    """P1: its meaning is not known, so nothing is paid."""
     async with open_workspace(tmp_path) as workspace:
         await nursery.run(workspace, rounds=[])
         path = workspace.state / "journal.db"
@@ -254,7 +254,7 @@ BEFORE_0007 = {"download": "film", "file_path": "film_path"}
 
 
 def insert(state: sqlite3.Connection, **values: Any) -> None:
-    """Add a job, with something in every column that this schema insists on."""
+    """Insert a job, with a value in every required column of this schema."""
     columns = state.execute("PRAGMA table_info(jobs)").fetchall()
     if not any(name == "download" for _, name, *_ in columns):
         values = {BEFORE_0007.get(name, name): value for name, value in values.items()}
@@ -266,8 +266,8 @@ def insert(state: sqlite3.Connection, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("version", [number for number, _ in migrations()])
-async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_rows(tmp_path, version):
-    """P2, P3. A video that was saved stays known, one that was being made is saved."""
+async def test_a_state_of_each_earlier_schema_is_migrated_with_its_rows(tmp_path, version):
+    """P2, P3: a saved video stays known, and an unfinished one is saved."""
     async with open_workspace(tmp_path, SLOW) as workspace:
         await workspace.made_before("a red kite")
         workspace.state.mkdir(parents=True)
@@ -297,7 +297,7 @@ async def test_a_state_of_each_earlier_schema_is_brought_up_to_date_with_its_row
             state.execute(f"PRAGMA user_version = {version}")
             state.execute("INSERT INTO facts (name, value) VALUES ('born', 1000000000)")
             insert(state, **common, **old, **done, created_at=time.time() - 9000, completed_at=time.time() - 8600)
-            began = {"started": time.time()} if version >= 5 else {}  # by the state's clock, from then on
+            began = {"started": time.time()} if version >= 5 else {}  # newer schemas have it by the state's clock
             insert(state, **common, **new, **running, **began, created_at=time.time())
         reply = await avm(workspace, "get", "sub_000000000002")
         assert (reply["task_id"], reply["status"]) == (workspace.tasks[0].id, "COMPLETED")

@@ -1,5 +1,5 @@
-"""What keeps a finished video from being fetched passes, or its link ends: only the link's end, or the API's own word
-said again and again, is final (P3). A link that is refused is asked for anew, within the query limit (P6)."""
+"""Failures of the file host are retried until the link ends, which alone is final, unless the API repeatedly denies a
+task without a link (P3). A refused link is replaced by a fresh one, within the query limit (P6)."""
 
 import os
 from pathlib import Path
@@ -16,16 +16,16 @@ KITE = {"prompt": "a red kite"}
 HOURS = 3600.0
 VIDEOS = "https://videos.example.com"
 
-APART = {"options": {**made_in(25)["options"], "file_base": VIDEOS}}
-"""Videos on another host than the API, as in life: its name is looked up."""
+OTHER_HOST = {"options": {**made_in(25)["options"], "file_base": VIDEOS}}
+"""Videos are on another host than the API, as with the real service, so its name is resolved."""
 
 
-async def video_of(client, task_id):
+async def download_state(client, task_id):
     reply, *_ = await call(client, "get_task", {"task_id": task_id})
     return reply["download"]
 
 
-WEATHER = {
+FAILURES = {
     "403 of a firewall": faults.http_error(403, body="error code: 1010"),
     "404": faults.refuse(404, None),
     "login page": faults.html(200),
@@ -35,51 +35,51 @@ WEATHER = {
 }
 
 
-@pytest.mark.parametrize("weather", WEATHER.values(), ids=WEATHER)
-@pytest.mark.parametrize("stack", [APART], indirect=True)
-async def test_hours_of_bad_weather_at_the_file_host_cost_no_video_and_few_questions(stack, weather):
-    """With AVM_FULL=1 it lasts for 20 hours, else for 24 minutes."""
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("stack", [OTHER_HOST], indirect=True)
+async def test_hours_of_failures_of_the_file_host_cost_no_video_and_few_queries(stack, failure):
+    """With AVM_FULL=1 they last for 20 hours, otherwise for 24 minutes."""
     hours = 20 if os.environ.get("AVM_FULL") else 0.4
-    stack.sandbox.faults.next("file", weather, lasts=hours * HOURS)
+    stack.sandbox.faults.next("file", failure, lasts=hours * HOURS)
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(hours * HOURS - 10)
-        assert await video_of(client, reply["task_id"]) == "pending"
+        assert await download_state(client, reply["task_id"]) == "pending"
         await anyio.sleep(600)
-        assert await video_of(client, reply["task_id"]) == "saved"
+        assert await download_state(client, reply["task_id"]) == "saved"
     asked = stack.sandbox.counts
-    assert asked["file"] <= (12 * hours + 20) * (6 if weather.location == "/files/x" else 1)  # as many redirects
+    assert asked["file"] <= (12 * hours + 20) * (6 if failure.location == "/files/x" else 1)  # as many redirects
     assert asked["task"] + asked["list"] <= 12 * hours + 20
     assert stack.sandbox.busiest_minute() <= 20
 
 
 @pytest.mark.parametrize("addresses", [names.FAKE, names.PRIVATE, ("10.0.0.1", "93.184.216.34"), ()])
-@pytest.mark.parametrize("stack", [APART], indirect=True)
-async def test_what_a_proxy_or_a_hotel_answers_for_dns_passes(stack, addresses):
-    """P5, P3: private addresses are never connected to; a local proxy's stand-in is, over https."""
+@pytest.mark.parametrize("stack", [OTHER_HOST], indirect=True)
+async def test_private_addresses_from_dns_are_not_final(stack, addresses):
+    """P5, P3: private addresses are never connected to. That of a local proxy is, over https."""
     stack.names.addresses = addresses
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(1500)
         if addresses == names.FAKE:
-            assert await video_of(client, reply["task_id"]) == "saved"
+            assert await download_state(client, reply["task_id"]) == "saved"
             return
-        assert await video_of(client, reply["task_id"]) == "pending"
+        assert await download_state(client, reply["task_id"]) == "pending"
         assert stack.sandbox.counts["file"] == 0
         stack.names.addresses = names.PUBLIC
         await anyio.sleep(600)
-        assert await video_of(client, reply["task_id"]) == "saved"
+        assert await download_state(client, reply["task_id"]) == "saved"
     assert stack.sandbox.busiest_minute() <= 20
 
 
-@pytest.mark.parametrize("stack", [{"options": {**APART["options"], "link_seconds": 60}}], indirect=True)
-async def test_a_link_signed_for_a_minute_is_asked_for_anew(stack):
-    """The file host is down for longer than the signature lives, and so is the process."""
+@pytest.mark.parametrize("stack", [{"options": {**OTHER_HOST["options"], "link_seconds": 60}}], indirect=True)
+async def test_an_expired_link_is_replaced_by_a_fresh_one(stack):
+    """The file host, and then the process, is down for longer than the minute for which a link is signed."""
     stack.sandbox.faults.next("file", faults.http_error(503), lasts=900)
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(1500)
-        assert await video_of(client, reply["task_id"]) == "saved"
+        assert await download_state(client, reply["task_id"]) == "saved"
         stack.sandbox.faults.next("file", faults.http_error(503), lasts=300)
         for number in range(4):
             await call(client, "text_to_video", {"prompt": f"kite {number}"})
@@ -90,9 +90,9 @@ async def test_a_link_signed_for_a_minute_is_asked_for_anew(stack):
     assert stack.sandbox.busiest_minute() <= 20
 
 
-@pytest.mark.parametrize("stack", [{"options": {**APART["options"], "link_seconds": 60}}], indirect=True)
-async def test_many_videos_with_links_that_have_run_out_are_asked_for_in_one_list(stack):
-    """P6: not one question for each."""
+@pytest.mark.parametrize("stack", [{"options": {**OTHER_HOST["options"], "link_seconds": 60}}], indirect=True)
+async def test_many_expired_links_are_replaced_by_one_query(stack):
+    """P6: not by one query for each."""
     stack.sandbox.faults.next("file", faults.http_error(503), lasts=900)
     async with stack.client() as client:
         for number in range(20):
@@ -104,9 +104,9 @@ async def test_many_videos_with_links_that_have_run_out_are_asked_for_in_one_lis
 
 
 @pytest.mark.parametrize("trouble", ["503", "404"])
-@pytest.mark.parametrize("stack", [APART], indirect=True)
-async def test_one_answer_with_a_date_two_days_ahead_gives_no_video_up(stack, trouble):
-    stack.sandbox.faults.next("file", WEATHER["404"] if trouble == "404" else WEATHER["503"], lasts=120)
+@pytest.mark.parametrize("stack", [OTHER_HOST], indirect=True)
+async def test_one_response_with_a_date_two_days_ahead_gives_no_video_up(stack, trouble):
+    stack.sandbox.faults.next("file", FAILURES["404"] if trouble == "404" else FAILURES["503"], lasts=120)
     for endpoint in ("status", "task"):
         stack.sandbox.faults.next(endpoint, faults.wrong_date(2 * 86400))
     async with stack.client() as client:
@@ -114,56 +114,56 @@ async def test_one_answer_with_a_date_two_days_ahead_gives_no_video_up(stack, tr
         assert reply["video_url"]
         assert "dead" not in str(reply)
         await anyio.sleep(600)
-        assert await video_of(client, reply["task_id"]) == "saved"
+        assert await download_state(client, reply["task_id"]) == "saved"
 
 
-@pytest.mark.parametrize("stack", [APART], indirect=True)
-async def test_a_clock_of_ours_that_jumps_two_days_ahead_gives_no_video_up(stack):
+@pytest.mark.parametrize("stack", [OTHER_HOST], indirect=True)
+async def test_a_jump_of_our_clock_by_two_days_gives_no_video_up(stack):
     """The service is asked for its time before a video is given up."""
-    stack.sandbox.faults.next("file", WEATHER["503"], lasts=300)
+    stack.sandbox.faults.next("file", FAILURES["503"], lasts=300)
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
         service = stack.sandbox._now
         stack.sandbox._now = lambda: service() - 2 * 86400
         stack.wall.skew += 2 * 86400
         await anyio.sleep(900)
-        assert await video_of(client, reply["task_id"]) == "saved"
+        assert await download_state(client, reply["task_id"]) == "saved"
 
 
-@pytest.mark.parametrize("weather", WEATHER.values(), ids=WEATHER)
-@pytest.mark.parametrize("stack", [APART], indirect=True)
-async def test_a_video_whose_link_has_ended_is_given_up_and_asked_for_no_more(stack, weather):
-    stack.sandbox.faults.next("file", weather, lasts=100 * HOURS)
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("stack", [OTHER_HOST], indirect=True)
+async def test_a_video_whose_link_has_ended_is_given_up_without_further_queries(stack, failure):
+    stack.sandbox.faults.next("file", failure, lasts=100 * HOURS)
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(600)
-        stack.wall.skew += FILE_LIFE - HOURS  # both clocks: hours in which the machine slept
+        stack.wall.skew += FILE_LIFE - HOURS  # both clocks, as while the machine sleeps
         await anyio.sleep(600)
-        assert await video_of(client, reply["task_id"]) == "pending"
+        assert await download_state(client, reply["task_id"]) == "pending"
         stack.wall.skew += HOURS
         await anyio.sleep(700)
-        assert await video_of(client, reply["task_id"]) == "lost"
+        assert await download_state(client, reply["task_id"]) == "lost"
         asked = len(stack.sandbox.requests)
         await anyio.sleep(900)
         assert len(stack.sandbox.requests) <= asked + 1
 
 
-@pytest.mark.parametrize("stack", [APART], indirect=True)
-async def test_a_link_that_the_service_tells_hours_late_is_followed(stack):
-    """COMPLETED without a link for longer than an hour: that is neither the link's end nor a word of the service."""
+@pytest.mark.parametrize("stack", [OTHER_HOST], indirect=True)
+async def test_a_link_that_the_service_adds_an_hour_late_is_used(stack):
+    """COMPLETED without a link is neither the end of the link nor a denial of the task."""
     stack.sandbox.faults.next("task", faults.no_url(), lasts=1.2 * HOURS)
     stack.sandbox.faults.next("list", faults.no_url(), lasts=1.2 * HOURS)
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", KITE)
         await anyio.sleep(1.1 * HOURS)
-        assert await video_of(client, reply["task_id"]) == "pending"
+        assert await download_state(client, reply["task_id"]) == "pending"
         await anyio.sleep(0.3 * HOURS)
-        assert await video_of(client, reply["task_id"]) == "saved"
+        assert await download_state(client, reply["task_id"]) == "saved"
 
 
-@pytest.mark.parametrize("stack", [{"options": {**APART["options"], "link_seconds": 60}}], indirect=True)
-async def test_a_video_saved_by_hand_gets_a_fresh_link_at_once(stack):
-    """As `avm save` does it; nothing waits for a schedule."""
+@pytest.mark.parametrize("stack", [{"options": {**OTHER_HOST["options"], "link_seconds": 60}}], indirect=True)
+async def test_a_video_that_a_person_saves_gets_a_fresh_link_at_once(stack):
+    """As by `avm save`, without waiting for a retry."""
     async with stack.client(AVM_SAVE="off") as client:
         reply, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
     await anyio.sleep(3 * HOURS)

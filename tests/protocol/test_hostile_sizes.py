@@ -1,4 +1,4 @@
-"""Arguments of many megabytes are refused in bounded work: one caller's nonsense keeps nobody else waiting (P4)."""
+"""Arguments of many megabytes are refused in bounded work, so that other callers do not wait (P4)."""
 
 import os
 import threading
@@ -17,10 +17,10 @@ from tests.unit.test_whole_pictures import HOSTILE
 
 SIZE = 20_000_000 if os.environ.get("AVM_FULL") else 2_000_000
 STEPS = not os.environ.get("AVM_SECONDS")
-"""AVM_SECONDS=1 measures time instead, for people."""
+"""AVM_SECONDS=1 measures time instead of steps, to be read by people."""
 
 MOST_STEPS = 30_000
-"""Lines of Python for one call, from the request to its answer, whatever it holds."""
+"""Lines of Python that one call may run, from the request to its answer."""
 
 LINK = "https://example.com/cat.png"
 
@@ -77,7 +77,7 @@ async def test_an_argument_of_many_megabytes_is_refused_in_bounded_work(stack, n
     given = make()
     async with stack.client() as client:
         with suppress(MCPError):
-            await client.call_tool("get_account", {})  # what is done once is done
+            await client.call_tool("get_account", {})  # so that lazy initialisation is not measured
         began = time.perf_counter()
         async with metered(steps=STEPS) as meter:
             result = await client.session.call_tool(tool, given)
@@ -89,7 +89,7 @@ async def test_an_argument_of_many_megabytes_is_refused_in_bounded_work(stack, n
     assert stack.sandbox.entries() == []
 
 
-def test_a_look_at_names_is_linear_in_their_number():
+def test_the_check_of_names_is_linear_in_their_number():
     """P4."""
     few, many = ({f"name{number}": 1 for number in range(count)} for count in (2_000, 20_000))
     times = []
@@ -102,8 +102,8 @@ def test_a_look_at_names_is_linear_in_their_number():
 
 @pytest.mark.asyncio_backend
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_picture_of_ten_megabytes_is_looked_at_beside_the_loop(stack, name):
-    """P4: by path; whatever is in the file, only a thread of its own is kept busy with it."""
+async def test_a_picture_of_ten_megabytes_is_read_in_a_thread(stack, name):
+    """P4: by path; any content occupies one thread only."""
     (stack.pictures / "x.jpg").write_bytes(HOSTILE[name]()[:10_000_000])
     async with stack.client(runtime=stack.runtime(offload=ThreadOffload())) as client:
         await client.list_tools()
@@ -115,8 +115,8 @@ async def test_a_picture_of_ten_megabytes_is_looked_at_beside_the_loop(stack, na
 
 
 @pytest.mark.asyncio_backend
-async def test_the_loop_goes_round_while_a_disk_does_not_answer(stack, monkeypatch):
-    """P4: a sleeping network drive, or a cloud folder that brings the file first, keeps no other call waiting."""
+async def test_the_event_loop_runs_while_a_disk_does_not_answer(stack, monkeypatch):
+    """P4: a sleeping network drive, or a cloud folder that fetches the file first, delays no other call."""
     (stack.pictures / "x.png").write_bytes(b"x")
     release = threading.Event()
     monkeypatch.setattr("avm_mcp.images.pictures.read_file", lambda *_: release.wait(60) and (b"", 0))

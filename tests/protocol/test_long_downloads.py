@@ -1,4 +1,4 @@
-"""Downloads that take long, or are cut again and again: bounded in how long they may stand still, not in all (P3)."""
+"""Downloads that take long or are interrupted often: bounded in each pause, not in all (P3)."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def with_options(seconds, **more):
 
 
 async def saved_after(stack, seconds, most_requests):
-    """Make a video, wait, and return what is on the disk, which must be the video, fetched with so many requests."""
+    """Make a video, wait, and return the saved bytes, after checking them and the number of requests."""
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", {**KITE, "wait_seconds": 60})
         await anyio.sleep(seconds)
@@ -31,21 +31,21 @@ async def saved_after(stack, seconds, most_requests):
 
 
 THOUSAND = with_options(25, video_bytes=400_000, file_rate=400)
-"""400,000 bytes at 400 a second: 1,000 s."""
+"""400,000 bytes at 400 bytes a second take 1,000 s."""
 
 
 @pytest.mark.parametrize("validators", [True, False])
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("stack", [THOUSAND], indirect=True)
 async def test_a_download_of_a_thousand_seconds_completes(stack, validators, ranges):
-    """P3: what flows is not cut by us, however slow it is, from whatever host."""
+    """P3: a slow download is not ended by us, from any kind of host."""
     stack.sandbox.change(file_validators=validators, file_ranges=ranges)
     await saved_after(stack, 1010, 1)
 
 
 @pytest.mark.parametrize("stack", [with_options(25, video_bytes=400_000, file_validators=False)], indirect=True)
-async def test_a_download_without_validators_goes_on_where_it_was_cut(stack):
-    """P3: each cut brings half of the rest; begun anew each time it would end only by luck."""
+async def test_a_download_without_validators_is_continued(stack):
+    """P3: each response has half of the rest, so a download that starts over would hardly ever end."""
     stack.sandbox.faults.next("file", faults.truncated(), count=6)
     video = await saved_after(stack, 300, 8)
     ranges = [seen.headers.get("range") for seen in stack.sandbox.requests if seen.endpoint == "file"]
@@ -55,8 +55,8 @@ async def test_a_download_without_validators_goes_on_where_it_was_cut(stack):
 
 
 @pytest.mark.parametrize("stack", [with_options(25, video_bytes=400_000, file_rate=400)], indirect=True)
-async def test_a_slow_download_keeps_no_other_video_waiting_for_ever(stack):
-    """P3: four slow ones, then a fifth, all come."""
+async def test_slow_downloads_do_not_keep_another_video_waiting(stack):
+    """P3: five slow ones are all saved."""
     stack.sandbox.change(file_rate=4000)
 
     async def make(client, number):
@@ -71,8 +71,8 @@ async def test_a_slow_download_keeps_no_other_video_waiting_for_ever(stack):
 
 
 @pytest.mark.parametrize("stack", [with_options(25, video_bytes=400_000, file_rate=400)], indirect=True)
-async def test_a_video_that_trickles_like_an_answer_ends_with_its_link(stack):
-    """P3: a byte each 10 s flows, and would take years: other tries get their turn."""
+async def test_a_download_at_a_byte_in_ten_seconds_is_ended_and_tried_again(stack):
+    """P3: it would take longer than its link lives."""
     stack.sandbox.change(file_rate=None)
     stack.sandbox.faults.next("file", faults.trickle(10))
     await saved_after(stack, 1200, 4)

@@ -1,4 +1,4 @@
-"""A firewall, a proxy or a login page answers in the service's place: the key is not blamed, and nothing is lost."""
+"""Responses of a firewall, a proxy or a login page: they say nothing about the key or a task, and nothing is lost."""
 
 import pytest
 
@@ -31,7 +31,7 @@ async def test_get_account_and_doctor_do_not_blame_the_key(stack, fault):
 @pytest.mark.parametrize("fault", [FIREWALL, PAGE_404], ids=["firewall", "a page not found"])
 @pytest.mark.parametrize("stack", [made_in(300)], indirect=True)
 async def test_a_video_outlives_an_hour_of_a_firewall(stack, fault):
-    """P2, P3: what answers in the service's place ends no watch."""
+    """P2, P3: they do not end the polling."""
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", {"prompt": "kite", "wait_seconds": 10})
         task_id = reply["task_id"]
@@ -46,7 +46,7 @@ async def test_a_video_outlives_an_hour_of_a_firewall(stack, fault):
 
 
 async def test_a_paid_call_that_a_firewall_refused_cost_nothing_and_says_what_to_try(stack):
-    """P1: a 403 means by definition that the request was not acted on, whoever gave it."""
+    """P1: a 403 means by definition that the request was not acted on, whoever sent it."""
     await stack.with_history()
     stack.sandbox.faults.next("generate", FIREWALL)
     async with stack.client() as client:
@@ -60,7 +60,7 @@ async def test_a_paid_call_that_a_firewall_refused_cost_nothing_and_says_what_to
     assert len(stack.sandbox.entries("charge")) == 1
 
 
-async def test_a_page_in_place_of_a_cancelled_task_is_no_word_on_it(stack):
+async def test_a_page_in_place_of_a_cancel_response_does_not_change_the_task(stack):
     async with stack.client() as client:
         reply, *_ = await call(client, "text_to_video", {"prompt": "kite"})
         stack.sandbox.faults.next("cancel", FIREWALL)

@@ -1,4 +1,4 @@
-"""Data URIs and links as programs and models write them: the bytes decide, and a limit of ours is said to be ours."""
+"""Data URIs and links as programs and models write them: the bytes decide, and our own limits are named as ours."""
 
 import base64
 import html
@@ -37,7 +37,7 @@ HEADS = [
     "data:image/x-png;base64,", "data:binary/octet-stream;base64,", "data:text/plain;charset=US-ASCII;base64,",
     "data: image/png ; base64 , ", 'data:image/png;name="a,b.png";base64,', "data:image/png;name=a%2Cb.png;base64,",
     "data:image/png;base64;charset=utf-8,", "data:image/*;base64,", "data:image/png;filename=x.png;size=3;base64,",
-    "data:image/png,",  # the word was forgotten, the bytes are base64 all the same
+    "data:image/png,",  # base64 without the word
 ]  # fmt: skip
 BODIES = {
     "plain": ENCODED,
@@ -55,8 +55,8 @@ BODIES = {
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("body", BODIES)
-def test_a_picture_in_a_data_uri_is_read_however_it_is_labelled_and_folded(head: str, body: str) -> None:
-    """P3: RFC 2397, read leniently; what is sent is always the one canonical form."""
+def test_a_picture_is_read_from_a_data_uri_of_any_label_and_folding(head: str, body: str) -> None:
+    """P3: RFC 2397 is read leniently, and the canonical form is sent."""
     picture = read(head + BODIES[body])
     assert picture.value == CANONICAL
     assert (picture.width, picture.height) == (96, 54)
@@ -64,7 +64,7 @@ def test_a_picture_in_a_data_uri_is_read_however_it_is_labelled_and_folded(head:
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp lossy"])
 @pytest.mark.parametrize("head", ["data:,", "data:image/png,", "data:;charset=utf-8,", "data:image/gif;x=y,"])
-def test_bytes_written_as_percent_signs_are_read(name: str, head: str) -> None:
+def test_percent_encoded_bytes_are_read(name: str, head: str) -> None:
     data = PICTURES[name]
     for text in (quote(data, safe=""), "".join(f"%{byte:02x}" for byte in data)):
         assert base64.b64decode(read(head + text).value.partition(",")[2]) == data
@@ -103,7 +103,7 @@ def test_the_bytes_decide_the_type(
         ("data:text/html,<html>%20<body>", "a web page"),
     ],
 )
-def test_what_is_refused_is_named_for_what_it_is(text: str, words: str) -> None:
+def test_a_refused_data_uri_is_named_by_its_content(text: str, words: str) -> None:
     assert words in refusal(text)
 
 
@@ -126,7 +126,7 @@ def test_a_picture_of_the_largest_size_is_read_from_every_encoding() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet='data:;,=%base64/+-_"\n \\é\ud83d', max_size=80))
-def test_no_data_uri_makes_reading_fail_otherwise(text: str) -> None:
+def test_any_data_uri_is_read_or_refused(text: str) -> None:
     try:
         read("data:" + text)
     except FileRefused as refused:
@@ -145,7 +145,7 @@ def test_a_signed_link_of_up_to_eight_thousand_characters_is_taken(length: int) 
     assert read(link).value == link
 
 
-def test_a_longer_link_is_refused_as_a_limit_of_this_server() -> None:
+def test_a_longer_link_is_refused_with_our_own_limit() -> None:
     message = refusal(SIGNED + "a" * (8001 - len(SIGNED)))
     assert "8,001 characters" in message
     assert "this server takes" in message
@@ -155,7 +155,7 @@ def test_a_longer_link_is_refused_as_a_limit_of_this_server() -> None:
 @pytest.mark.parametrize(
     "link", ["https://a.example/a b.png", "https://me:pw@a.example/x.png", "https://a.example/\u202e"]
 )
-def test_a_link_that_this_server_does_not_send_is_not_blamed_on_the_service(link: str) -> None:
+def test_the_error_for_an_unsupported_link_does_not_name_the_service(link: str) -> None:
     assert "service" not in refusal(link)
 
 

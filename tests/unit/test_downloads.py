@@ -1,4 +1,4 @@
-"""Videos out: whole, once, in place, and nothing of ours at the host they come from."""
+"""Videos are saved whole and once, and their host learns nothing of ours."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ CONTENT = bytes(range(256)) * 4000
 
 
 def mp4(content: bytes) -> bytes:
-    """The least that is a whole video."""
+    """Return the smallest whole video with this content."""
     return struct.pack(">I4s4sII4sI4s", 16, b"ftyp", b"isom", 512, 8, b"moov", 8 + len(content), b"mdat") + content
 
 
@@ -50,7 +50,7 @@ Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 class Cuts(httpx2.AsyncByteStream):
-    """A body that breaks off."""
+    """A response body that ends with an error."""
 
     def __init__(self, *pieces: bytes, error: Exception | None = None, pause: float = 0) -> None:
         self.pieces, self.error, self.pause = pieces, error, pause
@@ -65,7 +65,7 @@ class Cuts(httpx2.AsyncByteStream):
 
 
 class Host:
-    """A video's server that continues, and remembers what it was asked."""
+    """A file host with range requests and validators, which records the requests."""
 
     def __init__(self, video: bytes = VIDEO, headers: dict[str, str] | None = None, pause: float = 0) -> None:
         self.download, self.headers, self.pause = video, ETAG if headers is None else headers, pause
@@ -134,8 +134,8 @@ async def test_a_video_is_saved_whole_and_nothing_else_is_left(tmp_path: Path) -
     assert not video_present(tmp_path / "none")
 
 
-async def test_nothing_of_ours_goes_to_the_host_of_a_video(tmp_path: Path) -> None:
-    """P5: not the key, not as header, cookie, parameter or password, on no hop, whatever the client carries."""
+async def test_no_secret_goes_to_the_host_of_a_video(tmp_path: Path) -> None:
+    """P5: not as header, cookie, parameter or password, and not after redirects, although the pool has all of them."""
     asked: list[httpx2.Request] = []
 
     def handler(request: httpx2.Request) -> httpx2.Response:
@@ -157,7 +157,7 @@ async def test_nothing_of_ours_goes_to_the_host_of_a_video(tmp_path: Path) -> No
 
 
 async def test_the_address_that_was_checked_is_the_one_connected_to(tmp_path: Path) -> None:
-    """P5: a name that changes its answer after the check gains nothing."""
+    """P5: a name that resolves differently after the check gains nothing."""
     host = Host()
     await save(host, tmp_path)
     (request,) = host.asked
@@ -191,7 +191,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
 
 
-async def test_where_a_proxy_looks_names_up_they_are_judged_as_written(tmp_path: Path, monkeypatch) -> None:
+async def test_behind_a_proxy_names_are_checked_as_written(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     host = Host()
     await save(host, tmp_path)
@@ -202,8 +202,10 @@ async def test_where_a_proxy_looks_names_up_they_are_judged_as_written(tmp_path:
 
 
 @pytest.mark.parametrize("url", ["http://static.example.com/a.mp4", "http://static.example.com:443/a.mp4"])
-async def test_what_no_proxy_stands_before_is_judged_by_its_address(tmp_path: Path, monkeypatch, url: str) -> None:
-    """P5: by the scheme, as the pool decides it; a port says nothing about it."""
+async def test_without_a_proxy_for_the_scheme_the_resolved_address_is_checked(
+    tmp_path: Path, monkeypatch, url: str
+) -> None:
+    """P5: the pool chooses a proxy by the scheme, whatever the port is."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 
     async def private(_host: str, _port: int) -> list[str]:
@@ -214,8 +216,8 @@ async def test_what_no_proxy_stands_before_is_judged_by_its_address(tmp_path: Pa
 
 
 @pytest.mark.process
-async def test_behind_a_proxy_a_video_of_a_name_that_only_the_proxy_knows_is_saved(tmp_path, monkeypatch) -> None:
-    """P3: as in many offices and clouds; by the real pool, and a real proxy that reads the name."""
+async def test_behind_a_proxy_a_video_is_saved_although_its_name_does_not_resolve_here(tmp_path, monkeypatch) -> None:
+    """P3: as in many offices and clouds. The pool and the proxy are real."""
     asked: list[bytes] = []
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -256,13 +258,13 @@ async def test_behind_a_proxy_a_video_of_a_name_that_only_the_proxy_knows_is_sav
         ({"https": "http://p:1", "no": "*"}, "https", False),
     ],
 )
-def test_what_goes_through_a_proxy_is_read_from_the_environment_and_in_doubt_does_not(
+def test_the_environment_decides_about_proxies_and_in_doubt_there_is_none(
     proxies: dict[str, str], scheme: str, through: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P5: what is connected to directly is always judged by its address."""
+    """P5: without a proxy, the resolved address is always checked."""
     for name, value in proxies.items():
         monkeypatch.setenv(f"{name}_proxy", value)
-    assert safe_http.uses_proxy(scheme, "FILMS.example.com") is through
+    assert safe_http.uses_proxy(scheme, "VIDEOS.example.com") is through
 
 
 async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +290,7 @@ async def test_the_system_resolver_is_the_default(monkeypatch: pytest.MonkeyPatc
     ],
 )  # fmt: skip
 async def test_a_link_or_redirect_into_a_private_network_is_refused(tmp_path: Path, location: str) -> None:
-    """P5, P3: on every hop, and never asked; what a name leads to may pass, a literal address in the link does not."""
+    """P5, P3: at every redirect, before a request. What a name resolves to may change, a literal address may not."""
     asked: list[str] = []
 
     async def names(host: str, port: int) -> list[str]:
@@ -315,12 +317,12 @@ async def test_the_origin_of_the_api_alone_may_be_private(tmp_path: Path) -> Non
     assert saved.size == len(VIDEO)
 
 
-async def test_redirects_end(tmp_path: Path) -> None:
+async def test_the_number_of_redirects_is_limited(tmp_path: Path) -> None:
     asked: list[str] = []
 
     def handler(request: httpx2.Request) -> httpx2.Response:
         asked.append(str(request.url))
-        return httpx2.Response(302, headers={"location": f"/hop{len(asked)}"})
+        return httpx2.Response(302, headers={"location": f"/step{len(asked)}"})
 
     with pytest.raises(VideoRefused, match="more than 5 times"):
         await save(handler, tmp_path)
@@ -329,7 +331,7 @@ async def test_redirects_end(tmp_path: Path) -> None:
         await save(always(302), tmp_path)
 
 
-async def test_a_name_that_is_not_found_may_be_found_later(tmp_path: Path) -> None:
+async def test_a_name_that_does_not_resolve_is_retryable(tmp_path: Path) -> None:
     async def fails(*_: object) -> list[str]:
         raise OSError(-2, "Name or service not known")
 
@@ -341,7 +343,7 @@ async def test_a_name_that_is_not_found_may_be_found_later(tmp_path: Path) -> No
 
 
 async def test_a_cut_is_continued_where_it_was(tmp_path: Path) -> None:
-    """P3: in the same call."""
+    """P3: by the same call."""
     host = Host()
     host.cuts = [300_000, 65_536]
     saved = await save(host, tmp_path)
@@ -364,8 +366,8 @@ async def test_a_cut_is_continued_by_the_next_call(tmp_path: Path) -> None:
     assert left(tmp_path) == [NAME]
 
 
-async def test_a_silent_cut_is_seen_by_the_length(tmp_path: Path) -> None:
-    """P3: a short video is never put in place."""
+async def test_a_body_that_ends_early_without_an_error_is_noticed(tmp_path: Path) -> None:
+    """P3: a video shorter than its Content-Length is not put in place."""
 
     def short(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={**ETAG, "content-length": "999999999"}, stream=Cuts(VIDEO))
@@ -376,7 +378,7 @@ async def test_a_silent_cut_is_seen_by_the_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"etag": 'W/"weak"'}])
-async def test_what_cannot_be_tied_to_one_version_starts_over(tmp_path: Path, headers: dict[str, str]) -> None:
+async def test_without_a_validator_the_first_bytes_are_compared(tmp_path: Path, headers: dict[str, str]) -> None:
     host = Host(headers=headers)
     host.cuts = [100_000]
     saved = await save(host, tmp_path)
@@ -386,7 +388,7 @@ async def test_what_cannot_be_tied_to_one_version_starts_over(tmp_path: Path, he
 
 
 class Plain:
-    """A video's server that sends no validator, and continues wherever it is asked to."""
+    """A file host with range requests and without validators."""
 
     def __init__(self, video: bytes) -> None:
         self.download = video
@@ -410,7 +412,7 @@ class Plain:
 
 
 async def test_without_a_validator_a_cut_is_continued_where_length_and_both_ends_are_the_same(tmp_path: Path) -> None:
-    """P3: within a call, and by the next one, which may be another process."""
+    """P3: by the same call, and by the next one, which may be another process."""
     host = Plain(VIDEO)
     host.cut = 150_000
     with pytest.raises(VideoUnavailable, match="broke off"):
@@ -429,8 +431,8 @@ def changed(place: int) -> bytes:
 
 
 @pytest.mark.parametrize("other", [changed(100), changed(100_000), VIDEO + bytes(8), VIDEO[:-8]])
-async def test_without_a_validator_another_video_of_that_name_is_never_mixed_in(tmp_path: Path, other: bytes) -> None:
-    """P3: it starts over, by its length, its first bytes, or the last ones that are held."""
+async def test_without_a_validator_two_versions_of_a_video_are_never_mixed(tmp_path: Path, other: bytes) -> None:
+    """P3: a different length, first bytes or last bytes start the download over."""
     host = Plain(VIDEO)
     host.cut = 120_000
     with anyio.move_on_after(0.5), contextlib.suppress(VideoError):
@@ -458,10 +460,10 @@ async def test_without_a_validator_another_video_of_that_name_is_never_mixed_in(
         always(302, location="http://192.168.1.1/login"),
     ],
 )
-async def test_nothing_that_is_answered_in_the_hosts_place_takes_away_what_is_held(
+async def test_no_response_in_the_hosts_place_empties_the_partial_file(
     tmp_path: Path, page: Handler, headers: dict[str, str]
 ) -> None:
-    """P3: a login page must not cost the gigabyte that is here."""
+    """P3: a login page must not cost a gigabyte that has arrived."""
     host = Host(headers=headers) if headers else Plain(VIDEO)
     if isinstance(host, Host):
         host.cuts = [120_000]
@@ -481,8 +483,8 @@ async def test_nothing_that_is_answered_in_the_hosts_place_takes_away_what_is_he
     assert asked[-1] == (f"bytes={120_000 - 65536}-" if isinstance(host, Plain) else "bytes=120000-")
 
 
-async def test_a_download_that_all_but_stands_still_is_broken_off_and_one_that_is_slow_is_not(tmp_path: Path) -> None:
-    """P3: a byte each four seconds is never silent for long."""
+async def test_a_download_at_a_few_bytes_a_minute_is_ended_and_a_slow_one_is_not(tmp_path: Path) -> None:
+    """P3: one byte every four seconds never reaches the read time-out."""
     still = Cuts(VIDEO[:100], *[b"x"] * 1000, pause=4)
     began = anyio.current_time()
     with pytest.raises(VideoUnavailable, match="bytes came in"):
@@ -494,8 +496,8 @@ async def test_a_download_that_all_but_stands_still_is_broken_off_and_one_that_i
     assert anyio.current_time() - began > 8000
 
 
-async def test_a_head_that_trickles_is_not_waited_for(tmp_path: Path) -> None:
-    """P3, P4: nor a resolver that never answers."""
+async def test_headers_and_name_resolution_are_bounded_in_time(tmp_path: Path) -> None:
+    """P3, P4."""
 
     async def never(*_: object) -> list[str]:
         await anyio.sleep_forever()
@@ -527,10 +529,10 @@ async def test_a_head_that_trickles_is_not_waited_for(tmp_path: Path) -> None:
         (["fdfe:dcba:9876::7"], URL, None),
     ],
 )
-async def test_a_local_proxys_stand_in_address_is_taken_for_names_over_https_only(
+async def test_the_address_of_a_local_proxy_is_accepted_for_names_over_https_only(
     tmp_path: Path, found: list[str], url: str, connected: str | None
 ) -> None:
-    """P3, P5: 198.18.0.0/15, where TLS proves the host; never as a literal, nor over http, and nothing beside it."""
+    """P3, P5: 198.18.0.0/15, since TLS proves the host; not as a literal and not over http."""
 
     async def stand_in(*_: object) -> list[str]:
         return found
@@ -547,7 +549,7 @@ async def test_a_local_proxys_stand_in_address_is_taken_for_names_over_https_onl
 
 
 async def test_a_certificate_that_is_not_valid_is_named(tmp_path: Path) -> None:
-    """P3: as behind a login page, or a proxy that reads along; it passes, or the user can tell."""
+    """P3: as behind a login page or an inspecting proxy, so that the user can act."""
 
     def handler(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed")
@@ -556,7 +558,7 @@ async def test_a_certificate_that_is_not_valid_is_named(tmp_path: Path) -> None:
         await save(handler, tmp_path)
 
 
-async def test_a_date_ties_a_continuation_too(tmp_path: Path) -> None:
+async def test_a_date_is_a_validator_too(tmp_path: Path) -> None:
     host = Host(headers={"last-modified": "Wed, 21 Oct 2026 07:28:00 GMT"})
     host.cuts = [100_000]
     saved = await save(host, tmp_path)
@@ -568,8 +570,10 @@ async def test_a_date_ties_a_continuation_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("headers", [ETAG, {}])
-async def test_half_a_video_is_no_video_until_it_is_whole_or_has_to_do(tmp_path: Path, headers: dict[str, str]) -> None:
-    """P3: asked for from its first byte again, past whatever keeps half of it on the way; what was there stays."""
+async def test_half_a_video_in_a_complete_response_is_fetched_again_from_its_first_byte(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    """P3: past caches on the way; the partial file is kept meanwhile."""
     host = Host(HALF, headers)
     for _ in range(2):
         with pytest.raises(VideoCut, match="looks cut at the service: it ends 512,0"):
@@ -583,8 +587,8 @@ async def test_half_a_video_is_no_video_until_it_is_whole_or_has_to_do(tmp_path:
     assert left(tmp_path) == [NAME]
 
 
-async def test_half_a_video_is_taken_where_it_has_to_do_if_it_comes_twice_the_same(tmp_path: Path) -> None:
-    """P3: a video that still grows is waited for."""
+async def test_with_take_cut_half_a_video_is_saved_if_it_arrives_twice_the_same(tmp_path: Path) -> None:
+    """P3: a video that still grows is fetched again."""
     sizes = [1_000, 50_000, 100_000, 100_000]
 
     def growing(_: httpx2.Request) -> httpx2.Response:
@@ -595,8 +599,8 @@ async def test_half_a_video_is_taken_where_it_has_to_do_if_it_comes_twice_the_sa
     assert not video_is_whole(tmp_path / NAME)
 
 
-async def test_half_a_video_whose_link_dies_is_kept(tmp_path: Path) -> None:
-    """P3: more than none."""
+async def test_with_take_rest_half_a_video_is_saved_when_its_link_is_refused(tmp_path: Path) -> None:
+    """P3: half a video is more than none."""
     with pytest.raises(VideoCut):
         await save(Host(HALF), tmp_path)
     with pytest.raises(VideoGone):
@@ -621,7 +625,7 @@ async def test_a_video_that_changed_meanwhile_starts_over(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("content_range", ["bytes 0-9/10", "bytes 100000-9/5", "", "bytes */99", "nonsense"])
 @pytest.mark.parametrize("status", [206, 416])
-async def test_an_answer_that_does_not_continue_starts_over(tmp_path: Path, status: int, content_range: str) -> None:
+async def test_a_response_with_another_range_starts_over(tmp_path: Path, status: int, content_range: str) -> None:
     host = Host()
     host.cuts = [100_000]
 
@@ -653,7 +657,7 @@ async def test_a_video_of_unknown_length_is_saved(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_download_is_continued(tmp_path: Path) -> None:
-    """P3: a host that ends the process loses no byte that was synced."""
+    """P3: if the host ends the process, no synced byte is lost."""
     host = Host(pause=1)
     with anyio.move_on_after(5.5):
         await save(host, tmp_path)
@@ -664,7 +668,7 @@ async def test_a_cancelled_download_is_continued(tmp_path: Path) -> None:
 
 
 async def test_bytes_that_were_not_synced_are_not_trusted(tmp_path: Path) -> None:
-    """P3: after a power cut a file can be long and empty."""
+    """P3: after a power cut a file can have its length and not its bytes."""
     part, info = tmp_path / f".{NAME}.part", tmp_path / f".{NAME}.part.info"
     for record in (
         "",
@@ -689,19 +693,19 @@ async def test_bytes_that_were_not_synced_are_not_trusted(tmp_path: Path) -> Non
     assert saved.path.read_bytes() == VIDEO
 
 
-async def test_long_videos_are_synced_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_videos_are_synced_while_they_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partials, "CHECKPOINT_BYTES", 100_000)
     records: list[int] = []
 
-    def look(_done: int, _total: int | None) -> None:
+    def read_record(_done: int, _total: int | None) -> None:
         with contextlib.suppress(ValueError):
             records.append(json.loads((tmp_path / f".{NAME}.part.info").read_text())["held"])
 
-    await save(Host(), tmp_path, on_bytes=look)
+    await save(Host(), tmp_path, on_bytes=read_record)
     assert len(set(records)) > 5
 
 
-async def test_a_video_whose_last_step_was_missed_is_put_in_place_without_asking(tmp_path: Path) -> None:
+async def test_a_complete_partial_file_is_renamed_without_a_request(tmp_path: Path) -> None:
     (tmp_path / f".{NAME}.part").write_bytes(VIDEO)
     (tmp_path / f".{NAME}.part.info").write_text(
         json.dumps({"held": len(VIDEO), "validator": '"v1"', "total": len(VIDEO)})
@@ -715,8 +719,8 @@ async def test_a_video_whose_last_step_was_missed_is_put_in_place_without_asking
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-async def test_a_link_that_is_refused_may_be_good_later_or_in_a_fresh_form(tmp_path: Path, status: int) -> None:
-    """P3: a firewall's word, or a signature's that has run out; only the end of the link's day is final."""
+async def test_a_refused_link_is_retryable_and_a_fresh_one_may_help(tmp_path: Path, status: int) -> None:
+    """P3: a firewall may have refused it, or its signature has expired. Only the end of the link is final."""
     with pytest.raises(VideoGone) as caught:
         await save(always(status), tmp_path)
     assert caught.value.retryable
@@ -735,7 +739,7 @@ async def test_a_link_that_is_refused_may_be_good_later_or_in_a_fresh_form(tmp_p
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("status", [429, 500, 503, 400, 206, 204])
-async def test_a_server_in_trouble_is_asked_later(
+async def test_other_statuses_are_retryable_after_the_time_the_server_asks_for(
     tmp_path: Path, status: int, headers: dict[str, str], seconds: float | None
 ) -> None:
     with pytest.raises(VideoUnavailable) as caught:
@@ -746,7 +750,7 @@ async def test_a_server_in_trouble_is_asked_later(
 
 
 @pytest.mark.parametrize("error", [httpx2.ConnectError("x"), httpx2.ReadTimeout("x"), httpx2.RemoteProtocolError("x")])
-async def test_a_network_in_trouble_is_tried_later(tmp_path: Path, error: Exception) -> None:
+async def test_network_errors_are_retryable(tmp_path: Path, error: Exception) -> None:
     def handler(_: httpx2.Request) -> httpx2.Response:
         raise error
 
@@ -756,7 +760,7 @@ async def test_a_network_in_trouble_is_tried_later(tmp_path: Path, error: Except
 
 @pytest.mark.parametrize("content", [b"<html>Sign in to the Wi-Fi</html>", b"", b"1234567", bytes(1000)])
 async def test_what_is_not_a_video_is_not_saved(tmp_path: Path, content: bytes) -> None:
-    """P3: nothing is called a video that is none."""
+    """P3."""
     with pytest.raises(VideoRefused, match="not an MP4") as caught:
         await save(always(200, content), tmp_path)
     assert caught.value.retryable
@@ -775,7 +779,7 @@ async def test_a_video_that_is_too_large_is_refused(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-async def test_more_than_was_announced_and_compressed_answers_are_refused(tmp_path: Path) -> None:
+async def test_responses_that_are_compressed_or_longer_than_announced_are_refused(tmp_path: Path) -> None:
 
     def longer(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"content-length": "100"}, stream=Cuts(VIDEO))
@@ -790,7 +794,7 @@ async def test_more_than_was_announced_and_compressed_answers_are_refused(tmp_pa
 @pytest.mark.parametrize(
     "url", ["", "a.mp4", "https://", "http://[", "https://exa mple/", "data:video/mp4;base64,AAAA"]
 )
-async def test_a_link_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+async def test_a_text_that_is_not_a_link_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(VideoRefused):
         await save(Host(), tmp_path, url)
 
@@ -798,7 +802,7 @@ async def test_a_link_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
 # The folder
 
 
-async def test_a_video_that_is_there_is_not_downloaded_again(tmp_path: Path) -> None:
+async def test_a_video_that_is_in_place_is_not_downloaded_again(tmp_path: Path) -> None:
     taken: list[int] = []
     for _ in range(2):
         saved = await save(Host(), tmp_path, on_bytes=lambda done, _: taken.append(done))
@@ -820,7 +824,7 @@ async def test_another_file_of_that_name_is_never_replaced(tmp_path: Path) -> No
     assert len(left(tmp_path)) == 3
 
 
-async def test_a_file_that_appears_at_the_last_moment_is_not_replaced(
+async def test_a_file_that_appears_before_the_rename_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, target = os.link, tmp_path / NAME
@@ -836,7 +840,7 @@ async def test_a_file_that_appears_at_the_last_moment_is_not_replaced(
     assert target.read_bytes() == b"mine"
 
 
-async def test_a_file_system_without_hard_links_does_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_hard_links_no_file_is_replaced_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
@@ -860,10 +864,10 @@ async def test_a_file_system_without_hard_links_does_too(tmp_path: Path, monkeyp
         (errno.EIO, "Input/output error"),
     ],
 )
-async def test_a_disk_in_trouble_is_named(
+async def test_errors_of_the_disk_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
 ) -> None:
-    """P3: a person can change that, so it is tried again."""
+    """P3: they are retried, since the user can correct them."""
 
     def fails(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -889,8 +893,8 @@ async def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
             await save(Host(), folder)
 
 
-async def test_a_trap_in_place_of_the_temporary_file_is_not_written_through(tmp_path: Path) -> None:
-    """P5: a link somebody put there leads nowhere."""
+async def test_a_link_or_pipe_in_place_of_the_partial_file_is_refused(tmp_path: Path) -> None:
+    """P5: nothing is written to where it leads."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
     for name in (f".{NAME}.part", f".{NAME}.part.info"):
@@ -907,7 +911,7 @@ async def test_a_trap_in_place_of_the_temporary_file_is_not_written_through(tmp_
 
 
 @pytest.mark.parametrize("name", ["", "../x.mp4", "a/b.mp4", "a\\b.mp4", ".x.mp4", "a\0.mp4"])
-async def test_a_name_that_is_a_path_is_a_bug(tmp_path: Path, name: str) -> None:
+async def test_a_path_as_the_file_name_raises_value_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="not the name"):
         await save(Host(), tmp_path, name=name)
 
@@ -915,8 +919,8 @@ async def test_a_name_that_is_a_path_is_a_bug(tmp_path: Path, name: str) -> None
 # Two at once
 
 
-async def test_two_savers_of_one_video_make_one_file(tmp_path: Path) -> None:
-    """P3: the second waits for the first and returns what it saved."""
+async def test_two_calls_for_one_video_save_one_file(tmp_path: Path) -> None:
+    """P3: the second waits for the first, and returns its file."""
     hosts = [Host(pause=1) for _ in range(3)]
     saved: list[SavedVideo] = []
 
@@ -932,7 +936,7 @@ async def test_two_savers_of_one_video_make_one_file(tmp_path: Path) -> None:
     assert left(tmp_path) == [NAME]
 
 
-async def test_when_the_first_saver_fails_the_second_continues(tmp_path: Path) -> None:
+async def test_when_the_first_call_ends_the_second_continues_its_file(tmp_path: Path) -> None:
     """P3."""
     first, second = Host(pause=1), Host()
     saved: list[SavedVideo] = []
@@ -952,7 +956,7 @@ async def test_when_the_first_saver_fails_the_second_continues(tmp_path: Path) -
     assert saved[0].path.read_bytes() == VIDEO
 
 
-async def test_waiting_for_another_saver_ends(tmp_path: Path) -> None:
+async def test_the_wait_for_another_call_is_bounded(tmp_path: Path) -> None:
     part = Partial.hold(tmp_path, NAME)
     assert part is not None
     with pytest.raises(VideoUnavailable, match="too long"):
@@ -993,9 +997,7 @@ def test_the_lock_holds_between_processes_and_ends_with_them(tmp_path: Path) -> 
     assert left(tmp_path) == []
 
 
-def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_on_a_removed_file_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, removed = partials._lock, []
 
     def lock(descriptor: int) -> None:
@@ -1015,8 +1017,8 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(
 
 
 @given(st.data())
-def test_whatever_is_cut_the_video_is_whole_in_the_end(data: st.DataObject) -> None:
-    """P3: cuts anywhere, calls given up anywhere; what has the video's name is the video."""
+def test_after_any_interruptions_the_saved_video_is_whole(data: st.DataObject) -> None:
+    """P3: connections and calls may end anywhere; a file with the video's name is always the whole video."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
@@ -1054,12 +1056,12 @@ DAY = datetime(2026, 9, 1, 12, tzinfo=UTC)
         ("x" * 99, "x", f"2026-09-01-{'x' * 40}-x.mp4"),
     ],
 )
-def test_a_video_is_named_by_its_day_its_words_and_its_id(prompt: str, task_id: str, name: str) -> None:
+def test_a_name_has_date_words_and_id(prompt: str, task_id: str, name: str) -> None:
     assert video_name(DAY, prompt, task_id) == name
 
 
 @given(st.text(max_size=200), st.text(max_size=80))
-def test_every_name_is_safe_everywhere(prompt: str, task_id: str) -> None:
+def test_every_name_is_valid_on_every_file_system(prompt: str, task_id: str) -> None:
     name = video_name(DAY, prompt, task_id)
     assert name.startswith("2026-09-01-")
     assert name.endswith(".mp4")

@@ -1,4 +1,4 @@
-"""Desktop notices: the right program, and a file name that is never code (P5)."""
+"""Desktop notifications: the right program is called, and a file name is never code (P5)."""
 
 import base64
 import logging
@@ -16,8 +16,8 @@ NASTY = "/videos/$(touch x) `id`; it's \u2019quoted\u2019 --flag.mp4"
 
 
 @pytest.fixture
-def elsewhere(monkeypatch, tmp_path):
-    """An empty PATH but for one folder."""
+def empty_path(monkeypatch, tmp_path):
+    """Make PATH a single, empty folder, and return it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
@@ -25,9 +25,9 @@ def elsewhere(monkeypatch, tmp_path):
 @pytest.mark.process
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nobody waits for such a program
 @pytest.mark.skipif(sys.platform != "linux", reason="notify-send")
-def test_a_notice_reaches_the_systems_program_word_for_word(elsewhere: Path):
-    out = elsewhere / "said"
-    program = elsewhere / "notify-send"
+def test_title_and_message_reach_the_systems_program_unchanged(empty_path: Path):
+    out = empty_path / "arguments"
+    program = empty_path / "notify-send"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {out}.part; /bin/mv {out}.part {out}\n')
     program.chmod(0o755)
     notify.show(TITLE, NASTY)
@@ -40,10 +40,10 @@ def test_a_notice_reaches_the_systems_program_word_for_word(elsewhere: Path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="notify-send")
 @pytest.mark.parametrize("there", [False, True], ids=["no program", "one that does not run"])
-def test_where_no_notice_can_be_shown_the_video_is_none_the_worse(elsewhere: Path, caplog, there):
+def test_a_notification_that_cannot_be_shown_is_logged_only(empty_path: Path, caplog, there):
     if there:
-        (elsewhere / "notify-send").write_text("not a program")
-        (elsewhere / "notify-send").chmod(0o755)
+        (empty_path / "notify-send").write_text("not a program")
+        (empty_path / "notify-send").chmod(0o755)
     with caplog.at_level(logging.INFO):
         notify.show(TITLE, NASTY)
     assert "desktop notification" in caplog.text
@@ -57,7 +57,7 @@ def command(request, monkeypatch) -> list[str]:
 
 
 def test_a_file_name_is_never_a_part_of_a_script(command):
-    """PowerShell joins all that follows -Command into one script; the others hand arguments on as they are."""
+    """PowerShell joins what follows -Command into one script. The other programs take arguments unchanged."""
     if "-Command" not in command:
         assert command[-2:] == [TITLE, MESSAGE]
         assert not any(MESSAGE in word for word in command[:-1])

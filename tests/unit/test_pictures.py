@@ -1,4 +1,4 @@
-"""Pictures in: what is read, what never is, and what a refusal says."""
+"""Pictures: what is read, what is never read, and what the errors say."""
 
 import base64
 import contextlib
@@ -127,7 +127,7 @@ def test_transparent_and_animated_webp_are_measured() -> None:
         ((1024, 768), "1024x768 (4:3-like)"), ((800, 1200), "800x1200 (2:3-like)"), ((1000, 100), "1000x100"),
     ],
 )  # fmt: skip
-def test_shape_is_named_as_the_api_names_it_or_described(size: tuple[int, int], shape: str) -> None:
+def test_shape_is_a_ratio_of_the_api_or_a_description(size: tuple[int, int], shape: str) -> None:
     picture = Picture("data", "", "", *size, "")
     assert picture.shape == shape
     assert [ratio for ratio in ("16:9", "9:16", "1:1") if matches_shape(picture, ratio)] == (
@@ -145,7 +145,7 @@ def test_shape_of_a_link_is_unknown() -> None:
     st.binary(max_size=300),
     st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x10\0\0\0WEBP", b"RIFF\x40\0\0\0WEBPVP8X"]),
 )
-def test_no_bytes_at_all_make_the_header_reader_fail_otherwise(noise: bytes, start: bytes) -> None:
+def test_any_bytes_have_a_header_or_are_damaged(noise: bytes, start: bytes) -> None:
     try:
         header = read_header(start + noise)
     except Damaged:
@@ -154,7 +154,7 @@ def test_no_bytes_at_all_make_the_header_reader_fail_otherwise(noise: bytes, sta
 
 
 @given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.data())
-def test_a_cut_or_bent_picture_is_refused_or_measured(kind: str, data: st.DataObject) -> None:
+def test_a_cut_or_changed_picture_is_refused_or_read(kind: str, data: st.DataObject) -> None:
     whole = bytearray(image_bytes(kind, (33, 44), 6))
     cut = data.draw(st.integers(0, len(whole)))
     for _ in range(data.draw(st.integers(0, 4))):
@@ -190,7 +190,7 @@ def test_a_half_downloaded_picture_is_refused(pictures: Path, kind: str) -> None
         (b"", "empty"),
     ],
 )
-def test_what_is_no_picture_is_named_by_its_bytes(pictures: Path, data: bytes, words: str) -> None:
+def test_another_format_is_named_by_its_bytes(pictures: Path, data: bytes, words: str) -> None:
     """P5: a text file is not sent because it is called .png."""
     (pictures / "x.png").write_bytes(data)
     message = refusal("x.png", pictures).message
@@ -204,8 +204,8 @@ def test_a_file_name_is_not_pasted_into_a_shell_command(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["holiday.jpg", "HOLIDAY.JPG", "holiday.jpeg", "holiday.heic", "holiday"])
-def test_the_command_that_converts_a_picture_writes_over_no_original(pictures: Path, name: str) -> None:
-    """P5: a HEIC that is called .jpg is named for what it is, and the advice does not destroy it or its neighbour."""
+def test_the_command_that_converts_a_picture_overwrites_nothing(pictures: Path, name: str) -> None:
+    """P5: a HEIC named .jpg is recognized, and the command overwrites neither it nor another picture."""
     (pictures / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     (pictures / "holiday-2.jpg").write_bytes(PIXELS)
     message = refusal(name, pictures).message
@@ -215,7 +215,7 @@ def test_the_command_that_converts_a_picture_writes_over_no_original(pictures: P
     assert not (pictures / target).exists()
 
 
-def test_a_name_that_looks_like_an_option_is_not_pasted_either(pictures: Path) -> None:
+def test_a_name_that_looks_like_an_option_is_not_pasted_into_a_command(pictures: Path) -> None:
     (pictures / "-rf.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     assert "sips -s format jpeg picture.heic" in refusal("-rf.heic", pictures).message
 
@@ -229,7 +229,7 @@ def test_a_name_that_looks_like_an_option_is_not_pasted_either(pictures: Path) -
         (b"\xff\xff\xff\xffftypmif1" + b"abcd" * 1000, "a HEIC picture"),
     ],
 )
-def test_a_container_is_named_by_what_it_says_is_in_it(pictures: Path, box: bytes, kind: str) -> None:
+def test_a_container_is_named_by_its_compatible_brands(pictures: Path, box: bytes, kind: str) -> None:
     (pictures / "x.jpg").write_bytes(box + bytes(40))
     assert kind in refusal("x.jpg", pictures).message
 
@@ -246,7 +246,7 @@ def test_more_than_ten_megabytes_are_refused(pictures: Path) -> None:
 # Forms of paths
 
 
-def test_paths_are_understood_as_people_write_them(pictures: Path) -> None:
+def test_paths_are_read_as_people_write_them(pictures: Path) -> None:
     (pictures / "my cat (1).png").write_bytes(PIXELS)
     home = PathRules(home=pictures.parent)
     spelled = str(pictures / "my cat (1).png")
@@ -286,7 +286,7 @@ def test_windows_paths_are_translated_under_wsl(monkeypatch: pytest.MonkeyPatch,
     assert seen == ["/home/me/x.png"]
 
 
-def test_on_windows_paths_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> None:
+def test_on_windows_paths_are_not_translated(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> None:
     seen: list[str] = []
     monkeypatch.setattr(
         "avm_mcp.images.pictures.locate",
@@ -303,11 +303,11 @@ def test_windows_paths_without_windows_are_explained(pictures: Path) -> None:
     assert "network share" in refusal(r"\\server\share\x.png", pictures).message
 
 
-def test_network_shares_are_not_even_looked_at(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> None:
-    """P5: looking at a share sends the user's name to a stranger's host."""
+def test_network_shares_are_not_resolved(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> None:
+    """P5: resolving a share sends the user's name to its host."""
 
     def resolved(*_: object, **__: object) -> Path:
-        raise AssertionError("looked")
+        raise AssertionError("resolved")
 
     allowed = [(pictures, pictures)]
     monkeypatch.setattr(Path, "resolve", resolved)
@@ -337,8 +337,8 @@ def test_nothing_given_is_invalid_input(text: str) -> None:
 # Allowed folders
 
 
-def test_links_count_as_where_they_lead(pictures: Path, tmp_path: Path) -> None:
-    """P5: a link inside an allowed folder is not a way out of it."""
+def test_symbolic_links_are_resolved_before_the_check(pictures: Path, tmp_path: Path) -> None:
+    """P5: a link in an allowed folder does not lead out of it."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "x.png").write_bytes(PIXELS)
@@ -359,8 +359,8 @@ def test_links_count_as_where_they_lead(pictures: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
-def test_a_name_that_is_no_text_is_told_as_text(pictures: Path, tmp_path: Path) -> None:
-    """P4: an answer that holds the bytes of an old encoding cannot be sent, nor can the journal take them."""
+def test_a_name_that_is_not_valid_text_is_shown_as_text(pictures: Path, tmp_path: Path) -> None:
+    """P4: bytes of another encoding can be neither sent nor stored."""
     old = pictures / "caf\udce9.png"
     old.write_bytes(PIXELS)
     (pictures / "way.png").symlink_to(old)
@@ -376,7 +376,7 @@ def test_an_allowed_folder_that_is_a_link_is_followed(pictures: Path, tmp_path: 
 
 
 def test_hidden_parts_are_not_read(pictures: Path, tmp_path: Path) -> None:
-    """P5: .ssh, .config and their like are not for models."""
+    """P5: .ssh, .config and the like are not for models."""
     for name in (".secret.png", ".git/x.png", "a/.b/c.png"):
         path = pictures / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -392,8 +392,8 @@ def test_hidden_parts_are_not_read(pictures: Path, tmp_path: Path) -> None:
     assert read(str(hidden / "x.png"), hidden).width == 64  # named by the user: hidden parts count below it only
 
 
-def test_existence_outside_is_not_told(pictures: Path, tmp_path: Path) -> None:
-    """P5: refusals for what is outside read the same whether it exists or not."""
+def test_existence_outside_the_folders_is_not_revealed(pictures: Path, tmp_path: Path) -> None:
+    """P5: the errors for existing and missing files are the same."""
     (tmp_path / "door").mkdir()
     (tmp_path / "door" / "real.png").write_bytes(PIXELS)
     (pictures / "door").symlink_to(tmp_path / "door")
@@ -425,8 +425,8 @@ def test_only_regular_files_are_opened(pictures: Path) -> None:
     assert "a folder" in refusal(str(pictures), pictures).message
 
 
-def test_a_file_exchanged_for_a_link_after_the_check_is_not_read(pictures: Path, tmp_path: Path) -> None:
-    """P5: between the check and the opening nothing can be slipped in."""
+def test_a_file_replaced_by_a_link_after_the_check_is_not_read(pictures: Path, tmp_path: Path) -> None:
+    """P5: the file that was checked is the one that is opened."""
     (tmp_path / "secret.png").write_bytes(PIXELS)
     (pictures / "sub").mkdir()
     (pictures / "sub" / "x.png").write_bytes(PIXELS)
@@ -484,7 +484,7 @@ STEPS = st.sampled_from(["a", "b.png", ".h", "c d.png", "..", ".", "link0", "lin
 def test_nothing_outside_the_allowed_folders_is_ever_read(
     files: list[tuple[str, list[str]]], links: list[tuple[list[str], list[str]]], asked: list[str], base: str
 ) -> None:
-    """P5: whatever the tree, its links and the spelling are."""
+    """P5: for any tree, links and form of the path."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name).resolve()
         (root / "in").mkdir()
@@ -515,7 +515,7 @@ def test_nothing_outside_the_allowed_folders_is_ever_read(
 # Not found
 
 
-def test_a_namesake_is_suggested_and_not_taken(pictures: Path, tmp_path: Path) -> None:
+def test_a_file_of_the_same_name_is_suggested_and_not_read(pictures: Path, tmp_path: Path) -> None:
     (pictures / "trip" / "day").mkdir(parents=True)
     (pictures / "trip" / "day" / "Beach Day.PNG").write_bytes(PIXELS)
     error = refusal(str(pictures / "beach day.png"), pictures)
@@ -525,16 +525,14 @@ def test_a_namesake_is_suggested_and_not_taken(pictures: Path, tmp_path: Path) -
     assert str(pictures / "cat.png") in refusal("/mnt/user-data/uploads/cat.png", pictures).message
 
 
-def test_a_screenshot_is_found_whatever_its_blanks_are(pictures: Path) -> None:
+def test_a_screenshot_is_found_with_other_kinds_of_blanks(pictures: Path) -> None:
     name = "Screenshot 2026-01-02 at 3.04.05\u202fPM.png"
     (pictures / name).write_bytes(PIXELS)
     assert read(str(pictures / name), pictures).width == 64
     assert "PM.png" in refusal(str(pictures / name.replace("\u202f", " ")), pictures).message
 
 
-def test_the_search_is_bounded_and_never_looks_into_hidden_folders(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_search_is_bounded_and_skips_hidden_folders(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a/b/deep/x.png", ".hidden/x.png", ".x.png"):
         (pictures / name).parent.mkdir(parents=True, exist_ok=True)
         (pictures / name).write_bytes(PIXELS)
@@ -555,7 +553,7 @@ def test_the_search_is_bounded_and_never_looks_into_hidden_folders(
         "/home/claude/dog.png", "file-AbC123xyz456", "dog.png", "blob:https://chat.example/1",
     ],
 )  # fmt: skip
-def test_a_picture_that_only_the_chat_sees_gets_one_advice(pictures: Path, text: str) -> None:
+def test_a_picture_that_only_the_chat_sees_is_explained(pictures: Path, text: str) -> None:
     error = refusal(text, pictures)
     assert error.message == "This server cannot see files attached in the chat."
     assert step(error) == f"ask the user to save the picture in {pictures} and give its path, or an https link."
@@ -568,7 +566,7 @@ def test_a_chat_path_that_the_user_allowed_is_a_path(tmp_path: Path) -> None:
     assert read(str(folder / "x.png"), folder).width == 64
 
 
-def test_refusals_name_the_allowed_folders_and_the_fix(pictures: Path) -> None:
+def test_errors_name_the_allowed_folders_and_the_next_step(pictures: Path) -> None:
     error = refusal("/etc/hostname.png", pictures)
     assert error.allowed == [str(pictures)]
     assert "AVM_INPUT_DIRS" in step(error)
@@ -583,9 +581,9 @@ def test_braces_in_a_folder_are_shown_as_they_are(tmp_path: Path) -> None:
     assert f"save the picture in {folder} and" in step(refusal("dog.png", folder))
 
 
-def test_over_http_no_path_is_looked_at_and_no_folder_named(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P5: a caller from another machine learns nothing about this one's disk."""
-    monkeypatch.setattr("avm_mcp.images.pictures.locate", lambda *_: pytest.fail("looked"))
+def test_over_http_no_path_is_resolved_and_no_folder_named(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P5: a caller on another machine learns nothing about this one's disk."""
+    monkeypatch.setattr("avm_mcp.images.pictures.locate", lambda *_: pytest.fail("resolved"))
     texts = (
         str(pictures / "cat.png"),
         str(pictures / "none.png"),
@@ -633,7 +631,7 @@ def test_a_public_link_is_passed_on_as_it_is(url: str) -> None:
     ],
 )  # fmt: skip
 def test_links_into_private_networks_are_refused(host: str) -> None:
-    """P5: in every spelling a program may understand."""
+    """P5: in every form that a program may read as an address."""
     for url in (f"http://{host}/x.png", f"https://{host}:8080/x.png"):
         error = refusal(url)
         assert "the service could not reach it" in error.message
@@ -662,7 +660,7 @@ def test_other_schemes_are_refused_naming_what_is_allowed(url: str, pictures: Pa
 
 
 @given(st.text(max_size=80))
-def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
+def test_any_text_is_read_or_refused(text: str) -> None:
     for prefix in ("", "http://", "https://[", "data:image/png;base64,", "file://"):
         for allowed in (True, False):
             with contextlib.suppress(FileRefused, InvalidInput):
@@ -696,11 +694,11 @@ def test_a_data_uri_is_checked_and_made_canonical() -> None:
         uri(bytes(MAX_PICTURE_BYTES + 1)), uri(PIXELS + bytes(MAX_PICTURE_BYTES)), "data:image/png;base64,ä",
     ],
 )  # fmt: skip
-def test_damaged_or_foreign_data_uris_are_refused(text: str) -> None:
+def test_data_uris_that_are_damaged_or_of_another_format_are_refused(text: str) -> None:
     assert len(refusal(text).message) < 400
 
 
-def test_base64_without_a_name_is_refused_with_advice(pictures: Path) -> None:
+def test_base64_without_a_scheme_is_refused_with_advice(pictures: Path) -> None:
     for data in (image_bytes("PNG"), image_bytes("JPEG"), image_bytes("WEBP"), os.urandom(2000)):
         error = refusal(base64.b64encode(data).decode(), pictures)
         assert "base64" in error.message
@@ -733,7 +731,7 @@ def test_default_folders_without_a_home_are_none(monkeypatch: pytest.MonkeyPatch
     assert default_input_folders(None, Path("/")) == []
 
 
-def test_a_platform_that_cannot_answer_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_reports_no_folders_is_tolerated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> str:
         raise RuntimeError("no home")
 
@@ -751,7 +749,7 @@ def test_a_platform_that_cannot_answer_is_survived(tmp_path: Path, monkeypatch: 
         "/home/me/node_modules/z", "/home/me", "/proc/self",
     ],
 )  # fmt: skip
-def test_a_folder_that_a_host_happened_to_start_in_is_no_workplace(cwd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_where_a_host_started_the_server_is_not_a_default(cwd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_folders, "_exists", lambda _: True)
     monkeypatch.setattr(input_folders, "_USER_FOLDERS", ())
     monkeypatch.setattr(input_folders, "_USUAL_NAMES", ())
@@ -759,7 +757,7 @@ def test_a_folder_that_a_host_happened_to_start_in_is_no_workplace(cwd: str, mon
     assert default_input_folders(Path("/home/me"), Path("/home/me/video")) == [Path("/home/me/video")]
 
 
-def test_the_machine_is_recognised(home: Path) -> None:
+def test_the_rules_of_this_machine_have_its_home(home: Path) -> None:
     assert PathRules.detect().home == home
 
 
@@ -787,7 +785,7 @@ def test_broken_exif_means_upright(tiff: bytes) -> None:
     assert (header.width, header.height) == (40, 20)
 
 
-def test_the_search_survives_folders_it_may_not_read(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_skips_folders_it_may_not_read(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(_: object) -> None:
         raise PermissionError
 
@@ -795,10 +793,8 @@ def test_the_search_survives_folders_it_may_not_read(pictures: Path, monkeypatch
     assert folders.find_by_name("cat.png", [pictures]) == []
 
 
-def test_where_there_is_no_openat_the_identity_of_the_file_decides(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """P5: on Windows a file is opened by its whole path, and compared with the one that was checked."""
+def test_without_openat_the_identity_of_the_file_is_compared(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P5: on Windows a file is opened by its whole path and compared with the one that was checked."""
     monkeypatch.setattr(os, "supports_dir_fd", set())
     place = folders.locate(["cat.png"], [pictures])
     assert folders.read_file(place, 10_000) == (PIXELS, len(PIXELS))

@@ -1,4 +1,4 @@
-"""A picture is whole before it is paid for: each format is walked to its end, by its bytes alone, in bounded work."""
+"""Cut and damaged pictures are refused before anything is paid: each format is read to its end in bounded work."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ SIZE = (96, 54)
 
 
 def noise(size: tuple[int, int] = SIZE, mode: str = "RGB") -> Image.Image:
-    """A picture that no format compresses away."""
+    """Return a picture that does not compress."""
     rng = random.Random(7)
     pixels = bytes(rng.randrange(256) for _ in range(size[0] * size[1] * 3))
     return Image.frombytes("RGB", size, pixels).convert(mode)
@@ -104,7 +104,7 @@ VALID: dict[str, Callable[[], bytes]] = {
 
 
 def interlaced() -> bytes:
-    """A PNG in Adam7 order, which Pillow reads and does not write."""
+    """Return a PNG in Adam7 order, which Pillow reads and does not write."""
     import zlib
 
     width, height = SIZE
@@ -133,7 +133,7 @@ BARE = {
     "png and trailing data": "png",
     "webp and trailing data": "webp lossy",
 }
-"""Files whose first half may hold the whole picture, and the picture alone."""
+"""Files whose first half may hold the whole picture, and the name of that picture alone."""
 
 
 def decodes(data: bytes) -> bool:
@@ -146,8 +146,8 @@ def decodes(data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_that_decoders_take_is_taken(name: str) -> None:
-    """P3: a paid request is not refused for a form of picture that real programs write."""
+def test_a_picture_that_decodes_is_accepted(name: str) -> None:
+    """No variant of a format that real programs write is refused."""
     data = PICTURES[name]
     assert decodes(data)
     header = read_header(data)
@@ -157,7 +157,7 @@ def test_a_picture_that_decoders_take_is_taken(name: str) -> None:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_half_a_picture_is_refused(name: str, tmp_path: Path) -> None:
-    """P8: half a picture costs a whole video."""
+    """P8: half a picture costs as much as a whole one."""
     data = PICTURES[BARE.get(name, name)]
     path = tmp_path / "half.jpg"
     path.write_bytes(data[: len(data) // 2])
@@ -168,7 +168,7 @@ def test_half_a_picture_is_refused(name: str, tmp_path: Path) -> None:
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(PICTURES)), st.floats(0, 1))
 def test_any_beginning_of_a_picture_is_refused_or_complete(name: str, part: float) -> None:
-    """P8: what is cut anywhere is refused, unless a strict decoder shows the whole picture all the same."""
+    """P8: a picture cut anywhere is refused, unless a strict decoder still shows all of it."""
     data = PICTURES[name]
     cut = data[: int(part * len(data))]
     try:
@@ -178,8 +178,8 @@ def test_any_beginning_of_a_picture_is_refused_or_complete(name: str, part: floa
     assert header is None or decodes(cut)
 
 
-def test_a_jpeg_without_its_end_marker_is_refused_with_the_way_to_mend_it(tmp_path: Path) -> None:
-    """P8. Some cameras write none; without decoding, such a file cannot be told from half a picture."""
+def test_a_jpeg_without_its_end_marker_is_refused_with_advice(tmp_path: Path) -> None:
+    """P8: some cameras write none, and without decoding, such a file looks like half a picture."""
     path = tmp_path / "webcam.jpg"
     path.write_bytes(PICTURES["jpeg"][:-2])
     with pytest.raises(FileRefused, match=r"before its end marker.*open it there and save it again"):
@@ -187,8 +187,8 @@ def test_a_jpeg_without_its_end_marker_is_refused_with_the_way_to_mend_it(tmp_pa
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_the_last_bytes_count(name: str) -> None:
-    """Each of the last bytes, where cuts are likeliest to go unseen."""
+def test_a_cut_in_the_last_bytes_is_noticed(name: str) -> None:
+    """Cuts there are the hardest to notice."""
     data = PICTURES[name]
     for missing in range(1, 40):
         cut = data[:-missing]
@@ -202,13 +202,13 @@ def test_the_last_bytes_count(name: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=2000))
-def test_what_follows_the_end_does_not_matter(behind: bytes) -> None:
+def test_bytes_after_the_end_are_ignored(behind: bytes) -> None:
     for name in ("jpeg", "png", "webp lossy"):
         assert read_header(PICTURES[name] + behind) == read_header(PICTURES[name])
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG by its header; the size is checked before the pixels are."""
+    """Return a PNG with this size in its header only."""
     data = bytearray(PICTURES["png"])
     data[16:24] = struct.pack(">II", width, height)
     return bytes(data)
@@ -217,8 +217,8 @@ def png_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     "size", [(1, 1), (1, 500), (500, 1), (15, 500), (20_001, 500), (500, 20_001), (19_000, 19_000), (2**31, 2**31)]
 )
-def test_a_size_that_no_video_is_made_from_is_refused_as_our_limit(size: tuple[int, int], tmp_path: Path) -> None:
-    """P8: and the refusal says that the limit is this server's, since the service publishes none."""
+def test_a_size_out_of_range_is_refused_with_our_own_limit(size: tuple[int, int], tmp_path: Path) -> None:
+    """P8: the error says that the limit is this server's, since the service publishes none."""
     (tmp_path / "x.png").write_bytes(png_of(*size))
     with pytest.raises(FileRefused) as caught:
         read_picture("x.png", folders=[tmp_path], rules=PathRules())
@@ -229,14 +229,14 @@ def test_a_size_that_no_video_is_made_from_is_refused_as_our_limit(size: tuple[i
 
 
 @pytest.mark.parametrize("size", [(16, 16), (20_000, 16), (12_000, 9_000)])
-def test_a_size_at_the_limit_is_taken(size: tuple[int, int], tmp_path: Path) -> None:
+def test_a_size_at_the_limit_is_accepted(size: tuple[int, int], tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png_of(*size))
     picture = read_picture("x.png", folders=[tmp_path], rules=PathRules())
     assert (picture.width, picture.height) == size
 
 
-def test_arithmetic_coding_is_walked_too() -> None:
-    """Pillow writes none; only the frame marker differs, and the walk is the same for each."""
+def test_arithmetic_coding_is_read_too() -> None:
+    """Pillow does not write it, so the frame marker is replaced, which is the only difference."""
     jpeg = PICTURES["jpeg"].replace(b"\xff\xc0", b"\xff\xc9", 1)
     header = read_header(jpeg)
     assert header is not None
@@ -266,11 +266,11 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         WEBP[:4] + struct.pack("<I", TEN_MEGABYTES) + WEBP[8:30] + b"JUNK\0\0\0\0" * (TEN_MEGABYTES // 8) + WEBP[30:]
     ),
 }
-"""Files of ten megabytes that make a naive walk take a step for each byte or few."""
+"""Files of ten megabytes for which a naive reader takes a step for every few bytes."""
 
 
 def steps(work: Callable[[], object]) -> int:
-    """Count the lines of Python that run: the same on every machine, and what stops an event loop."""
+    """Return how many lines of Python run, which is the same on every machine."""
     import sys
 
     count = itertools.count()
@@ -292,17 +292,17 @@ def steps(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_ten_megabytes_of_hostile_parts_take_bounded_work(name: str) -> None:
-    """P4: an attacker's file stops nobody else's calls."""
+    """P4: such a file delays no other call."""
     data = HOSTILE[name]()
 
-    def look() -> None:
+    def read() -> None:
         with contextlib.suppress(Damaged):
             read_header(data)
 
-    assert steps(look) < 400_000
+    assert steps(read) < 400_000
 
 
 def test_pillow_here_writes_every_format() -> None:
-    """The properties above mean nothing where a codec is missing."""
+    """Without a codec, the properties above would test nothing."""
     assert features.check("webp")
     assert features.check("jpg")
