@@ -4,11 +4,9 @@ A box has its length in its header, so a file that was cut ends inside a box, or
 read. A fragmented video that was cut between two fragments is not recognized.
 """
 
-from collections.abc import Callable
+import os
 from pathlib import Path
-
-ReadAt = Callable[[int, int], bytes]
-"""Returns up to a number of bytes from an offset in the file."""
+from typing import BinaryIO
 
 REQUIRED = frozenset({b"moov", b"mdat"})
 """The index of a video, and its pictures."""
@@ -24,14 +22,15 @@ MAX_BOXES = 20_000
 The limit is needed because this runs on the event loop."""
 
 
-def what_is_missing(size: int, read_at: ReadAt) -> str | None:
+def find_missing(file: BinaryIO, size: int) -> str | None:
     """Return what a video of `size` bytes lacks, in words; None if it is whole."""
     seen: set[bytes] = set()
     place, kind = 0, b""
     for _ in range(MAX_BOXES):
         if place == size:
             break
-        header = read_at(place, 16)
+        file.seek(place)
+        header = file.read(16)
         kind = header[4:8]
         if seen >= REQUIRED and b"moof" not in seen and kind not in KNOWN:
             return None
@@ -66,11 +65,6 @@ def video_is_whole(path: Path) -> bool:
     """Return whether a saved video is whole; True if it cannot be read."""
     try:
         with path.open("rb") as file:
-
-            def read_at(place: int, count: int) -> bytes:
-                file.seek(place)
-                return file.read(count)
-
-            return what_is_missing(file.seek(0, 2), read_at) is None
+            return find_missing(file, file.seek(0, os.SEEK_END)) is None
     except OSError:
         return True

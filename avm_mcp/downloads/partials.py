@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from avm_mcp.downloads.mp4 import what_is_missing
+from avm_mcp.downloads.mp4 import find_missing
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 """Bytes after which the partial file is synced and `held` is written."""
@@ -161,13 +161,8 @@ class Partial:
 
     def missing(self) -> str | None:
         """Return what the held bytes lack to be a whole video, in words; None if they are one."""
-
-        def read_at(place: int, count: int) -> bytes:
-            self._file.seek(place)
-            return self._file.read(count)
-
         try:
-            return what_is_missing(self.size, read_at)
+            return find_missing(self._file, self.size)
         finally:
             self._file.seek(self.size)
 

@@ -103,23 +103,22 @@ class PublicWeb:
 
     async def _check(self, url: httpx2.URL) -> Sequence[str | None]:
         """Return the addresses to connect to, checked; None stands for the host as it is written."""
+        resolving = False
         try:
             host = parse_host(str(url))
             if _origin(url) == self._exempt or check_public_host(host) is not None or self._by_proxy(url):
                 return [None]
-        except UnsupportedLink as error:
-            raise VideoRefused(f"The video's link cannot be used: {error}.") from None
-        except NotPublic as error:
-            raise VideoRefused(f"The video's link leads to {url.host}: {error}.") from None
-        try:
+            resolving = True
             with anyio.fail_after(self._http.timeout.connect):
                 found = await self._resolver(_host(url), url.port or _PORTS[url.scheme])
             if not found:
                 raise OSError("no address")
             # Over https the host proves its name, so the address that a local proxy gives for it is accepted.
             return check_addresses(found, proxy_addresses=url.scheme == "https")[:MAX_ADDRESSES]
-        except NotPublic as error:  # a login page or a VPN resolves so; it passes
-            raise VideoRefused(f"The video's link leads to {url.host}: {error}.", retryable=True) from None
+        except UnsupportedLink as error:
+            raise VideoRefused(f"The video's link cannot be used: {error}.") from None
+        except NotPublic as error:  # a login page or a VPN may resolve a name so, until it is left
+            raise VideoRefused(f"The video's link leads to {url.host}: {error}.", retryable=resolving) from None
         except (OSError, UnicodeError) as error:
             raise VideoUnavailable(f"The name {url.host} is not found.") from error
 

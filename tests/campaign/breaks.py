@@ -140,7 +140,7 @@ def _no_allowance() -> Iterator[Patch]:
 
 
 def _half_videos() -> Iterator[Patch]:
-    yield partials, "what_is_missing", lambda _size, _read_at: None
+    yield partials, "find_missing", lambda _file, _size: None
 
 
 def _blame() -> Iterator[Patch]:

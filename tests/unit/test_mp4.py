@@ -1,5 +1,6 @@
 """P3: whole and cut videos are told apart by their boxes, for valid layouts and for cuts at every byte."""
 
+import io
 import struct
 from importlib import resources
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avm_mcp.downloads.mp4 import video_is_whole, what_is_missing
+from avm_mcp.downloads.mp4 import find_missing, video_is_whole
 from tests.unit.test_whole_pictures import steps
 
 FTYP = struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 512)
@@ -20,7 +21,7 @@ def box(kind: bytes, content: bytes = b"", *, large: bool = False, to_end: bool 
 
 
 def missing(video: bytes) -> str | None:
-    return what_is_missing(len(video), lambda place, count: video[place : place + count])
+    return find_missing(io.BytesIO(video), len(video))
 
 
 MOOV, MDAT, FREE = box(b"moov", b"m" * 40), box(b"mdat", b"d" * 90), box(b"free", b"\0" * 5)
