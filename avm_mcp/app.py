@@ -1,6 +1,5 @@
 """The runtime: what outlives every call, put together once per process. No MCP."""
 
-import copy
 import logging
 import os
 import secrets
@@ -32,9 +31,10 @@ from avm_mcp.jobs.poller import Poller
 from avm_mcp.jobs.query_limit import QueryLimit
 from avm_mcp.jobs.reconcile import Reconciler
 from avm_mcp.jobs.sending import Sender
-from avm_mcp.jobs.service import Service, Upstream
+from avm_mcp.jobs.service import Service
 from avm_mcp.jobs.start_worker import WorkerStarter
 from avm_mcp.jobs.submit import Submitter
+from avm_mcp.jobs.upstream import Upstream
 from avm_mcp.presentation.audience import Place
 from avm_mcp.provider import pools
 from avm_mcp.provider.client import AvmClient
@@ -159,7 +159,7 @@ class Runtime:
 
     def _require_start(self) -> None:
         if self.trouble is not None:
-            raise copy.copy(self.trouble)  # each call adds what it knows to its own
+            raise self.trouble.amend()  # a copy, since each call has a traceback of its own
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

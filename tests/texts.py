@@ -11,8 +11,7 @@ from typing import Any
 
 from avm_mcp.domain.errors import AuthFailed, InsufficientCredits, NotConfigured
 from avm_mcp.domain.job import Job, Price, Spending
-from avm_mcp.jobs.poller import Progress
-from avm_mcp.jobs.service import Found, Funds, Listing
+from avm_mcp.jobs.views import Found, Funds, Listing, Progress
 from avm_mcp.presentation.audience import JSON_AUDIENCE, MODEL_AUDIENCE, SHELL_AUDIENCE, Audience, Place
 from avm_mcp.presentation.pages import build_account, build_list, build_quote, format_account, format_list, format_quote
 from avm_mcp.presentation.task import build_task, format_task

@@ -8,8 +8,7 @@ import anyio
 
 from avm_mcp.cli.terminal import Terminal, harmless
 from avm_mcp.domain.job import Job
-from avm_mcp.jobs.poller import Progress
-from avm_mcp.jobs.service import Beat
+from avm_mcp.jobs.views import Beat, Progress
 from avm_mcp.presentation.audience import standing
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import UNKNOWN, Job
 from avm_mcp.domain.request import VideoRequest
-from avm_mcp.jobs.poller import Progress
-from avm_mcp.jobs.service import Beat, Found
+from avm_mcp.jobs.views import Beat, Found, Progress
 from avm_mcp.presentation.audience import cost
 from avm_mcp.presentation.inputs import (
     Arguments,

@@ -15,7 +15,7 @@ from avm_mcp.cli import exits
 from avm_mcp.cli.signals import Stopped, stopping, unless_stopped
 from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain.errors import AvmError
-from avm_mcp.jobs.service import Found
+from avm_mcp.jobs.views import Found
 from avm_mcp.presentation.audience import Place
 from avm_mcp.presentation.task import build_task, format_task
 

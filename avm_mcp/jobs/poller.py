@@ -9,7 +9,6 @@ so the number of queries does not depend on how many calls wait or are cut off.
 import logging
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import anyio
 
@@ -19,6 +18,7 @@ from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs import eta
 from avm_mcp.jobs.eta import Durations
 from avm_mcp.jobs.poll_schedule import InFlight, PollSchedule, Query
+from avm_mcp.jobs.views import Progress
 from avm_mcp.provider.protocol import Provider
 from avm_mcp.provider.wire import TaskList, TaskSnapshot
 from avm_mcp.store import Store
@@ -42,25 +42,6 @@ FAILED_PAUSE = 5.0
 
 AUTH_PAUSE = 60.0
 """Seconds between polls while the key is refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a job is, by the clock and by the durations of earlier ones.
-
-    Attributes:
-        percent: Estimated share of the whole time, 0 to 100.
-        elapsed: Seconds since the submit, until the job's end.
-        typical: Seconds that such a video usually takes.
-        overdue: Whether nine of ten such videos would have ended by now.
-        age: Seconds since the submit, also after the job's end.
-    """
-
-    percent: float
-    elapsed: float
-    typical: float
-    overdue: bool
-    age: float
 
 
 class Poller:

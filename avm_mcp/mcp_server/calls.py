@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from avm_mcp.domain.client_timeouts import MAX_NAME, Host
 from avm_mcp.domain.job import Job
-from avm_mcp.jobs.poller import Progress
-from avm_mcp.jobs.service import Beat
+from avm_mcp.jobs.views import Beat, Progress
 from avm_mcp.mcp_server.revisions import ELICITATION, MODERN, PROGRESS_MESSAGE
 from avm_mcp.presentation.audience import standing
 

@@ -22,7 +22,8 @@ from avm_mcp.domain.errors import AvmError, Internal
 from avm_mcp.domain.job import Job
 from avm_mcp.domain.next_steps import Action
 from avm_mcp.images import Offload
-from avm_mcp.jobs.service import Found, Service
+from avm_mcp.jobs.service import Service
+from avm_mcp.jobs.views import Found
 from avm_mcp.mcp_server.calls import BRIEF_WAIT, Call, client_name
 from avm_mcp.mcp_server.tool_schemas import PUBLISHED
 from avm_mcp.presentation import arguments

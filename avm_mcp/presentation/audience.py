@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTED, SUBMITTING, UNKNOWN, Job
-from avm_mcp.jobs.poller import Progress
+from avm_mcp.jobs.views import Progress
 
 PROMPT_SHOWN = 200
 USD_PER_CREDIT = 0.01

@@ -9,7 +9,7 @@ from avm_mcp.domain.errors import AuthFailed, AvmError, quoted
 from avm_mcp.domain.job import Job, Price
 from avm_mcp.domain.next_steps import Action, raise_cap
 from avm_mcp.domain.request import VideoRequest
-from avm_mcp.jobs.service import Funds, Listing
+from avm_mcp.jobs.views import Funds, Listing
 from avm_mcp.presentation.audience import WORDS, Audience, Place, clipped, money, stamp
 from avm_mcp.presentation.next_steps import write_next_step
 from avm_mcp.presentation.results import AccountResult, ListResult, QuoteResult, Today

@@ -10,7 +10,7 @@ from avm_mcp.domain.errors import InvalidInput
 from avm_mcp.domain.next_steps import Action
 from avm_mcp.domain.request import ImageInput, VideoRequest
 from avm_mcp.images import Offload, Picture, matches_shape, read_picture
-from avm_mcp.jobs.service import Found
+from avm_mcp.jobs.views import Found
 from avm_mcp.presentation.inputs import Arguments, ImageToVideo, LongVideo, PaidInput, TextToVideo
 from avm_mcp.presentation.parameters import KEEP_SHAPE
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import AuthFailed, AvmError, ContentRejected, InsufficientCredits, quoted
 from avm_mcp.domain.job import CANCEL, COMPLETED, FAILED, NOT_CREATED, SUBMITTING, UNKNOWN, Job
-from avm_mcp.jobs.service import Found
+from avm_mcp.jobs.views import Found
 from avm_mcp.presentation.audience import WORDS, Audience, Place, about, cost, money, spoken
 from avm_mcp.presentation.next_steps import write_next_step
 

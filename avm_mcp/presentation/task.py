@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from avm_mcp.domain.job import COMPLETED, UNKNOWN, Job
-from avm_mcp.jobs.service import Found
+from avm_mcp.jobs.views import Found
 from avm_mcp.presentation.audience import Audience, Place, clipped, stamp
 from avm_mcp.presentation.results import Credits, ErrorResult, TaskResult, TaskRow
 from avm_mcp.presentation.situations import Situation, shown_file, shown_link

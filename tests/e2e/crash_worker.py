@@ -31,7 +31,7 @@ from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import UNKNOWN
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.domain.timings import Timings
-from avm_mcp.jobs.service import Found
+from avm_mcp.jobs.views import Found
 from avm_mcp.presentation.audience import SHELL_AUDIENCE
 from avm_mcp.presentation.errors import dump_error
 from avm_mcp.presentation.task import build_task, format_task

@@ -7,7 +7,7 @@ import anyio
 import httpx2
 import pytest
 
-from avm_mcp.jobs.service import ASK_TIMEOUT
+from avm_mcp.jobs.upstream import ASK_TIMEOUT
 from avm_mcp.sandbox import faults
 from tests.protocol.test_tools_list import conforms
 from tests.protocol.test_waiting import SLACK, call, made_in

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avm_mcp.domain import bounds
-from avm_mcp.jobs.service import Listing
+from avm_mcp.jobs.views import Listing
 from avm_mcp.presentation.audience import SHELL_AUDIENCE, Place
 from avm_mcp.presentation.pages import format_list
 from avm_mcp.presentation.task import build_task, format_task

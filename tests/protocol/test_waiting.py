@@ -7,7 +7,7 @@ import pytest
 
 from avm_mcp.domain.request import VideoRequest
 from avm_mcp.jobs import poller
-from avm_mcp.jobs.service import BEAT
+from avm_mcp.jobs.tasks import BEAT
 from avm_mcp.sandbox import faults
 from tests.protocol.test_tools_list import conforms
 from tests.stack import LEGACY, MODERN, text

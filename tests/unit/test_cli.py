@@ -23,7 +23,7 @@ from avm_mcp.cli.terminal import Terminal
 from avm_mcp.domain import errors
 from avm_mcp.domain.errors import AvmError
 from avm_mcp.domain.job import UNKNOWN
-from avm_mcp.jobs.poller import Progress
+from avm_mcp.jobs.views import Progress
 from avm_mcp.presentation import arguments
 from avm_mcp.presentation.audience import MODEL_AUDIENCE, SHELL_AUDIENCE, Place
 from avm_mcp.presentation.next_steps import write_next_step

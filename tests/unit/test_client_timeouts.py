@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avm_mcp.domain.client_timeouts import HOSTS, KEPT, SAVING, YOUNGEST, Cuts, Host, host
-from avm_mcp.jobs import service
+from avm_mcp.jobs import tasks
 
 NOW = 1_795_000_000.0
 LIMITS = [5.0, 30.0, 60.0, 300.0]
@@ -110,4 +110,4 @@ def test_a_jump_of_the_wall_clock_breaks_nothing(jump: float) -> None:
 
 
 def test_the_video_s_saving_is_as_long_as_it_is_waited_for() -> None:
-    assert SAVING == service.SAVE_TIMEOUT
+    assert SAVING == tasks.SAVE_TIMEOUT
