@@ -1,4 +1,4 @@
-"""How fast, how often, and whether again: no clock and no I/O of their own."""
+"""The query limit, and whether and when a request is repeated: arithmetic, without a clock or I/O of its own."""
 
 import random
 from collections import deque
@@ -10,40 +10,44 @@ from email.utils import parsedate_to_datetime
 from avm_mcp.domain.timings import STANDARD, Timings
 
 MAX_RETRY_AFTER = 120.0
-"""Seconds. A longer `Retry-After` is not waited out inside a call: the caller is told instead."""
+"""Seconds. A longer `Retry-After` is not waited for inside a call: the call ends with an error that names it."""
 
 LONGEST_PAUSE = 24 * 3600.0
-"""Seconds; a pause that is asked for is told as this at most."""
+"""Seconds. A longer `Retry-After` is read as this."""
 
 RETRIES = 4
-"""How often a question that is safe to repeat is repeated before the caller is told."""
+"""How often a query is repeated before its call ends with an error."""
 
-RESERVE = 3.0
-"""Questions that looks in the background leave in the bucket for those who call."""
+RESERVED_FOR_CALLS = 3.0
+"""Tokens that background polls leave in the bucket for queries that a call waits for."""
 
-TIMEOUT = 10.0
-"""Seconds after which a look in the background goes first, one in as many seconds: no storm of calls starves it."""
+BACKGROUND_TIMEOUT = 10.0
+"""Seconds after which a waiting background poll goes before all calls. One does in each such period: calls never starve
+the polls."""
 
-RENEWED, WANTED_FOR = 1.0, 3.0
-"""Seconds between two tries of a question that others go before, and how long it keeps its place without one."""
+RETRY_INTERVAL = 1.0
+"""Seconds between two tries of a query while others go before it."""
+
+PLACE_LIFETIME = 3.0
+"""Seconds for which a waiting query keeps its place without a new try. After that its process counts as dead."""
 
 OUT_OF_ORDER = 10.0
-"""Seconds by which one process's reading of the clock may be older than another's that was served before it: a process
-reads the clock, and waits for the lock then."""
+"""Seconds by which a reading of the shared clock may be older than that of a process that was served before. A process
+reads the clock first and then waits for the lock."""
 
 SHORTEST_WAIT = 0.01
-"""Seconds; less than this may be lost in the rounding of a date, and would be asked for again and again."""
+"""Seconds. A shorter wait may be lost in the rounding of a float, and the query would be tried again and again."""
 
 NOTHING_HAPPENED_WITHOUT_ENVELOPE = frozenset(
     {301, 302, 307, 308, 401, 403, 404, 405, 407, 411, 413, 414, 415, 421, 431, 451}
 )
-"""Answers that say by their definition (RFC 9110) that the request was not acted on, whoever gave them."""
+"""Statuses whose definition (RFC 9110) says that the request was not acted on, whoever sent the answer."""
 
 
 def backoff(attempt: int, rng: random.Random) -> float:
-    """Return the seconds to wait before repeat number `attempt` (1 is the first): 0.5 s doubling to 15 s, full jitter.
+    """Return the seconds to wait before repeat number `attempt` (1 is the first): 0.5 s doubling to 15 s, with jitter.
 
-    Never below half of the nominal delay, so that a crowd spreads without anyone hammering.
+    The jitter takes at most half, so that many callers spread and none comes back at once.
     """
     nominal = min(15.0, 0.5 * 2 ** (attempt - 1))
     return nominal * (0.5 + 0.5 * rng.random())
@@ -52,7 +56,7 @@ def backoff(attempt: int, rng: random.Random) -> float:
 def retry_after(header: str | None, now: float) -> float | None:
     """Return the seconds that a `Retry-After` header asks for, in either of its forms (RFC 9110, 10.2.3).
 
-    None where it is absent or unreadable; never negative; a day at most, so that callers can see an absurd one.
+    None where it is absent or unreadable. Never negative, and a day at most.
     """
     if header is None:
         return None
@@ -73,17 +77,17 @@ def http_date(header: str | None) -> float | None:
 
 
 class ServiceClock:
-    """The service's clock, by the `Date` of its answers, any one of which may be wrong.
+    """The service's clock, as the `Date` headers of its answers show it. Any single header may be wrong.
 
     Args:
         now: Our wall clock, seconds since 1970.
 
     Attributes:
-        heard: How many answers have told the time.
+        heard: How many answers had a `Date`.
     """
 
     KEPT, TRUSTED = 5, 3
-    """Answers that are remembered, and how many it takes to trust them against our own clock."""
+    """How many answers are remembered, and how many of them are trusted more than our own clock."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -91,20 +95,20 @@ class ServiceClock:
         self.heard = 0
 
     def hear(self, header: str | None) -> None:
-        """Take note of the `Date` of an answer that just came."""
+        """Remember the `Date` of an answer that has just arrived."""
         if (date := http_date(header)) is not None:
             self._skews.append(date - self._now())
             self.heard += 1
 
     @property
     def skew(self) -> float | None:
-        """Seconds that it was ahead of ours at the last answer; None before one."""
+        """Return the seconds by which it was ahead of ours at the last answer; None before the first."""
         return self._skews[-1] if self._skews else None
 
     def at_least(self) -> float:
-        """Return the earliest time that it can be: by the last answers, and by our clock while they are few.
+        """Return the earliest time that it can be, by the last answers, and by our clock too while they are few.
 
-        What is over by this clock is given up, so neither one wrong `Date` nor a jump of our clock may move it ahead.
+        What has expired by this time is given up, so neither one wrong `Date` nor a jump of our clock may advance it.
         """
         few = len(self._skews) < self.TRUSTED
         return self._now() + min((*self._skews, 0.0) if few else self._skews)
@@ -113,26 +117,26 @@ class ServiceClock:
 def nothing_happened(status: int, enveloped: bool) -> bool:
     """Return whether an answer with this HTTP status proves that a paid request created nothing.
 
-    Proof is a 429, or a 4xx that carries the API's own error envelope, or one of the few that mean it by
-    definition. A 5xx proves nothing with or without an envelope: the charge may have come before the fault.
+    Proof is a 429, a 4xx with the API's own error envelope, or one of the few statuses that mean it by definition.
+    A 5xx proves nothing, with or without an envelope: the charge may have come before the failure.
     """
     if status == 429:
         return True
     return (400 <= status < 500 and enveloped) or status in NOTHING_HAPPENED_WITHOUT_ENVELOPE
 
 
-ALONE: Mapping[str, float] = {}
+NONE_SERVED: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The allowance for questions to the API, shared by every process behind one address.
+    """The token bucket of the query limit, shared by every process behind one address. A query takes one token.
 
     Attributes:
-        tokens: Questions that may be asked at once.
-        filled_at: When `tokens` was true, by the clock that all of them share (`Journal.clock`). It never goes back.
-        closed_until: Nobody asks before this, after a 429.
-        polled_at: When a look in the background was last granted.
+        tokens: Queries that may be sent at once.
+        filled_at: When `tokens` was true, by the clock that all processes share (`Store.clock`). It never goes back.
+        closed_until: No query is sent before this, after a 429.
+        polled_at: When a background poll last got a token.
     """
 
     tokens: float
@@ -142,14 +146,14 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
-    """A question that somebody wants to ask.
+class PendingQuery:
+    """A query that waits for its token.
 
     Attributes:
-        account: For whom; accounts take turns.
-        urgent: Somebody has called for it; others are looks in the background.
+        account: Whose it is. Accounts take turns.
+        urgent: A call waits for it; else it is a background poll.
         waited: Seconds that it has waited so far.
-        name: Tells it apart from all others that wait; without one it keeps no place.
+        name: Tells it apart from all others that wait. Without one it keeps no place.
     """
 
     account: str = ""
@@ -158,30 +162,30 @@ class Want:
     name: str = ""
 
 
-ANY = Want()
+ANY_QUERY = PendingQuery()
 
 
-def take(
+def take_token(
     bucket: Bucket,
     now: float,
-    want: Want = ANY,
-    others: Iterable[Want] = (),
-    served: Mapping[str, float] = ALONE,
+    query: PendingQuery = ANY_QUERY,
+    others: Iterable[PendingQuery] = (),
+    served: Mapping[str, float] = NONE_SERVED,
     *,
     timings: Timings = STANDARD,
 ) -> tuple[Bucket, float]:
-    """Return the bucket after one question was asked for, and the seconds to wait before asking again (0: granted).
+    """Return the bucket after a query has tried to take a token, and the seconds to the next try (0: it has one).
 
-    A process reads the clock before it waits for the lock, so readings come out of order: an older one must not set
-    `filled_at` back, or the same seconds would refill twice. That holds for readings that differ by any amount, as of
-    two machines: no second refills more than once. A closure that is further off than a 429 may ask for is void.
+    A process reads the clock before it waits for the lock, so readings come out of order. An older one must not set
+    `filled_at` back, or the same seconds would refill twice. This also holds for the clocks of two machines, however
+    far apart: no second refills more than once. A closure that lasts longer than a 429 may ask for is void.
 
     Args:
-        bucket: What all share.
+        bucket: What all processes share.
         now: Seconds, by the shared clock.
-        want: What is asked for.
-        others: Who else waits. Those who go before `want` find their questions in the bucket when they come for them.
-        served: When each account was served last.
+        query: Which query tries.
+        others: The other queries that wait. The tokens of those that go before `query` stay in the bucket for them.
+        served: When each account got its last token.
         timings: The bucket's capacity and refill.
     """
     capacity, refill = timings.bucket_capacity, timings.bucket_refill
@@ -191,31 +195,35 @@ def take(
     current = Bucket(tokens, filled_at, closed, bucket.polled_at)
     if closed > now:
         return current, closed - now
-    overdue = abs(now - bucket.polled_at) > TIMEOUT
-    # A full bucket serves whoever comes: those who go before had the time to, and no longer ask.
-    needed = min(capacity, 1.0 + _before(want, others, served, overdue=overdue))
+    poll_is_due = abs(now - bucket.polled_at) > BACKGROUND_TIMEOUT
+    # A full bucket serves any query: those that go before it had the time to come, and no longer do.
+    needed = min(capacity, 1.0 + _count_before(query, others, served, poll_is_due=poll_is_due))
     if tokens < needed:
         wait = max(SHORTEST_WAIT, (needed - tokens) / refill)
-        return current, wait if needed == 1.0 else min(wait, RENEWED)
-    return replace(current, tokens=tokens - 1.0, polled_at=bucket.polled_at if want.urgent else now), 0.0
+        return current, wait if needed == 1.0 else min(wait, RETRY_INTERVAL)
+    return replace(current, tokens=tokens - 1.0, polled_at=bucket.polled_at if query.urgent else now), 0.0
 
 
-def _before(want: Want, others: Iterable[Want], served: Mapping[str, float], *, overdue: bool) -> float:
-    """Return how many questions have to stay in the bucket for others.
+def _count_before(
+    query: PendingQuery, others: Iterable[PendingQuery], served: Mapping[str, float], *, poll_is_due: bool
+) -> float:
+    """Return how many tokens have to stay in the bucket for others.
 
-    Calls go before looks in the background, then the account that was served longest ago, then who has waited longest.
+    Calls go before background polls, then the account that was served longest ago, then the query that has waited
+    longest.
     """
-    # All who wait must see the same order, or each may let the other go first for ever: by name where times are equal.
+    # All processes must see the same order, or two queries may let each other go first for ever. Names break ties.
     queue = sorted(
-        [want, *others], key=lambda one: (not one.urgent, served.get(one.account, 0.0), -one.waited, one.name)
+        [query, *others], key=lambda one: (not one.urgent, served.get(one.account, 0.0), -one.waited, one.name)
     )
-    starving = next((one for one in queue if not one.urgent and one.waited > TIMEOUT), None) if overdue else None
-    if starving is not None:
-        queue.remove(starving)
-        queue.insert(0, starving)
-    return queue.index(want) + (0.0 if want.urgent or want is starving else RESERVE)
+    overdue = (one for one in queue if not one.urgent and one.waited > BACKGROUND_TIMEOUT)
+    first = next(overdue, None) if poll_is_due else None
+    if first is not None:
+        queue.remove(first)
+        queue.insert(0, first)
+    return queue.index(query) + (0.0 if query.urgent or query is first else RESERVED_FOR_CALLS)
 
 
 def day_of(now: float) -> str:
-    """Return the UTC day, which is what the API's own daily limits count by."""
+    """Return the UTC day as `2026-11-28`: the day of the daily cap, and of the API's own limits."""
     return datetime.fromtimestamp(now, UTC).date().isoformat()

@@ -5,7 +5,7 @@ import secrets
 import anyio
 
 from avm_mcp.domain.errors import StateUnavailable
-from avm_mcp.domain.rate_limit import MAX_RETRY_AFTER, Want
+from avm_mcp.domain.rate_limit import MAX_RETRY_AFTER, PendingQuery
 from avm_mcp.domain.timings import Timings
 from avm_mcp.store import Store
 
@@ -41,9 +41,9 @@ class QueryLimit:
             if self._failed is not None and self._failed[0] > began:  # who stood behind it has waited as long
                 raise StateUnavailable(self._failed[1].message, next_step=self._failed[1].next_step)
             while True:
-                want = Want(self._account, urgent, anyio.current_time() - began, name)
+                query = PendingQuery(self._account, urgent, anyio.current_time() - began, name)
                 try:
-                    wait = await self._store.take_token(self._egress, self._store.clock(), want, self._timings)
+                    wait = await self._store.take_token(self._egress, self._store.clock(), query, self._timings)
                 except StateUnavailable as error:
                     self._failed = anyio.current_time(), error
                     raise

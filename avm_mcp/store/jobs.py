@@ -24,7 +24,12 @@ FAILURE_WINDOW = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a reservation must keep to; it is checked in the transaction that makes it."""
+    """What a reservation must keep to, checked in the transaction that makes it.
+
+    Attributes:
+        per_day: Credits a day; None without a cap.
+        dedupe_seconds: How long a finished job stands for the same request.
+    """
 
     per_day: int | None
     dedupe_seconds: float
@@ -48,7 +53,7 @@ class Jobs(Sends):
     full: bool
     """Whether this stands in for a state on a full disk."""
     fleeting: bool = False
-    """Whether this stands in for one where nothing can be written, and paid requests are not taken so."""
+    """Whether this stands in for a state because no folder can be written, and takes no paid requests."""
 
     # --- money: the row comes before the request ---
 
@@ -92,7 +97,7 @@ class Jobs(Sends):
             return Reservation(draft, duplicate=False)
 
     async def restore(self, job: Job, input_json: str) -> None:
-        """Write the row of a request that was sent anew: the state that held it is gone (P2)."""
+        """Write the row of a request that was sent into this state: the one that held it is gone (P2)."""
         async with self._driver.writing() as tx:
             same = await tx.rows(
                 "SELECT 1 AS one FROM jobs WHERE id = ? OR (account = ? AND caller = ? AND identity = ? AND live = 1)",
@@ -101,7 +106,7 @@ class Jobs(Sends):
             await self._insert(tx, job, live=0 if same else 1, body=None, input_json=input_json)
 
     async def admit(self, draft: Job, limits: Limits) -> None:
-        """Raise what `reserve` would: nobody should be asked for a yes to a video that could not be started."""
+        """Raise what `reserve` would, so that nobody is asked to approve a video that could not be started."""
         await self._refuse_hopeless(self._driver, draft)
         if limits.per_day is not None:
             await self._refuse_beyond_day(self._driver, draft, limits.per_day)

@@ -1,4 +1,4 @@
-"""One account that the state has under several names: its rows are put together, and none guards less than before."""
+"""Accounts that the state has under several names: their rows become one account's, and still prevent duplicates."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ from avm_mcp.store.driver import Driver, Transaction
 
 
 class Merging:
-    """The names of accounts."""
+    """Merges accounts. Raises `StateUnavailable` where the state cannot be written."""
 
     _driver: Driver
 
     async def merge_accounts(self, names: Sequence[str], into: str) -> int:
-        """Give what stands under `names` to the account `into`, and return how many jobs that were.
+        """Move the jobs and durations of the accounts `names` to the account `into`, and return how many jobs moved.
 
-        Of two live rows of one request the newer goes on as its guard. A row that only says that a task was seen gives
-        way to the one that made it.
+        Of two live rows of one request the newer stays live. A row of a task that was only seen is deleted in favour of
+        the row that made the task.
         """
         marks = ", ".join("?" * len(names))
         if not await self._driver.rows(f"SELECT 1 AS one FROM jobs WHERE account IN ({marks}) LIMIT 1", *names):  # noqa: S608

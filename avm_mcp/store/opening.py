@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "journal.db"
 
 JUST_BEGUN = 60.0
-"""Seconds of a state's life in which it holds all that it can know, since the one before it went."""
+"""Seconds. A state that replaced another one, and is younger than this, holds all that was written since."""
 
 _IN_MEMORY = (
     "Jobs are kept in memory only: once this process has ended, a video is found again only in the account's list, the"
@@ -64,23 +64,23 @@ async def open_store(
     warning: str | None = None
     full = False
     try:
-        driver: SqliteDriver | None = await _started(path, moment)
+        driver: SqliteDriver | None = await _open_driver(path, moment)
     except StateUnavailable as refusal:
         if refusal.field == "version":
             raise
         driver = None
         if refusal.field == DAMAGED:
             with contextlib.suppress(OSError, StateUnavailable):  # it can neither be read nor replaced
-                offload, driver = await _replaced(path, moment)
+                offload, driver = await _set_aside_and_open(path, moment)
                 if offload is not None:
-                    warning = _kept(refusal, offload)
+                    warning = _describe_replacement(refusal, offload)
         if driver is None:
             full = _is_full(folder)
             warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
     if driver is None and not full:
-        driver, warning = await _shared(elsewhere, moment, warning or "")
+        driver, warning = await _open_shared(elsewhere, moment, warning or "")
     fleeting = driver is None and not full and not memory
-    driver = driver or await _started(None, moment)
+    driver = driver or await _open_driver(None, moment)
     born = float((await driver.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
     ahead = float((await driver.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot))[0]["ahead"])
     store = Store(driver, save=save, warning=warning, born=born, full=full, machine=machine, ahead=ahead)
@@ -91,7 +91,7 @@ async def open_store(
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether a folder below one that all may write is this user's, and nobody else's; it is made if missing."""
+    """Return whether only this user can use a folder, whose parent everybody may write to. It is made if missing."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
@@ -115,7 +115,7 @@ async def _replace_file(store: Store, path: Path, damage: StateUnavailable | Non
     if damage is None:
         logger.error("The state file %s was moved, deleted or replaced; going on with what is there now.", path)
         try:
-            driver = await _started(path, moment, damaged=True)
+            driver = await _open_driver(path, moment, damaged=True)
         except StateUnavailable as refusal:
             if refusal.field != DAMAGED:
                 raise
@@ -123,11 +123,11 @@ async def _replace_file(store: Store, path: Path, damage: StateUnavailable | Non
     if driver is None:
         assert damage is not None
         try:
-            offload, driver = await _replaced(path, moment)
+            offload, driver = await _set_aside_and_open(path, moment)
         except OSError as error:
             raise StateUnavailable(f"{damage.message} It cannot be set aside: {error.strerror}.") from error
         if offload is not None:
-            store.warning = _kept(damage, offload)
+            store.warning = _describe_replacement(damage, offload)
             logger.error("%s", store.warning)
     async with driver.writing() as tx:
         born = float((await tx.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
@@ -140,7 +140,7 @@ async def _replace_file(store: Store, path: Path, damage: StateUnavailable | Non
     return driver
 
 
-def _kept(damage: StateUnavailable, offload: Path) -> str:
+def _describe_replacement(damage: StateUnavailable, offload: Path) -> str:
     return f"{damage.message} It is kept as {offload}, and a new one was started."
 
 
@@ -162,17 +162,17 @@ def _is_full(folder: Path) -> bool:
     return False
 
 
-async def _shared(folders: Sequence[Path], moment: _Moment, warning: str) -> tuple[SqliteDriver | None, str]:
+async def _open_shared(folders: Sequence[Path], moment: _Moment, warning: str) -> tuple[SqliteDriver | None, str]:
     """Open a state that this user's processes share for a while, where that can be had; and say what that means."""
     for folder in folders:
         if _is_ours(folder):
             with contextlib.suppress(StateUnavailable):
-                driver = await _started(folder / FILE_NAME, moment, durable=False)
+                driver = await _open_driver(folder / FILE_NAME, moment, durable=False, check=True)
                 return driver, warning.replace(_IN_MEMORY, _FOR_A_WHILE.format(folder=folder))
     return None, warning
 
 
-async def _replaced(path: Path, moment: _Moment) -> tuple[Path | None, SqliteDriver]:
+async def _set_aside_and_open(path: Path, moment: _Moment) -> tuple[Path | None, SqliteDriver]:
     """Set a damaged file aside and start a new one, unless another process has just done so.
 
     Returns:
@@ -182,11 +182,11 @@ async def _replaced(path: Path, moment: _Moment) -> tuple[Path | None, SqliteDri
     try:
         async with guard.writing():
             try:
-                return None, await _started(path, moment, check=True)
+                return None, await _open_driver(path, moment, check=True)
             except StateUnavailable as refusal:
                 if refusal.field != DAMAGED:
                     raise
-            return _set_aside(path, moment.now), await _started(path, moment, damaged=True)
+            return _set_aside(path, moment.now), await _open_driver(path, moment, damaged=True)
     finally:
         guard.close()
 
@@ -200,7 +200,7 @@ def _set_aside(path: Path, now: float) -> Path:
     return offload
 
 
-async def _started(
+async def _open_driver(
     path: Path | None, moment: _Moment, *, damaged: bool = False, durable: bool = True, check: bool = False
 ) -> SqliteDriver:
     driver = SqliteDriver(path, durable=durable)
@@ -232,7 +232,7 @@ async def _ran_before(driver: Driver, machine: Machine) -> bool:
 
 
 async def _set_clock(tx: Transaction, moment: _Moment) -> float:
-    """Let the state's clock go on under this start of the machine, unless it does; return its reading."""
+    """Continue the state's clock under this start of the machine, unless that was done; return its reading."""
     machine, reading = moment.machine, moment.machine.seconds()
     reached = float((await tx.rows("SELECT COALESCE(MAX(served_at), 0) AS at FROM turns"))[0]["at"])
     known = await tx.rows("SELECT ahead FROM clocks WHERE boot = ?", machine.boot)

@@ -1,9 +1,9 @@
 """Sends of paid requests: which may leave, which may still be on their way, and which answers are lost (P1).
 
-Before each send its attempt is marked in a transaction that reads the row; before each piece of the request leaves, the
-row is read again. While the process of a marked attempt may still send, nobody else sends the request, and nobody says
-that it never came to be: a process that was stopped between any two steps finds its row decided, or undecided because
-of it.
+Before each send its attempt is marked, in a transaction that reads the row. Before each piece of the request leaves,
+the row is read again. While the process of a marked attempt may still send, no other process sends the request or
+records that it never came to be. A process that was stopped between two steps, for however long, then finds either that
+its row was decided, and sends nothing, or that its row waits for it.
 """
 
 from avm_mcp.domain.job import NOT_CREATED, SUBMITTING, UNKNOWN, Job
@@ -12,16 +12,16 @@ from avm_mcp.store.rows import SELECT, job_of, one
 
 
 class Superseded(Exception):
-    """The row does not allow this send any more: it was decided, or taken over, meanwhile. Nothing was sent."""
+    """The row no longer allows this send: it was decided or taken over meanwhile. Nothing was sent."""
 
 
 class Send:
     """The sends of one request by one process.
 
     Args:
-        store: Where each is marked.
+        store: Where each send is marked.
         job: The row as it was when its sending began.
-        process: Who sends, in `Machine`'s terms.
+        process: The sending process, by its name in `Machine`.
     """
 
     def __init__(self, store: "Sends", job: Job, process: str) -> None:
@@ -32,22 +32,22 @@ class Send:
         """The number of the last attempt that was marked."""
 
     async def begin(self) -> None:
-        """Mark one more attempt, before anything of it leaves.
+        """Mark one more attempt, before any part of it leaves.
 
         Raises:
             Superseded: It must not leave.
-            StateUnavailable: It cannot be marked, and so must not leave either.
+            StateUnavailable: It cannot be marked, and must not leave.
         """
         if not await self._store.begin_send(self._job, self._process, self.attempt):
             raise Superseded
         self.attempt += 1
 
     async def check(self) -> None:
-        """Return if the attempt that was marked may still leave; called before each piece of it.
+        """Return if the marked attempt may still leave. Called before each piece of it.
 
         Raises:
             Superseded: It must not.
-            StateUnavailable: That cannot be known.
+            StateUnavailable: That cannot be read, and it must not leave.
         """
         if not await self._store.may_leave(self._job, self._process, self.attempt):
             raise Superseded
@@ -61,7 +61,7 @@ class Sends:
     async def begin_send(self, job: Job, process: str, attempt: int) -> bool:
         """Mark an attempt if the row is as its sender knows it: the same status, no task, no other attempt since.
 
-        What lists did not show before it proves nothing any more: the search begins anew.
+        Lists that were read before it prove nothing any more, so the search begins anew.
         """
         async with self._driver.writing() as tx:
             return (
@@ -83,7 +83,7 @@ class Sends:
         return bool(found)
 
     async def end_send(self, job_id: str, process: str) -> Job | None:
-        """Note that nothing that this process sent, or was to send, can leave any more; what lists show counts anew."""
+        """Record that this process sends nothing more of this request. From now on lists count."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "UPDATE jobs SET sender = NULL, searches = 0, searched_since = NULL WHERE id = ? AND sender = ?",
@@ -93,12 +93,12 @@ class Sends:
             return job_of(found[0]) if found else None
 
     async def expect_answer(self, job_id: str, answer_by: float) -> None:
-        """Note until when the process that sends this job's request may still be waiting for its answer."""
+        """Record until when the process that sends this job's request may still wait for its answer."""
         async with self._driver.writing() as tx:
             await tx.run("UPDATE jobs SET answer_by = ? WHERE id = ? AND status = ?", answer_by, job_id, SUBMITTING)
 
     async def record_lapsed(self, job_id: str, text: str, now: float) -> Job:
-        """Record that the answer is lost because nobody has renewed the wait for it; its send may still leave."""
+        """Record that the answer is lost because no process waits for it any more. Its send may still leave."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "UPDATE jobs SET status = ?, error_code = 'SUBMISSION_UNKNOWN', error_text = ?"
@@ -108,18 +108,18 @@ class Sends:
             return await one(tx, job_id)
 
     async def record_unknown(self, job_id: str, text: str, now: float) -> Job:
-        """Record that the answer was lost, by who sent it: nothing more of it leaves."""
+        """Record that the answer was lost. Its sender says so, and sends nothing more of it."""
         return await self._without_task(job_id, UNKNOWN, "SUBMISSION_UNKNOWN", text, now)
 
     async def record_refused(self, job_id: str, code: str, text: str, now: float, *, attempt: int | None = None) -> Job:
-        """Record that provably nothing came of the request; what it reserved is free again.
+        """Record that provably no task came of the request. The credits that it reserved are free again.
 
         Args:
             job_id: Ours.
             code: Why, as an error's code.
             text: Why, in words.
             now: By `Store.clock`.
-            attempt: The last attempt that this is known of; where the row has another, nothing is recorded.
+            attempt: The last attempt that this is known of. If the row has another one, nothing is recorded.
         """
         return await self._without_task(job_id, NOT_CREATED, code, text, now, attempt)
 
@@ -144,7 +144,7 @@ class Sends:
     # --- lost answers ---
 
     async def begin_resend(self, job: Job, most: int, answer_by: float) -> bytes | None:
-        """Note that a lost request is sent again, and return its exact bytes; None where that may not be done."""
+        """Record that a lost request is sent again, and return its exact bytes; None where that is not allowed."""
         async with self._driver.writing() as tx:
             changed = await tx.run(
                 "UPDATE jobs SET resends = resends + 1, answer_by = ?, searches = 0, searched_since = NULL"
@@ -157,12 +157,12 @@ class Sends:
             return bytes((await tx.rows("SELECT body FROM jobs WHERE id = ?", job.id))[0]["body"])
 
     async def undo_resend(self, job_id: str) -> None:
-        """Note that a resend came to nothing, so that another one may take its place."""
+        """Record that a resend was not about the request, so that it does not count among those allowed."""
         async with self._driver.writing() as tx:
             await tx.run("UPDATE jobs SET resends = resends - 1 WHERE id = ? AND resends > 0", job_id)
 
     async def record_not_found(self, job: Job, now: float) -> Job:
-        """Note that a good list did not show the task of a lost answer, if none of its sends could leave meanwhile."""
+        """Count one good list that did not show the task of a lost answer, unless a send may have left meanwhile."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "UPDATE jobs SET searches = searches + 1, searched_since = COALESCE(searched_since, ?)"

@@ -5,27 +5,28 @@ from dataclasses import replace
 
 from avm_mcp.domain import rate_limit
 from avm_mcp.domain.client_timeouts import Cuts
-from avm_mcp.domain.rate_limit import Want
+from avm_mcp.domain.rate_limit import PendingQuery
 from avm_mcp.domain.timings import STANDARD, Timings
 from avm_mcp.store.driver import Driver, Transaction
 from avm_mcp.store.machine import Machine
 
 JUST_NOW = 1.5
-"""Seconds; what was asked less long ago, by whichever process, is not asked again. Below the shortest interval."""
+"""Seconds. What any process has polled less long ago is not polled again. Less than the shortest poll interval."""
 
 IN_FLIGHT = 10.0
-"""Seconds for which a question that was not answered yet holds others back."""
+"""Seconds for which a poll without an answer yet keeps others from polling the same."""
 
 POLLS_KEPT = 60.0
+"""Seconds for which polls are remembered."""
 
 REBUILT_WITHIN = 24 * 3600.0
-"""Seconds after damage in which an account's last day is rebuilt; later, nothing of it would be found any more."""
+"""Seconds after damage in which an account's last day is rebuilt. Later, the service's list shows nothing of it."""
 
 _CUTS = "SELECT cut_age, cut_at, seconds, learned_at FROM hosts WHERE name = ?"
 
 
 class Shared:
-    """Durations, buckets, leases, and what hosts have cut. Every `now` is by `Store.clock`."""
+    """Durations, buckets, leases, and the calls that hosts cut. Every `now` is by `Store.clock`."""
 
     _driver: Driver
     _ahead: float
@@ -41,11 +42,11 @@ class Shared:
         return [float(row["took"]) for row in found]
 
     async def take_token(
-        self, egress: str, now: float, want: Want = rate_limit.ANY, timings: Timings = STANDARD
+        self, egress: str, now: float, query: PendingQuery = rate_limit.ANY_QUERY, timings: Timings = STANDARD
     ) -> float:
-        """Take one question from the allowance and return 0, or return the seconds to wait before asking again (P6).
+        """Take a token of the query limit and return 0, or return the seconds to wait before the next try (P6).
 
-        Who has to wait keeps a place for `WANTED_FOR` seconds, as long as it asks again in time.
+        A query that has to wait keeps its place for `PLACE_LIFETIME` seconds from each try.
         """
         async with self._driver.writing() as tx:
             found = await tx.rows(
@@ -53,14 +54,14 @@ class Shared:
             )
             bucket = rate_limit.Bucket(**found[0]) if found else rate_limit.Bucket(timings.bucket_capacity, now)
             if bucket.filled_at - now > rate_limit.MAX_RETRY_AFTER + rate_limit.OUT_OF_ORDER:
-                now = await self._caught_up(tx, now, bucket.filled_at)
-            await tx.run("DELETE FROM wants WHERE until < ? OR until > ?", now, now + 10 * rate_limit.WANTED_FOR)
-            since = now - want.waited
-            if place := await tx.rows("SELECT since FROM wants WHERE name = ?", want.name):
+                now = await self._advance_clock(tx, now, bucket.filled_at)
+            await tx.run("DELETE FROM wants WHERE until < ? OR until > ?", now, now + 10 * rate_limit.PLACE_LIFETIME)
+            since = now - query.waited
+            if place := await tx.rows("SELECT since FROM wants WHERE name = ?", query.name):
                 since = float(place[0]["since"])  # as the others read it, to the last digit
-            want = replace(want, waited=now - since)
-            others, served = await _queue(tx, egress, now, want)
-            bucket, wait = rate_limit.take(bucket, now, want, others, served, timings=timings)
+            query = replace(query, waited=now - since)
+            others, served = await _queue(tx, egress, now, query)
+            bucket, wait = rate_limit.take_token(bucket, now, query, others, served, timings=timings)
             await tx.run(
                 "INSERT INTO buckets (egress, tokens, filled_at, closed_until, polled_at) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (egress) DO UPDATE SET tokens = excluded.tokens, filled_at = excluded.filled_at,"
@@ -68,22 +69,22 @@ class Shared:
                 *(egress, bucket.tokens, bucket.filled_at, bucket.closed_until, bucket.polled_at),
             )
             if wait == 0:
-                await tx.run("DELETE FROM wants WHERE name = ?", want.name)
+                await tx.run("DELETE FROM wants WHERE name = ?", query.name)
                 await tx.run(
                     "INSERT INTO turns (egress, account, served_at) VALUES (?, ?, ?)"
                     " ON CONFLICT (egress, account) DO UPDATE SET served_at = excluded.served_at",
-                    *(egress, want.account, now),
+                    *(egress, query.account, now),
                 )
-            elif want.name:
+            elif query.name:
                 await tx.run(
                     "INSERT INTO wants (name, egress, account, urgent, since, until) VALUES (?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (name) DO UPDATE SET urgent = excluded.urgent, until = excluded.until",
-                    *(want.name, egress, want.account, int(want.urgent), since, now + rate_limit.WANTED_FOR),
+                    *(query.name, egress, query.account, int(query.urgent), since, now + rate_limit.PLACE_LIFETIME),
                 )
             return wait
 
-    async def _caught_up(self, tx: Transaction, now: float, to: float) -> float:
-        """Put the state's clock on to what another machine has brought it to, for all processes here; return that."""
+    async def _advance_clock(self, tx: Transaction, now: float, to: float) -> float:
+        """Advance the clock of all processes here to what a process of another machine has reached, and return that."""
         self._ahead += to - now
         await tx.run(
             "UPDATE clocks SET ahead = ? WHERE boot = ? AND ahead < ?", self._ahead, self.machine.boot, self._ahead
@@ -91,9 +92,9 @@ class Shared:
         return to
 
     async def claim_poll(self, account: str, task_id: str, now: float) -> bool:
-        """Note that a task is asked about now, or that the list is (an empty id); False where somebody just did.
+        """Record that a task, or the list (an empty id), is polled now; return False where another process just did.
 
-        A question holds others back until it is answered, or for `IN_FLIGHT` seconds, should its process have died.
+        A poll keeps others back until it is answered, or for `IN_FLIGHT` seconds if its process has died.
         """
         async with self._driver.writing() as tx:
             await tx.run("DELETE FROM polls WHERE account = ? AND asked_at < ?", account, now - POLLS_KEPT)
@@ -111,7 +112,7 @@ class Shared:
             return not asked
 
     async def record_poll(self, account: str, task_id: str, now: float, *, answered: bool) -> None:
-        """Note how a question ended that was claimed; one that failed holds nobody back."""
+        """Record how a claimed poll ended. One that failed keeps nobody back."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "UPDATE polls SET seen_at = CASE WHEN ? THEN ? ELSE seen_at END, asked_at = CASE WHEN ? THEN asked_at"
@@ -128,7 +129,7 @@ class Shared:
         return {str(row["task_id"]): now - float(row["seen_at"]) for row in found}
 
     async def close_bucket(self, egress: str, until: float) -> None:
-        """Let nobody ask before `until`, by `Store.clock`; what closes it for longer stays."""
+        """Let no query be sent before `until`, by `Store.clock`. A closure that lasts longer stays."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "INSERT INTO buckets (egress, tokens, filled_at, closed_until) VALUES (?, 0, ?, ?)"
@@ -139,9 +140,9 @@ class Shared:
             )
 
     async def lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
-        """Take or renew a lease; False while another holder's has not run out.
+        """Take or renew a lease; return False while another holder's is valid.
 
-        One that reaches further ahead than any lease may was written by the clock of another machine: void.
+        A lease that ends later than any may was written by the clock of another machine, and is void.
         """
         async with self._driver.writing() as tx:
             changed = await tx.run(
@@ -167,12 +168,12 @@ class Shared:
             await tx.run("DELETE FROM leases WHERE name = ?", name)
 
     async def holder(self, name: str, now: float) -> str | None:
-        """Return who holds a lease; None where nobody does."""
+        """Return the holder of a lease; None where nobody holds it."""
         found = await self._driver.rows("SELECT holder FROM leases WHERE name = ? AND until >= ?", name, now)
         return str(found[0]["holder"]) if found else None
 
     async def cuts(self, host: str) -> Cuts:
-        """Return what is known of the calls that this host cut."""
+        """Return what is known of the calls that this host has cut."""
         found = await self._driver.rows(_CUTS, host)
         return Cuts(**found[0]) if found else Cuts()
 
@@ -192,7 +193,7 @@ class Shared:
         return {str(row["name"]): Cuts(**{key: row[key] for key in row if key != "name"}) for row in found}
 
     async def is_rebuilding(self, account: str, now: float) -> bool:
-        """Return whether this replaces a damaged state, and the account's last day was not rebuilt yet."""
+        """Return whether this state replaces a damaged one, and the account's last day has not been rebuilt yet."""
         found = await self._driver.rows(
             "SELECT 1 AS one FROM facts WHERE name = 'damaged' AND value > ?"
             " AND NOT EXISTS (SELECT 1 FROM facts WHERE name = ?)",
@@ -201,20 +202,22 @@ class Shared:
         return bool(found)
 
     async def record_rebuilt(self, account: str, now: float) -> None:
-        """Note that the account's last day is known again."""
+        """Record that the account's last day is known again."""
         async with self._driver.writing() as tx:
             await tx.run(
                 "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", f"rebuilt:{account}", now
             )
 
 
-async def _queue(tx: Transaction, egress: str, now: float, want: Want) -> tuple[list[Want], dict[str, float]]:
-    """Return who else waits, and when accounts were served."""
+async def _queue(
+    tx: Transaction, egress: str, now: float, query: PendingQuery
+) -> tuple[list[PendingQuery], dict[str, float]]:
+    """Return the other queries that wait, and when each account got its last token."""
     waiting = await tx.rows(
-        "SELECT name, account, urgent, since FROM wants WHERE egress = ? AND name <> ?", egress, want.name
+        "SELECT name, account, urgent, since FROM wants WHERE egress = ? AND name <> ?", egress, query.name
     )
     turns = await tx.rows("SELECT account, served_at FROM turns WHERE egress = ? AND served_at <= ?", egress, now)
-    others = [Want(row["account"], bool(row["urgent"]), now - row["since"], row["name"]) for row in waiting]
+    others = [PendingQuery(row["account"], bool(row["urgent"]), now - row["since"], row["name"]) for row in waiting]
     return others, {str(row["account"]): float(row["served_at"]) for row in turns}
 
 

@@ -48,7 +48,7 @@ class SqliteDriver:
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self.log_left = path is not None and _holds_log(path)
         """Whether a write-ahead log was there already: others have the file open, or the last of them did not end."""
-        self._connection = _connected(path)
+        self._connection = _connect(path)
         self._file = _file_at(path)
         self._damage: StateUnavailable | None = None
         """What a statement has met; the file must be replaced before the next one."""
@@ -74,12 +74,12 @@ class SqliteDriver:
         Raises:
             StateUnavailable: It is damaged, and nothing has taken its place.
         """
-        await self._whole(self._check)
+        await self._on_whole_file(self._check)
 
     async def _check(self) -> None:
         (found,) = (await self._retry_while_busy("PRAGMA quick_check(1)"))[0].values()
         if found != "ok":
-            raise _damaged(found)
+            raise _damage_error(found)
 
     @property
     def moved(self) -> bool:
@@ -101,7 +101,7 @@ class SqliteDriver:
         self._damage = None
         old.close()  # SQLite checks that its file was not moved before it deletes a log by its name
 
-    async def _whole(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _on_whole_file(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do work that only reads, and do it again on what replaces a damaged file."""
         if self._damage is not None or self.moved:
             async with self._writer:
@@ -121,7 +121,7 @@ class SqliteDriver:
         return self._connection, self._file
 
     async def rows(self, sql: str, *values: object) -> list[Row]:
-        return await self._whole(lambda: self._retry_while_busy(sql, *values))
+        return await self._on_whole_file(lambda: self._retry_while_busy(sql, *values))
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator["SqliteTransaction"]:
@@ -163,13 +163,13 @@ class SqliteDriver:
         give_up = give_up or anyio.current_time() + self.timeout
         while True:
             try:
-                return self._translated(lambda: _fetched(self._connection, sql, values))
+                return self._translate(lambda: _fetch(self._connection, sql, values))
             except _Busy:
                 if anyio.current_time() > give_up:
-                    raise _held(self.path) from None
+                    raise _locked_error(self.path) from None
                 await anyio.sleep(0.002 + 0.02 * self._rng.random())
 
-    def _translated(self, work: Callable[[], T]) -> T:
+    def _translate(self, work: Callable[[], T]) -> T:
         """Run `work`, turning what SQLite says into our words."""
         try:
             return work()
@@ -178,7 +178,7 @@ class SqliteDriver:
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise _Busy from None
             if code in DAMAGE:
-                raise _damaged(error) from error
+                raise _damage_error(error) from error
             if self._damage is not None:  # its connection was closed while this waited for a lock
                 raise self._damage from error
             if not isinstance(error, sqlite3.OperationalError):
@@ -193,10 +193,10 @@ class SqliteTransaction:
         self._connection = connection
 
     async def rows(self, sql: str, *values: object) -> list[Row]:
-        return _mended(lambda: _fetched(self._connection, sql, values))
+        return _translate_in_transaction(lambda: _fetch(self._connection, sql, values))
 
     async def run(self, sql: str, *values: object) -> int:
-        return _mended(lambda: self._connection.execute(sql, values).rowcount)
+        return _translate_in_transaction(lambda: self._connection.execute(sql, values).rowcount)
 
 
 class _Busy(Exception):
@@ -207,14 +207,14 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _held(path: Path | None) -> StateUnavailable:
+def _locked_error(path: Path | None) -> StateUnavailable:
     return StateUnavailable(
         f"Other programs have held the state file {path} too long.",
         next_step=Action.UNLOCK_STATE(),
     )
 
 
-def _damaged(what: object) -> StateUnavailable:
+def _damage_error(what: object) -> StateUnavailable:
     return StateUnavailable(
         f"The state is damaged: {' '.join(str(what).split())}.",
         field=DAMAGED,
@@ -222,18 +222,18 @@ def _damaged(what: object) -> StateUnavailable:
     )
 
 
-def _mended(work: Callable[[], T]) -> T:
+def _translate_in_transaction(work: Callable[[], T]) -> T:
     try:
         return work()
     except sqlite3.DatabaseError as error:  # a full or broken disk; the transaction is rolled back
         if _code(error) in DAMAGE:
-            raise _damaged(error) from error
+            raise _damage_error(error) from error
         if not isinstance(error, sqlite3.OperationalError):
             raise
         raise StateUnavailable(f"The state cannot be written: {error}.") from error
 
 
-def _fetched(connection: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> list[Row]:
+def _fetch(connection: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> list[Row]:
     return [dict(row) for row in connection.execute(sql, values).fetchall()]
 
 
@@ -273,7 +273,7 @@ def _make_private(path: Path) -> None:
                 part.chmod(0o600)
 
 
-def _connected(path: Path | None) -> sqlite3.Connection:
+def _connect(path: Path | None) -> sqlite3.Connection:
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

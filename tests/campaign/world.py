@@ -160,7 +160,7 @@ class Mortal(sqlite3.Connection):
         self.dead = True
 
 
-def _connected(path: Path | None) -> sqlite3.Connection:
+def _connect(path: Path | None) -> sqlite3.Connection:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(
@@ -844,7 +844,7 @@ def staged(world: World) -> Generator[None]:
         (avm_mcp.provider.client, "random", chance),
         (avm_mcp.downloads.downloader, "random", chance),
         (avm_mcp.store.sqlite, "random", chance),
-        (avm_mcp.store.sqlite, "_connected", _connected),
+        (avm_mcp.store.sqlite, "_connect", _connect),
         (avm_mcp.app, "secrets", names),
         (avm_mcp.jobs.query_limit, "secrets", names),
         (avm_mcp.jobs.submit, "secrets", names),

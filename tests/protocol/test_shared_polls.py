@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from avm_mcp.domain.rate_limit import Want
+from avm_mcp.domain.rate_limit import PendingQuery
 from avm_mcp.sandbox import faults
 from avm_mcp.sandbox.faults import QUERIES
 from tests.protocol.test_waiting import KITE, call, made_in
@@ -111,7 +111,7 @@ async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(
         await anyio.sleep(100)
         before = await quiet(stack)
         egress = f"{runtime.settings.AVM_EGRESS_ID} {BASE.removeprefix('http://')}"
-        polls = Want("another account", urgent=False)
+        polls = PendingQuery("another account", urgent=False)
         while not await runtime.store.take_token(egress, stack.wall(), polls):
             pass
         await call(client, "get_task", {"task_id": task_id, "wait_seconds": 1})

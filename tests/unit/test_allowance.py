@@ -12,7 +12,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avm_mcp.domain.rate_limit import RESERVE, TIMEOUT, WANTED_FOR, Want
+from avm_mcp.domain.rate_limit import BACKGROUND_TIMEOUT, PLACE_LIFETIME, RESERVED_FOR_CALLS, PendingQuery
 from avm_mcp.domain.timings import STANDARD
 from avm_mcp.store import open_store
 from tests.clock import VirtualWall
@@ -54,8 +54,8 @@ def granted(processes, *, kinds=None, closes=()):
                     name = f"{id(store)} {number}"
                     while True:
                         waited = anyio.current_time() - began
-                        want = Want(account, urgent=urgent, waited=waited, name=name)
-                        if not (wait := await store.take_token(EGRESS, wall(), want)):
+                        query = PendingQuery(account, urgent=urgent, waited=waited, name=name)
+                        if not (wait := await store.take_token(EGRESS, wall(), query)):
                             break
                         await anyio.sleep(wait)
                     allowed.append(Granted(anyio.current_time(), account, urgent, waited))
@@ -127,10 +127,10 @@ def test_what_a_user_asks_for_is_asked_at_once_however_many_looks_are_waiting():
     """DESIGN 6: background looks leave a few questions for those who call."""
     polls = [[(0.0, 60)]] * 10
     kinds = [("a1", False)] * len(polls)
-    calls = [[(100.0, int(RESERVE)), (60.0, 1)]]
+    calls = [[(100.0, int(RESERVED_FOR_CALLS)), (60.0, 1)]]
     allowed = granted([*polls, *calls], kinds=[*kinds, ("a1", True)])
     urgent = [one.waited for one in allowed if one.urgent]
-    assert len(urgent) == RESERVE + 1
+    assert len(urgent) == RESERVED_FOR_CALLS + 1
     assert max(urgent) < 0.1
     assert_within_limits(times_of(allowed))
 
@@ -139,9 +139,9 @@ def test_what_a_user_asks_for_waits_for_other_calls_only():
     """More calls than the reserve: they have every question that comes free, until they are served."""
     allowed = granted([[(0.0, 200)]] * 5 + [[(100.0, 1)]] * 10, kinds=[("a1", False)] * 5 + [("a1", True)] * 10)
     urgent = [one for one in allowed if one.urgent]
-    assert max(one.waited for one in urgent) < (10 - RESERVE) / REFILL + 0.5
+    assert max(one.waited for one in urgent) < (10 - RESERVED_FOR_CALLS) / REFILL + 0.5
     between = [one for one in allowed if urgent[0].at < one.at < urgent[-1].at and not one.urgent]
-    assert len(between) <= 1 + (urgent[-1].at - urgent[0].at) / TIMEOUT
+    assert len(between) <= 1 + (urgent[-1].at - urgent[0].at) / BACKGROUND_TIMEOUT
 
 
 @settings(deadline=None, max_examples=EXAMPLES // 2)
@@ -152,7 +152,7 @@ def test_a_look_in_the_background_is_served_in_the_end(storm, polls):
     allowed = granted([[(0.0, 400 // storm)]] * storm + [[(20.0, 3)]] * polls, kinds=kinds)
     waited = [one.waited for one in allowed if not one.urgent]
     assert len(waited) == 3 * polls
-    assert max(waited) < polls * (TIMEOUT + 3)
+    assert max(waited) < polls * (BACKGROUND_TIMEOUT + 3)
 
 
 # Accounts take turns
@@ -180,19 +180,19 @@ def test_who_asks_for_little_is_not_held_up_by_who_asks_for_much():
 
 
 async def spent(store, now):
-    while not await store.take_token(EGRESS, now, Want("a1", name="spends")):
+    while not await store.take_token(EGRESS, now, PendingQuery("a1", name="spends")):
         pass
 
 
 async def test_who_dies_while_it_waits_holds_nobody_up_for_long(tmp_path):
-    """Crash-safe: a want that is not renewed runs out."""
+    """Crash-safe: a query that is not renewed runs out."""
     store = await open_store(tmp_path, now=0.0)
     now = 1000.0
     await spent(store, now)
     for number in range(20):
-        assert await store.take_token(EGRESS, now, Want("a2", name=f"dead {number}"))
-    assert await store.take_token(EGRESS, now + 2, Want("a1", waited=2.0, name="alive")) > 0
-    assert await store.take_token(EGRESS, now + WANTED_FOR + 0.1, Want("a1", waited=3.1, name="alive")) == 0
+        assert await store.take_token(EGRESS, now, PendingQuery("a2", name=f"dead {number}"))
+    assert await store.take_token(EGRESS, now + 2, PendingQuery("a1", waited=2.0, name="alive")) > 0
+    assert await store.take_token(EGRESS, now + PLACE_LIFETIME + 0.1, PendingQuery("a1", waited=3.1, name="alive")) == 0
     store.close()
 
 
@@ -206,7 +206,7 @@ async def test_calls_that_give_up_take_no_question_from_those_that_come_after(tm
         began = anyio.current_time()
         with anyio.move_on_after(2):
             while wait := await store.take_token(
-                EGRESS, wall(), Want("a1", waited=anyio.current_time() - began, name=str(number))
+                EGRESS, wall(), PendingQuery("a1", waited=anyio.current_time() - began, name=str(number))
             ):
                 await anyio.sleep(wait)
             served.append(anyio.current_time())

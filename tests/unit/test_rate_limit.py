@@ -116,7 +116,7 @@ def _grants(steps: list[tuple[float, float, float]], full: float = CAPACITY) -> 
     for passed, back, stale in steps:
         real += passed
         wall += passed - back
-        bucket, wait = rate_limit.take(bucket, wall - min(stale, real))
+        bucket, wait = rate_limit.take_token(bucket, wall - min(stale, real))
         assert wait >= 0
         assert 0 <= bucket.tokens <= CAPACITY
         if wait == 0:
@@ -177,16 +177,16 @@ def test_greedy_processes_on_a_machine_whose_clock_jumps_back_keep_to_the_bound(
 
 @given(st.floats(0, 10), st.floats(0, 1e6))
 def test_who_waits_as_told_is_served(tokens: float, later: float) -> None:
-    bucket, wait = rate_limit.take(Bucket(tokens, START), START + later)
+    bucket, wait = rate_limit.take_token(Bucket(tokens, START), START + later)
     if wait:
-        assert rate_limit.take(bucket, START + later + wait + 1e-6)[1] == 0
+        assert rate_limit.take_token(bucket, START + later + wait + 1e-6)[1] == 0
         assert wait <= max(0.01, (1 - bucket.tokens) / REFILL)
 
 
 @given(st.floats(0, MAX_RETRY_AFTER), st.floats(0, MAX_RETRY_AFTER))
 def test_closed_until_the_very_end(seconds: float, asked: float) -> None:
     closed = Bucket(CAPACITY, START, START + seconds)
-    bucket, wait = rate_limit.take(closed, START + asked)
+    bucket, wait = rate_limit.take_token(closed, START + asked)
     if START + asked < START + seconds:  # dates are coarser than durations
         assert wait == pytest.approx(seconds - asked, abs=1e-6)
         assert bucket.closed_until == START + seconds
@@ -197,12 +197,12 @@ def test_closed_until_the_very_end(seconds: float, asked: float) -> None:
 
 def test_the_longest_closure_holds_for_a_reader_whose_clock_is_a_moment_older() -> None:
     closed = Bucket(CAPACITY, START, START + MAX_RETRY_AFTER)
-    assert rate_limit.take(closed, START - 0.01)[1] > 100
+    assert rate_limit.take_token(closed, START - 0.01)[1] > 100
 
 
 def test_a_closure_from_before_the_clock_jumped_back_is_void() -> None:
     closed = Bucket(CAPACITY, START, START + MAX_RETRY_AFTER)
-    bucket, wait = rate_limit.take(closed, START - 3600)
+    bucket, wait = rate_limit.take_token(closed, START - 3600)
     assert wait == 0
     assert bucket.closed_until == 0
 

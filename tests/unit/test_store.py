@@ -995,8 +995,8 @@ async def test_machines_whose_clocks_differ_keep_to_one_allowance_and_none_starv
     async def ask(number: int, store: Store) -> None:
         began = 0.0
         while anyio.current_time() < 240:
-            want = rate_limit.Want(f"a{number}", waited=anyio.current_time() - began, name=f"{number}")
-            wait = await store.take_token("home", store.clock(), want)
+            query = rate_limit.PendingQuery(f"a{number}", waited=anyio.current_time() - began, name=f"{number}")
+            wait = await store.take_token("home", store.clock(), query)
             if wait == 0:
                 began = anyio.current_time()
                 granted[number].append(began)
