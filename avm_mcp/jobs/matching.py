@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from avm_mcp.domain.job import Job
+from avm_mcp.provider.bodies import picture_fields
 from avm_mcp.provider.wire import TaskSnapshot
 
 
@@ -39,7 +40,7 @@ class Sent:
 
     def _same(self, name: str, shown: Mapping[str, Any]) -> bool:
         ours, theirs = self.fields[name], shown.get(name)
-        if name == "image" and str(ours).startswith("data:"):
+        if name in picture_fields(self.job.model) and str(ours).startswith("data:"):
             # The upstream stores the bytes and shows a link of its own: any that we have not sent as a link.
             return isinstance(theirs, str) and theirs not in self.pictures
         return theirs is not None and _plain(ours) == _plain(theirs)

@@ -29,6 +29,7 @@ from avm_mcp.domain.job import CANCEL, FAILED, FINAL, NOT_CREATED, SUBMITTING, U
 from avm_mcp.domain.timings import Timings
 from avm_mcp.jobs.matching import Sent, made_at, match
 from avm_mcp.jobs.poller import Poller
+from avm_mcp.provider.bodies import picture_fields
 from avm_mcp.provider.protocol import Provider
 from avm_mcp.provider.wire import Accepted, TaskList, TaskSnapshot
 from avm_mcp.store import FILE_LIFE, RowMissing, Send, Store, Superseded
@@ -231,7 +232,8 @@ class Reconciler:
         return False  # a list that lags may show it yet
 
     async def _sent(self, job: Job, rows: Sequence[TaskSnapshot]) -> Sent:
-        shown = {str(row.input["image"]) for row in rows if row.input.get("image")}
+        names = picture_fields(job.model)
+        shown = {str(row.input[name]) for row in rows for name in names if row.input.get(name)}
         # Dates of the service's clock, by how long ago it was sent: whatever wall clock the sender had.
         at, service_now = self._clock(), self._client.service_now()
         last_sign = job.answer_by if job.answer_by is not None else job.started

@@ -27,6 +27,12 @@ def stored_json(request: VideoRequest) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
+def picture_fields(model: str) -> frozenset[str]:
+    """Return the names of the fields that carry pictures; none for a model that is not in the catalogue."""
+    known = catalog.MODELS.get(model)
+    return frozenset(field.name for field in known.fields if field.parameter == "image") if known else frozenset()
+
+
 def encode(fields: Mapping[str, Any]) -> bytes:
     """Return a body as it is sent."""
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()

@@ -14,7 +14,7 @@ from avm_mcp.domain import catalog
 from avm_mcp.domain.catalog import Field, Formula, Model
 from avm_mcp.domain.errors import InvalidInput
 from avm_mcp.domain.request import ImageInput, VideoRequest
-from avm_mcp.provider.bodies import paid_body, quote_fields, stored_json
+from avm_mcp.provider.bodies import paid_body, picture_fields, quote_fields, stored_json
 
 LINK = ImageInput("https://pictures.example/a.png", "digest-of-the-link", "https://pictures.example/a.png")
 BYTES = ImageInput("data:image/png;base64,iVBORw0KGgo=", "digest-of-the-bytes", "kite.png")
@@ -170,6 +170,12 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Model:
 def test_the_body_of_a_made_up_model(request_: VideoRequest, body: bytes) -> None:
     catalog.check(request_)
     assert paid_body(request_) == body
+
+
+@pytest.mark.usefixtures("made_up")
+def test_the_fields_that_carry_pictures() -> None:
+    assert picture_fields("made_up") == {"imageUrl"}
+    assert [picture_fields(name) for name in ("t2v", "i2v", "lv", "gone")] == [set(), {"image"}, {"image"}, set()]
 
 
 def test_a_resolution_as_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
