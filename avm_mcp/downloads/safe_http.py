@@ -78,7 +78,7 @@ class PublicWeb:
 
     async def _send(self, url: httpx2.URL, headers: Mapping[str, str]) -> httpx2.Response:
         failure: httpx2.TransportError | None = None
-        for address in await self._check(url):
+        for address in await self._resolve(url):
             request = self._build_request(url, address, headers)
             try:
                 with limit_time(total_seconds(self._http.timeout)):  # until the headers are complete
@@ -101,11 +101,11 @@ class PublicWeb:
         extensions["sni_hostname"] = _host(url)
         return httpx2.Request("GET", url.copy_with(host=address), headers=headers, extensions=extensions)
 
-    async def _check(self, url: httpx2.URL) -> Sequence[str | None]:
+    async def _resolve(self, url: httpx2.URL) -> Sequence[str | None]:
         """Return the addresses to connect to, checked; None stands for the host as it is written."""
         resolving = False
         try:
-            host = parse_host(str(url))
+            host = parse_host(str(url.join("/")))  # the path does not decide where it leads
             if _origin(url) == self._exempt or check_public_host(host) is not None or self._by_proxy(url):
                 return [None]
             resolving = True
@@ -117,7 +117,7 @@ class PublicWeb:
             return check_addresses(found, proxy_addresses=url.scheme == "https")[:MAX_ADDRESSES]
         except UnsupportedLink as error:
             raise VideoRefused(f"The video's link cannot be used: {error}.") from None
-        except NotPublic as error:  # a login page or a VPN may resolve a name so, until it is left
+        except NotPublic as error:  # a login page or a VPN may resolve names so for a while
             raise VideoRefused(f"The video's link leads to {url.host}: {error}.", retryable=resolving) from None
         except (OSError, UnicodeError) as error:
             raise VideoUnavailable(f"The name {url.host} is not found.") from error

@@ -49,8 +49,8 @@ SECRET = "avm-secret-key"
 Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
-class Cuts(httpx2.AsyncByteStream):
-    """A response body that ends with an error."""
+class InterruptedBody(httpx2.AsyncByteStream):
+    """A response body in pieces, which may end with an error."""
 
     def __init__(self, *pieces: bytes, error: Exception | None = None, pause: float = 0) -> None:
         self.pieces, self.error, self.pause = pieces, error, pause
@@ -68,7 +68,7 @@ class Host:
     """A file host with range requests and validators, which records the requests."""
 
     def __init__(self, video: bytes = VIDEO, headers: dict[str, str] | None = None, pause: float = 0) -> None:
-        self.download, self.headers, self.pause = video, ETAG if headers is None else headers, pause
+        self.video, self.headers, self.pause = video, ETAG if headers is None else headers, pause
         self.cuts: list[int] = []  # after how many bytes each answer breaks off
         self.asked: list[httpx2.Request] = []
 
@@ -77,13 +77,13 @@ class Host:
         start, status, headers = 0, 200, dict(self.headers)
         if "range" in request.headers and request.headers.get("if-range") in self.headers.values():
             start, status = int(request.headers["range"][6:-1]), 206
-            headers["content-range"] = f"bytes {start}-{len(self.download) - 1}/{len(self.download)}"
-        rest = self.download[start:]
+            headers["content-range"] = f"bytes {start}-{len(self.video) - 1}/{len(self.video)}"
+        rest = self.video[start:]
         headers["content-length"] = str(len(rest))
         cut = self.cuts.pop(0) if self.cuts else None
         error = None if cut is None else httpx2.ReadError("cut")
         pieces = [rest[place : min(place + 65536, cut or len(rest))] for place in range(0, cut or len(rest), 65536)]
-        return httpx2.Response(status, headers=headers, stream=Cuts(*pieces, error=error, pause=self.pause))
+        return httpx2.Response(status, headers=headers, stream=InterruptedBody(*pieces, error=error, pause=self.pause))
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -317,6 +317,13 @@ async def test_the_origin_of_the_api_alone_may_be_private(tmp_path: Path) -> Non
     assert saved.size == len(VIDEO)
 
 
+async def test_odd_characters_behind_the_host_do_not_matter(tmp_path: Path) -> None:
+    """P3: they do not decide where a link leads, and a signature may have any."""
+    host = Host()
+    await save(host, tmp_path, "https://static.example.com/a\\b`.mp4?signature=`\\|")
+    assert host.asked[0].url.host == PUBLIC[0]
+
+
 async def test_the_number_of_redirects_is_limited(tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -370,7 +377,7 @@ async def test_a_body_that_ends_early_without_an_error_is_noticed(tmp_path: Path
     """P3: a video shorter than its Content-Length is not put in place."""
 
     def short(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={**ETAG, "content-length": "999999999"}, stream=Cuts(VIDEO))
+        return httpx2.Response(200, headers={**ETAG, "content-length": "999999999"}, stream=InterruptedBody(VIDEO))
 
     with pytest.raises(VideoUnavailable, match="of 999,999,999 bytes"):
         await save(short, tmp_path)
@@ -387,11 +394,11 @@ async def test_without_a_validator_the_first_bytes_are_compared(tmp_path: Path, 
     assert "if-range" not in host.asked[1].headers
 
 
-class Plain:
+class HostWithoutValidators:
     """A file host with range requests and without validators."""
 
     def __init__(self, video: bytes) -> None:
-        self.download = video
+        self.video = video
         self.cut: int | None = None  # after how many bytes answers break off
         self.asked: list[str | None] = []
 
@@ -399,21 +406,23 @@ class Plain:
         asked = request.headers.get("range")
         self.asked.append(asked)
         if asked is None:
-            body, status, headers = self.download, 200, {}
+            body, status, headers = self.video, 200, {}
         else:
             first, last = asked.removeprefix("bytes=").split("-")
-            end = int(last) + 1 if last else len(self.download)
-            body, status = self.download[int(first) : end], 206
-            headers = {"content-range": f"bytes {first}-{end - 1}/{len(self.download)}"}
+            end = int(last) + 1 if last else len(self.video)
+            body, status = self.video[int(first) : end], 206
+            headers = {"content-range": f"bytes {first}-{end - 1}/{len(self.video)}"}
         headers |= {"content-length": str(len(body))}
         if self.cut is None or len(body) <= 65536:
             return httpx2.Response(status, headers=headers, content=body)
-        return httpx2.Response(status, headers=headers, stream=Cuts(body[: self.cut], error=httpx2.ReadError("cut")))
+        return httpx2.Response(
+            status, headers=headers, stream=InterruptedBody(body[: self.cut], error=httpx2.ReadError("cut"))
+        )
 
 
 async def test_without_a_validator_a_cut_is_continued_where_length_and_both_ends_are_the_same(tmp_path: Path) -> None:
     """P3: by the same call, and by the next one, which may be another process."""
-    host = Plain(VIDEO)
+    host = HostWithoutValidators(VIDEO)
     host.cut = 150_000
     with pytest.raises(VideoUnavailable, match="broke off"):
         await save(host, tmp_path)
@@ -433,12 +442,12 @@ def changed(place: int) -> bytes:
 @pytest.mark.parametrize("other", [changed(100), changed(100_000), VIDEO + bytes(8), VIDEO[:-8]])
 async def test_without_a_validator_two_versions_of_a_video_are_never_mixed(tmp_path: Path, other: bytes) -> None:
     """P3: a different length, first bytes or last bytes start the download over."""
-    host = Plain(VIDEO)
+    host = HostWithoutValidators(VIDEO)
     host.cut = 120_000
     with anyio.move_on_after(0.5), contextlib.suppress(VideoError):
         await save(host, tmp_path)
     assert (tmp_path / f".{NAME}.part").stat().st_size == 120_000
-    host.download, host.cut = other, None
+    host.video, host.cut = other, None
     if len(other) < len(VIDEO):
         with pytest.raises(VideoCut):
             await save(host, tmp_path)
@@ -464,7 +473,7 @@ async def test_no_response_in_the_hosts_place_empties_the_partial_file(
     tmp_path: Path, page: Handler, headers: dict[str, str]
 ) -> None:
     """P3: a login page must not cost a gigabyte that has arrived."""
-    host = Host(headers=headers) if headers else Plain(VIDEO)
+    host = Host(headers=headers) if headers else HostWithoutValidators(VIDEO)
     if isinstance(host, Host):
         host.cuts = [120_000]
     else:
@@ -475,22 +484,22 @@ async def test_no_response_in_the_hosts_place_empties_the_partial_file(
         await save(page, tmp_path)
     assert caught.value.retryable
     assert (tmp_path / f".{NAME}.part").stat().st_size == 120_000
-    if isinstance(host, Plain):
+    if isinstance(host, HostWithoutValidators):
         host.cut = None
     host.asked = []
     assert (await save(host, tmp_path)).path.read_bytes() == VIDEO
     asked = [one if isinstance(one, str) else one.headers.get("range") for one in host.asked]
-    assert asked[-1] == (f"bytes={120_000 - 65536}-" if isinstance(host, Plain) else "bytes=120000-")
+    assert asked[-1] == (f"bytes={120_000 - 65536}-" if isinstance(host, HostWithoutValidators) else "bytes=120000-")
 
 
 async def test_a_download_at_a_few_bytes_a_minute_is_ended_and_a_slow_one_is_not(tmp_path: Path) -> None:
     """P3: one byte every four seconds never reaches the read time-out."""
-    still = Cuts(VIDEO[:100], *[b"x"] * 1000, pause=4)
+    still = InterruptedBody(VIDEO[:100], *[b"x"] * 1000, pause=4)
     began = anyio.current_time()
     with pytest.raises(VideoUnavailable, match="bytes came in"):
         await save(lambda _: httpx2.Response(200, headers=ETAG, stream=still), tmp_path)
     assert anyio.current_time() - began < 5 * 70 + 15
-    slow = Cuts(*[VIDEO[place : place + 500] for place in range(0, len(VIDEO), 500)], pause=4)
+    slow = InterruptedBody(*[VIDEO[place : place + 500] for place in range(0, len(VIDEO), 500)], pause=4)
     began = anyio.current_time()
     await save(lambda _: httpx2.Response(200, headers=ETAG, stream=slow), tmp_path / "slow")
     assert anyio.current_time() - began > 8000
@@ -582,7 +591,7 @@ async def test_half_a_video_in_a_complete_response_is_fetched_again_from_its_fir
     assert [request.headers.get("range") for request in host.asked] == [None, None]
     if headers:
         assert host.asked[1].headers["cache-control"] == "no-cache"
-    host.download = VIDEO
+    host.video = VIDEO
     assert (await save(host, tmp_path)).path.read_bytes() == VIDEO
     assert left(tmp_path) == [NAME]
 
@@ -620,7 +629,7 @@ async def test_a_video_that_changed_meanwhile_starts_over(tmp_path: Path) -> Non
         await save(host, tmp_path)
     other = Host(mp4(CONTENT[:5000:-1]), {"etag": '"v2"'})
     saved = await save(other, tmp_path)
-    assert saved.path.read_bytes() == other.download
+    assert saved.path.read_bytes() == other.video
 
 
 @pytest.mark.parametrize("content_range", ["bytes 0-9/10", "bytes 100000-9/5", "", "bytes */99", "nonsense"])
@@ -645,10 +654,12 @@ async def test_a_video_of_unknown_length_is_saved(tmp_path: Path) -> None:
         calls.append(request.headers.get("range"))
         if len(calls) == 1:
             return httpx2.Response(
-                200, headers=ETAG, stream=Cuts(VIDEO[:3], VIDEO[3:50], error=httpx2.ReadTimeout("slow"))
+                200, headers=ETAG, stream=InterruptedBody(VIDEO[:3], VIDEO[3:50], error=httpx2.ReadTimeout("slow"))
             )
         return httpx2.Response(
-            206, headers={**ETAG, "content-range": f"bytes 50-{len(VIDEO) - 1}/{len(VIDEO)}"}, stream=Cuts(VIDEO[50:])
+            206,
+            headers={**ETAG, "content-range": f"bytes 50-{len(VIDEO) - 1}/{len(VIDEO)}"},
+            stream=InterruptedBody(VIDEO[50:]),
         )
 
     saved = await save(handler, tmp_path)
@@ -772,7 +783,7 @@ async def test_a_video_that_is_too_large_is_refused(tmp_path: Path) -> None:
         await save(Host(), tmp_path, max_bytes=1000)
 
     def endless(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, stream=Cuts(*[VIDEO] * 10))
+        return httpx2.Response(200, stream=InterruptedBody(*[VIDEO] * 10))
 
     with pytest.raises(VideoRefused, match="more than"):
         await save(endless, tmp_path, max_bytes=len(VIDEO) + 1)
@@ -782,12 +793,14 @@ async def test_a_video_that_is_too_large_is_refused(tmp_path: Path) -> None:
 async def test_responses_that_are_compressed_or_longer_than_announced_are_refused(tmp_path: Path) -> None:
 
     def longer(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"content-length": "100"}, stream=Cuts(VIDEO))
+        return httpx2.Response(200, headers={"content-length": "100"}, stream=InterruptedBody(VIDEO))
 
     with pytest.raises(VideoRefused, match="announced"):
         await save(longer, tmp_path)
     with pytest.raises(VideoRefused, match="compressed"):
-        await save(lambda _: httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=Cuts(b"x")), tmp_path)
+        await save(
+            lambda _: httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=InterruptedBody(b"x")), tmp_path
+        )
     assert left(tmp_path) == []
 
 
@@ -819,7 +832,7 @@ async def test_another_file_of_that_name_is_never_replaced(tmp_path: Path) -> No
         saved = await save(Host(), tmp_path)
         assert saved.path.name == NAME.replace(".mp4", "-3.mp4")
     assert (tmp_path / NAME).read_bytes() == b"mine"
-    unknown = await save(lambda _: httpx2.Response(200, stream=Cuts(VIDEO)), tmp_path)
+    unknown = await save(lambda _: httpx2.Response(200, stream=InterruptedBody(VIDEO)), tmp_path)
     assert unknown.path == saved.path
     assert len(left(tmp_path)) == 3
 
