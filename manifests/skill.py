@@ -41,7 +41,7 @@ def _command(command: Command) -> str:
         label = labels.get(name) or FLAGS.get(name) or "--" + name.replace("_", "-")
         allowed = ", ".join(map(str, parameter.words or parameter.numbers))
         words = [AT_A_TERMINAL.get(name, parameter.about), f"One of {allowed}." if allowed else ""]
-        words.append(f"Default: {parameter.told_default}." if parameter.told_default else "")
+        words.append(f"Default: {parameter.shown_default}." if parameter.shown_default else "")
         rows.append(f"- `{label}` " + " ".join(filter(None, words)))
     title = " ".join(["## avm", command.name, *labels.values()])
     return "\n\n".join(

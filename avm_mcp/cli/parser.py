@@ -237,7 +237,7 @@ def _add_parameters(parser: argparse.ArgumentParser, command: Command, parameter
 def _help(parameter: Parameter, command: Command) -> str:
     about = _ABOUT_OF.get((command.name, parameter.name)) or _ABOUT.get(parameter.name, parameter.about)
     allowed = ", ".join(map(str, parameter.words or parameter.numbers))
-    default = f" Default: {parameter.told_default}." if parameter.told_default else ""
+    default = f" Default: {parameter.shown_default}." if parameter.shown_default else ""
     return f"{about}{f' One of {allowed}.' if allowed else ''}{default}".replace("%", "%%")
 
 

@@ -6,19 +6,19 @@
     |- BadSetting               NOT_CONFIGURED           no         no        correct the variable that is named
     |- FileRefused              FILE_REFUSED             no         no        give another path or an https link
     |- BudgetExceeded           BUDGET_EXCEEDED          no         no        raise the cap, or make it cheaper
-    |- ApprovalRequired     APPROVAL_REQUIRED    no         no        ask the user, then name the price
+    |- ApprovalRequired         APPROVAL_REQUIRED        no         no        ask the user, then name the price
     |- StateUnavailable         STATE_UNAVAILABLE        yes        no        free the disk, repair the folder
-    |- TaskNotFound             TASK_NOT_FOUND           no         no        look at the list of tasks
+    |- TaskNotFound             TASK_NOT_FOUND           no         no        list the tasks
     |- NotCancellable           NOT_CANCELLABLE          no         -         wait for the end
     |- AuthFailed               AUTH_FAILED              no         no        correct the key
     |- InsufficientCredits      INSUFFICIENT_CREDITS     no         no        add credits
     |- ContentRejected          CONTENT_REJECTED         no         no        change prompt or picture
     |- RateLimited              RATE_LIMITED             yes        no        wait retry_after seconds
     |- UpstreamUnavailable      UPSTREAM_UNAVAILABLE     yes        no        try again later
-    |- BlockedOnTheWay          UPSTREAM_UNAVAILABLE     yes        no        mend the network, try again
+    |- BlockedOnTheWay          UPSTREAM_UNAVAILABLE     yes        no        repair the network, try again
     |- UpstreamUnexpected       UPSTREAM_UNEXPECTED      no         no        report it
-    |- SubmissionUnknown        SUBMISSION_UNKNOWN       no         unknown   look at the id that is named, never repeat
-    `- Internal                 INTERNAL                 no         unknown   look at the tasks, then report it
+    |- SubmissionUnknown        SUBMISSION_UNKNOWN       no         unknown   get the task that is named, never repeat
+    `- Internal                 INTERNAL                 no         unknown   list the tasks, then report it
 
 `message` says what happened, in a sentence; the facts are attributes. `next_step` is an action with arguments, which
 `presentation.next_steps` writes for its reader: a model reads a tool call and what to tell its user, a person at a
@@ -120,14 +120,14 @@ class BudgetExceeded(AvmError):
 
 
 class ApprovalRequired(AvmError):
-    """The price is above the amount that needs a person's yes."""
+    """The price is above the threshold, and no person has approved it."""
 
     code = "APPROVAL_REQUIRED"
     default_next_step = Action.APPROVE()
 
 
 class StateUnavailable(AvmError):
-    """The journal cannot be written, so nothing may be paid for."""
+    """The state cannot be written, so nothing may be paid for."""
 
     code = "STATE_UNAVAILABLE"
     retryable = True
@@ -135,7 +135,7 @@ class StateUnavailable(AvmError):
 
 
 class TaskNotFound(AvmError):
-    """Neither the journal nor the upstream knows the id under this key."""
+    """Neither this server nor the service knows the id under this key."""
 
     code = "TASK_NOT_FOUND"
     default_next_step = Action.LIST_TASKS()
@@ -224,7 +224,7 @@ class Internal(AvmError):
 def quoted(text: object, limit: int = 300) -> str:
     """Return upstream text as harmless data: one line, no control characters, at most `limit` characters.
 
-    Only so much of it is looked at as can be shown, however long it is.
+    Only the part that can be shown is read, however long the text is.
     """
     given = text if isinstance(text, str) else _written(text, 8 * limit)
     head = given[: 8 * limit]  # blanks may fold into one

@@ -1,6 +1,6 @@
-"""The MCP face: eight tools over the service.
+"""The MCP server: eight tools over the service, resources and prompts.
 
-Arguments are checked by `arguments`, not by the SDK, whose messages name no next step.
+`presentation.arguments` checks input, not the SDK, whose messages name no next step.
 """
 
 from avm_mcp.mcp_server.client_timeouts import ClientTimeoutObserver

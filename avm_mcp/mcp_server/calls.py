@@ -1,4 +1,4 @@
-"""One tool call: who asks, how long to wait for it, what to tell meanwhile, and how to ask a person."""
+"""One tool call: which host makes it, how long to wait, how to report progress, and how to ask a person."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ SUBMITTING_TAKES = 3
 
 
 class ApprovalForm(BaseModel):
-    """What a person is asked before a dear video."""
+    """What a person is asked before a video above the threshold."""
 
     start: bool = Field(title="Start this video", description="Yes starts it and spends the credits.")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One tool call: who asks, whether progress is wanted, and how long to wait."""
+    """One tool call and the host that makes it."""
 
     context: Context[Any, Any]
     host: Host
@@ -46,7 +46,7 @@ class Call:
         return bool(meta) and meta.get("progress_token") is not None
 
     def wait(self, asked: int | None, *, paid: bool) -> int:
-        """Return how long to wait: what was asked for, or what the host is known or likely to allow."""
+        """Return the seconds to wait: what was asked for, or what the host is known or likely to allow."""
         if asked is not None:
             return self.within(asked, paid=paid)
         if paid or self.host.get_task is None:
@@ -54,7 +54,7 @@ class Call:
         return self.within(self.host.get_task)
 
     def within(self, seconds: int, *, paid: bool = False) -> int:
-        """Return so many seconds, or fewer where the host would cut the call before its answer."""
+        """Return `seconds`, or fewer where the host would cut the call before its answer."""
         longest = self.host.longest
         if longest is None:
             return seconds
@@ -62,7 +62,7 @@ class Call:
 
     @property
     def can_ask(self) -> bool:
-        """Return whether the host has said that it can put a question to a person, and there is a way to it."""
+        """Return whether the host can ask a person, and this connection can carry the question."""
         capabilities = self.context.client_capabilities
         elicitation = capabilities.elicitation if capabilities is not None else None
         if elicitation is None or (elicitation.form is None and elicitation.url is not None):
@@ -77,7 +77,7 @@ class Call:
     async def approval(self, question: str, key: str) -> bool | InputRequiredResult | None:
         """Return a person's answer; at 2026-07-28 the first round returns the question instead.
 
-        None where the host could not put the question after all, as if it had never said that it can.
+        None where the host could not ask after all; then the call goes on as with a host that cannot.
 
         Args:
             question: What to ask.
@@ -85,12 +85,12 @@ class Call:
         """
         if not self._modern:
             try:
-                said = await self.context.elicit(question, ApprovalForm)
+                answer = await self.context.elicit(question, ApprovalForm)
             except MCPError:
                 return None
             except ValueError:  # accepted, without the one word that was asked for
                 return False
-            return said.action == "accept" and said.data.start
+            return answer.action == "accept" and answer.data.start
         given = (self.context.input_responses or {}).get(key)
         if isinstance(given, ElicitResult):
             return given.action == "accept" and _is_yes(given.content or {})
@@ -109,7 +109,7 @@ def _speaks(context: Context[Any, Any], since: str) -> bool:
 
 
 def _is_yes(content: Mapping[str, object]) -> bool:
-    """Return whether a form says yes as the other era's does: hosts fill it with words too, and "no" is not one."""
+    """Return whether a filled form says yes. Hosts fill it with words too, so it is parsed as the form's own type."""
     try:
         return ApprovalForm.model_validate(content).start
     except ValidationError:
@@ -117,7 +117,7 @@ def _is_yes(content: Mapping[str, object]) -> bool:
 
 
 def client_name(session: ServerSession) -> str:
-    """Return what the host calls itself; empty where it does not say."""
+    """Return the host's name for itself; empty where it gives none."""
     params = session.client_params
     return params.client_info.name[:MAX_NAME] if params is not None else ""
 
@@ -130,7 +130,7 @@ class _Reporter:
         self._last = 0.0
 
     async def __call__(self, job: Job, progress: Progress) -> None:
-        # Where experience says no more than before, a sliver of what is left keeps the number rising.
+        # Where the estimate has not risen, a fraction of what is left keeps the number rising.
         percent = 100.0 if job.final else max(progress.percent, self._last + (99.9 - self._last) * 0.002)
         if percent <= self._last:
             return

@@ -1,6 +1,6 @@
-"""The eight tools: read arguments, wait as the host allows, and say what is true.
+"""The eight tools: check the input, call the service, wait as long as the host allows, return a result.
 
-This is the one place where an error becomes a result for a model.
+Errors become results for a model here, and nowhere else.
 """
 
 import logging
@@ -47,7 +47,7 @@ from avm_mcp.presentation.task import build_task, format_task
 logger = logging.getLogger(__name__)
 
 BRIEF_CALLS, BRIEF_CALLS_WINDOW = 3, 60.0
-"""A look at one unfinished task that is the third within this many seconds is told to stop."""
+"""A get_task with a brief wait that is the third for one unfinished task within this many seconds says to stop."""
 
 
 class Backend(Protocol):
@@ -84,9 +84,9 @@ class Tools:
         self._backend = backend
         self._brief_calls: dict[str, deque[float]] = {}
         self._handlers: Mapping[str, Handler] = {
-            "text_to_video": self._paid,
-            "image_to_video": self._paid,
-            "long_video": self._paid,
+            "text_to_video": self._make_video,
+            "image_to_video": self._make_video,
+            "long_video": self._make_video,
             "get_task": self._get_task,
             "list_tasks": self._list_tasks,
             "cancel_task": self._cancel_task,
@@ -96,9 +96,9 @@ class Tools:
 
     def tools(self) -> list[Tool]:
         """Return the tools as the SDK registers them."""
-        return [self._tool(name) for name in self._handlers]
+        return [self._build_tool(name) for name in self._handlers]
 
-    def _tool(self, name: str) -> Tool:
+    def _build_tool(self, name: str) -> Tool:
         published = PUBLISHED[name]
         return CheckedTool(
             fn=self._answer,
@@ -115,18 +115,18 @@ class Tools:
     async def _answer(
         self, name: str, given: Mapping[str, Any], context: Context[Any, Any]
     ) -> CallToolResult | InputRequiredResult:
-        """Run one call. Whatever goes wrong becomes a result that says so; only a cancellation passes."""
+        """Run one call. Every error becomes a result; only a cancellation is raised."""
         try:
-            return await self._handlers[name](arguments.read(name, given), await self._call(context))
+            return await self._handlers[name](arguments.read(name, given), await self._build_call(context))
         except AvmError as error:
             return _build_failure(error)
         except Exception:
             logger.exception("%s failed", name)
-            return _build_failure(_find_bug(name, given))
+            return _build_failure(_build_bug(name, given))
 
     # --- the tools ---
 
-    async def _paid(self, given: Arguments[PaidInput], call: Call) -> CallToolResult | InputRequiredResult:
+    async def _make_video(self, given: Arguments[PaidInput], call: Call) -> CallToolResult | InputRequiredResult:
         backend = self._backend
         request, picture = await read_request_in_thread(
             given,
@@ -151,7 +151,7 @@ class Tools:
             raise
         except Exception as bug:
             logger.exception("%s failed", given.tool)
-            raise _paid_bug(given.tool, found) from bug
+            raise _build_paid_bug(given.tool, found) from bug
 
     async def _get_task(self, given: Arguments[GetTask], call: Call) -> CallToolResult:
         found = await self._backend.service.find(given.input.task_id)
@@ -202,7 +202,7 @@ class Tools:
         paid: bool = False,
         least: int = 0,
     ) -> Found:
-        """Return what is known after the wait that was asked for, or as much of it as the host allows."""
+        """Return what is known after the wait that was asked for, or after as much of it as the host allows."""
         seconds, beat = max(least, call.wait(asked, paid=paid)), call.beat()
         if seconds > 0 or found.job.final:
             found = await self._backend.service.wait(found, seconds, beat)
@@ -213,14 +213,14 @@ class Tools:
         cut = f"Waited {seconds} s of the {asked} s asked for: this host cuts calls that take longer."
         return replace(found, notes=(*found.notes, cut))
 
-    async def _call(self, context: Context[Any, Any]) -> Call:
+    async def _build_call(self, context: Context[Any, Any]) -> Call:
         """Return the call with what is known of its host; limits are learned, and hold, over stdio only."""
         name = client_name(context.session)
         over_http = context.headers is not None
         return Call(context, HOSTS.get(name, Host()) if over_http else await self._backend.service.timeout.of(name))
 
     def _too_often(self, job_id: str, seconds: int) -> bool:
-        """Return whether this is the third brief look within a minute; longer waits are what is wanted."""
+        """Return whether this is the third get_task with a brief wait within a minute; longer waits never count."""
         if seconds > 4 * BRIEF_WAIT:
             return False
         now = anyio.current_time()
@@ -246,18 +246,18 @@ def _build_failure(error: AvmError) -> CallToolResult:
     )
 
 
-def _find_bug(name: str, given: Mapping[str, Any]) -> Internal:
-    """Return a bug outside of what spends: the call paid for nothing; the task that it asks about may be paid for."""
+def _build_bug(name: str, given: Mapping[str, Any]) -> Internal:
+    """Return the error for a bug in a call that spent nothing itself; the task it asks about may have been paid for."""
     failed = f"{name} failed inside avm-mcp; the log on stderr says why."
     task = given.get("task_id")
     if isinstance(task, str) and name in ("get_task", "cancel_task"):
-        said = f"{failed} The state of the task is not known here."
-        return Internal(said, next_step=Action.LIST_TO_SEE_STATE())
+        message = f"{failed} The state of the task is not known here."
+        return Internal(message, next_step=Action.LIST_TO_SEE_STATE())
     return Internal(failed, charged="no", next_step=Action.REPORT_BUG())
 
 
-def _paid_bug(name: str, found: Found | None) -> Internal:
-    """Return a bug after the request may have been sent, with all that is known of its job (P1, P2)."""
+def _build_paid_bug(name: str, found: Found | None) -> Internal:
+    """Return the error for a bug after the request may have been sent, with what is known of its job (P1, P2)."""
     failed = f"{name} failed inside avm-mcp; the log on stderr says why."
     if found is None:
         return Internal(f"{failed} Whether the video was started, and charged, is not known.")

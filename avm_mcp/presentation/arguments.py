@@ -24,7 +24,7 @@ ENOUGH = 10**9
 """What a number without an upper bound is cut to: more means the same, and would not fit into the journal."""
 
 LONGEST_WORD = 100
-"""Characters of what may be one of a few words; a longer text is none, and is not looked at."""
+"""Characters. A longer text is none of the allowed words, and is not searched for them."""
 
 LONGEST_LIST = 12 * catalog.MAX_SEGMENTS * catalog.MAX_PROMPT_CHARS
 """Characters of a list that is written as text; a character takes at most twelve in it."""

@@ -137,9 +137,9 @@ class Place:
 
     Attributes:
         folder: The output folder; None where nothing is saved here.
-        goes_on: Whether a video is saved although the process that was asked for it ended.
-        fleeting: Whether the next process will not know its tasks: those of the embedded sandbox end with it.
-        trouble: Why nothing can be saved in the folder as it is; None where nothing speaks against.
+        goes_on: Whether a video is saved after this process has ended.
+        fleeting: Whether tasks end with this process, as those of the embedded sandbox do.
+        trouble: Why nothing can be saved in the folder; None where it can.
     """
 
     folder: Path | None
@@ -162,7 +162,7 @@ def spoken(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """Return a duration as people guess it."""
+    """Return a duration, rounded as in an estimate."""
     if seconds < 50:
         return f"{max(5, round(seconds / 5) * 5)} seconds"
     minutes = max(1, round(seconds / 60))
@@ -199,7 +199,7 @@ def clipped(text: str, limit: int = PROMPT_SHOWN) -> str:
 
 
 def standing(job: Job, progress: Progress) -> str:
-    """Return where a job stands, in one line. The clock of one that has ended stopped before the last look at it."""
+    """Return where a job stands, in one line. The clock of a finished job stopped when it ended."""
     word, elapsed, typical = WORDS.get(job.status, "being made"), spoken(progress.elapsed), spoken(progress.typical)
     if job.final:
         return f"{word} after {elapsed}, usually {typical}"

@@ -51,8 +51,8 @@ class Parameter:
     high: int | None = None
 
     @property
-    def told_default(self) -> str:
-        """Return the default as people are told it; empty where there is none, or where it says nothing to them."""
+    def shown_default(self) -> str:
+        """The default, for help texts; empty where there is none or where it would tell a person nothing."""
         return "" if self.default in (None, "", ANY_WAIT) else str(self.default)
 
     def schema(self, settings: Mapping[str, int]) -> dict[str, Any]:
@@ -76,10 +76,8 @@ class Parameter:
 
 def _lengths(tool: str) -> str:
     """Return which model makes which lengths, for the description of `duration`."""
-    told: list[str] = []
-    for name in catalog.models_of(tool):
-        told.append(f"{name}: {either(catalog.MODELS[name].durations)}.")
-    return "Seconds. " + " ".join(told)
+    lengths = [f"{name}: {either(catalog.MODELS[name].durations)}." for name in catalog.models_of(tool)]
+    return f"Seconds. {' '.join(lengths)}"
 
 
 def _model(tool: str) -> Parameter:

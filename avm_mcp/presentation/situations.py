@@ -104,7 +104,7 @@ class Situation:
         paid = f" It may have cost {price}." if price else ""
         lines = [
             "Unclear whether the video was started: the service's answer was lost."
-            f"{paid} {self._looking()} Id {self._job.id}."
+            f"{paid} {self._describe_search()} Id {self._job.id}."
         ]
         if self._found.progress.elapsed < STAYS_UNCLEAR:
             return lines, f"{audience.do} {self._get_task()}. {self._never_again()}"
@@ -115,8 +115,8 @@ class Situation:
         )
         return lines, f"{risk} {audience.next_take.format(take=self._job.take + 1)}."
 
-    def _looking(self) -> str:
-        """A command that ends looks for nothing any more; a server does, and so does a background worker."""
+    def _describe_search(self) -> str:
+        """Say who looks for the lost answer: a server and a background worker go on, a command ends."""
         if self._audience.hosted:
             return "This server keeps looking and does not pay twice."
         if self._place.goes_on:

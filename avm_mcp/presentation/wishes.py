@@ -1,4 +1,4 @@
-"""Parameters that a tool does not have: what hosts add by themselves, and what to say to what people wish for."""
+"""Parameters that a tool does not have: those that hosts add by themselves, and answers to known wishes."""
 
 import difflib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from avm_mcp.domain import catalog
 from avm_mcp.domain.errors import InvalidInput, quoted
 
 LONGEST_NAME = 100
-"""Characters of a parameter's name that are looked at."""
+"""Characters of an unknown name that are compared: finding a near one takes as long as the name is."""
 
 _BY_RESOLUTION: dict[str, list[str]] = {}
 for _model in catalog.MODELS.values():
@@ -46,7 +46,7 @@ _WISHES: Mapping[str, tuple[str, str]] = {
     "webhook": ("take", "not needed: get_task waits for the end"),
     "video": ("take", "a finished video cannot be extended or edited; image_to_video starts from a picture"),
 }
-"""What to say to a known wish, and the parameter a tool must have for that to be an answer."""
+"""The answer to a known wish, and the parameter that a tool must have for it to apply."""
 
 HOST_ARGUMENTS: Mapping[str, str] = {
     **dict.fromkeys(("tool", "toolCallId"), "n8n: the AI Agent node; n8n-io/n8n#21500"),
@@ -74,9 +74,9 @@ _WISHES_OF: Mapping[tuple[str, str], str] = {
 
 def unknown(tool: str, name: str, known: list[str]) -> InvalidInput:
     """Return the refusal of a parameter that a tool does not have, with what it has in its place."""
-    name = name[:LONGEST_NAME]  # looking for a near one takes as long as the name is
-    needs, said = _WISHES.get(name, ("", ""))
-    wish = _WISHES_OF.get((tool, name)) or (said if needs in known else None)
+    name = name[:LONGEST_NAME]
+    needs, answer = _WISHES.get(name, ("", ""))
+    wish = _WISHES_OF.get((tool, name)) or (answer if needs in known else None)
     near = difflib.get_close_matches(name, known, 1)
     if wish is not None:
         hint = f": {wish}"

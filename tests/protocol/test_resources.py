@@ -8,7 +8,7 @@ import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
 
 from avm_mcp.domain import catalog
-from avm_mcp.mcp_server import server
+from avm_mcp.mcp_server import pace, resources
 from avm_mcp.mcp_server.tool_schemas import PUBLISHED
 from tests.stack import LEGACY, MODERN, fields
 
@@ -33,17 +33,17 @@ async def test_a_video_that_is_not_ready_or_too_large_is_said_to_be_so(stack, mo
         with pytest.raises(Exception, match=f"NOT ready yet.*{begun['task_id']}"):
             await client.read_resource(f"avm://tasks/{begun['task_id']}/video")
         ready = fields(await client.call_tool("get_task", {"task_id": begun["task_id"], "wait_seconds": 1200}))
-        monkeypatch.setattr(server, "MAX_VIDEO_RESOURCE", 10)
+        monkeypatch.setattr(resources, "MAX_VIDEO_RESOURCE", 10)
         with pytest.raises(Exception, match=Path(ready["file"]).name):
             await client.read_resource(f"avm://tasks/{begun['task_id']}/video")
 
 
 async def test_large_things_go_one_after_another_and_the_first_never_waits():
     """P4: ten saved videos read at once took 2.5 GB of memory, and nobody else was answered for 20 s."""
-    pace, began, took = server.Pace(1000), anyio.current_time(), []
+    turns, began, took = pace.Pace(1000), anyio.current_time(), []
 
     async def read(size):
-        await pace.turn(size)
+        await turns.turn(size)
         took.append(anyio.current_time() - began)
 
     async with anyio.create_task_group() as group:
@@ -53,7 +53,7 @@ async def test_large_things_go_one_after_another_and_the_first_never_waits():
     assert 3.5 <= max(took) <= 5, "the last begins when the others are over"
     await anyio.sleep(10)
     begin = anyio.current_time()
-    await pace.turn(9000)
+    await turns.turn(9000)
     assert anyio.current_time() == begin
 
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avm_mcp.mcp_server.http.connections import ON_DISCONNECT
 from avm_mcp.mcp_server.http.refusals import refuse
-from avm_mcp.mcp_server.server import Pace
+from avm_mcp.mcp_server.pace import Pace
 
 MAX_BODY = 16_000_000
 """Bytes of one request: a picture of 10 MB as a data URI fits."""
