@@ -1,4 +1,4 @@
-"""Tasks that were not started from this journal: made elsewhere with the same key, or before it was damaged."""
+"""Discovers tasks that this store does not know: made elsewhere with the same key, or before the store was damaged."""
 
 import hashlib
 import logging
@@ -19,29 +19,29 @@ from avm_mcp.store import FILE_LIFE, Store
 logger = logging.getLogger(__name__)
 
 INTERVAL = 600.0
-"""Seconds between two looks for tasks made elsewhere: each is one question, and a video stays for a day."""
+"""Seconds between two searches. Each is one query, and a video stays for a day."""
 
-AGAIN = 15.0
-"""Seconds before a look that failed, or that another process was to take, is due again."""
+RETRY_INTERVAL = 15.0
+"""Seconds until a search that failed is repeated, and between two checks whether the store was moved."""
 
 DAY = 24 * 3600.0
 
-TOGETHER = 100
-"""Rows of the service's list that are compared with the journal in one go."""
+BATCH = 100
+"""Rows of the service's list that are compared with the store before other tasks of this process run."""
 
-FOREIGN = "sub_x"
-"""How our ids of such tasks begin; those of our own requests are hexadecimal."""
+FOREIGN_PREFIX = "sub_x"
+"""Start of our ids of such tasks. The ids of our own requests go on with hexadecimal digits."""
 
 
 class Discoverer:
-    """Takes tasks over that this journal does not know, so that they are watched and their videos saved.
+    """Adds tasks that the store does not know, so that they are polled and their videos saved.
 
     Args:
-        journal: Where they are added. With its `save` at "all", those made elsewhere are looked for.
+        store: Where they are added. Tasks made elsewhere are searched for only if its `save` is "all".
         client: Lists them.
-        watcher: Told of them.
+        poller: Publishes them.
         account: Fingerprint of key and base URL.
-        holder: Name of this process among those that share the state.
+        holder: Name of this process among those that share the store.
         now: Wall clock, seconds since 1970.
     """
 
@@ -63,41 +63,41 @@ class Discoverer:
         self._now = now
 
     async def run(self) -> None:
-        """Take over what is to be taken over, until cancelled."""
+        """Discover until cancelled."""
         while True:
-            polled = False
+            searched = False
             try:
                 damaged = await self._store.is_rebuilding(self._account, self._store.clock())
                 if not damaged and self._store.save != "all":
-                    await self._moved()
+                    await self._wait_for_move()
                     continue
-                polled = await self._next_poll(damaged=damaged)
+                searched = await self._search(damaged=damaged)
             except AvmError as error:
-                logger.warning("looking for tasks made elsewhere: %s", error.message)
+                logger.warning("discovering tasks: %s", error.message)
             except Exception:
-                logger.exception("looking for tasks made elsewhere failed; going on")
-            await anyio.sleep(INTERVAL if polled else AGAIN)
+                logger.exception("discovering tasks failed; going on")
+            await anyio.sleep(INTERVAL if searched else RETRY_INTERVAL)
 
-    async def _moved(self) -> None:
-        """Return once another journal has taken the place of this one."""
+    async def _wait_for_move(self) -> None:
+        """Return once another store has taken the place of this one."""
         before = self._store.moved
         while True:
-            await anyio.sleep(AGAIN)
+            await anyio.sleep(RETRY_INTERVAL)
             if self._store.moved != before:
                 return
 
-    async def _next_poll(self, *, damaged: bool) -> bool:
-        """Look once, unless another process does; return whether somebody has. After damage each does."""
+    async def _search(self, *, damaged: bool) -> bool:
+        """Search once, unless another process does; return whether one has. After damage each process searches."""
         at = self._store.clock()
-        if not damaged and not await self._store.lease(f"adopt:{self._account}", self._holder, at, INTERVAL):
+        if not damaged and not await self._store.lease(f"discover:{self._account}", self._holder, at, INTERVAL):
             return True
-        await self._take_over(await self._client.tasks(urgent=False), mine=damaged)
+        await self._add(await self._client.tasks(urgent=False), mine=damaged)
         if damaged:
             await self._store.record_rebuilt(self._account, self._store.clock())
         return True
 
-    async def _take_over(self, rows: Sequence[TaskSnapshot], *, mine: bool) -> None:
-        """Add the last day's tasks. After damage it is not known which were started here, so all count, for the cap."""
+    async def _add(self, rows: Sequence[TaskSnapshot], *, mine: bool) -> None:
+        """Add the last day's tasks. After damage all count for the daily cap: which were started here is not known."""
         now = self._now()
         service_now = self._client.clock.at_least()
         for row in rows:
@@ -105,39 +105,39 @@ class Discoverer:
                 continue
             if not mine and row.status in (FAILED, CANCEL):
                 continue
-            self._poller.publish(await discovered_job(self._store, row, self._account, now, mine=mine))
+            self._poller.publish(await add_discovered_job(self._store, row, self._account, now, mine=mine))
         self._poller.nudge()
 
 
-async def discovered_job(store: Store, row: TaskSnapshot, account: str, now: float, *, mine: bool = False) -> Job:
-    """Return the job of a task that the journal may not know yet.
+async def add_discovered_job(store: Store, row: TaskSnapshot, account: str, now: float, *, mine: bool = False) -> Job:
+    """Add a task that the store may not know, and return its job. `now` is a date.
 
-    It is added as unfinished and then observed, so that one place decides what an end brings with it. `now` is a date.
+    The task is added as unfinished and its snapshot recorded then, so that one place handles the end of a job.
     """
     at = store.clock()
-    job = replace(job_of(row, account, now, at), mine=mine)
+    job = replace(build_job(row, account, now, at), mine=mine)
     known = await store.add_discovered(replace(job, status=SUBMITTED if job.final else job.status), at)
     return await store.record_snapshot(account, row, at) or known
 
 
-def foreign_id(account: str, task_id: str) -> str:
-    """Return our id of a task that was not started from this journal: the same each time, whatever its own one is."""
-    return FOREIGN + hashlib.sha256(f"{account} {task_id}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+def derive_foreign_id(account: str, task_id: str) -> str:
+    """Return our id of a task that was not started from this store. It depends on the task's own id only."""
+    return FOREIGN_PREFIX + hashlib.sha256(f"{account} {task_id}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def job_of(row: TaskSnapshot, account: str, now: float, at: float) -> Job:
-    """Return the row of a task that was not started from this journal.
+def build_job(row: TaskSnapshot, account: str, now: float, at: float) -> Job:
+    """Return the job of a task that was not started from this store.
 
-    `now` is the date, and `at` the same moment by the clock of the state.
+    `now` is the date, and `at` the same moment by the store's clock.
     """
     key = f"foreign-{account}-{row.id}"
     created_at = row.created_at.timestamp() if row.created_at else now
-    created_at = created_at if created_at <= now + DAY else now  # nothing was made tomorrow, whatever the clocks say
+    created_at = created_at if created_at <= now + DAY else now  # a date in the future is wrong
     finished = (
         bounds.find_finish(row.completed_at.timestamp(), created_at, now, row.read_at) if row.completed_at else None
     )
     return Job(
-        id=foreign_id(account, row.id),
+        id=derive_foreign_id(account, row.id),
         account=account,
         caller="",
         identity=key,
@@ -159,20 +159,20 @@ def job_of(row: TaskSnapshot, account: str, now: float, at: float) -> Job:
     )
 
 
-async def jobs_of(
+async def read_listed_jobs(
     store: Store,
     listed: Sequence[TaskSnapshot],
     account: str,
     now: Callable[[], float],
     publish: Callable[[Job], None],
 ) -> dict[str, Job]:
-    """Return the jobs of the tasks that the service lists, by its ids; what is news of them is written and published.
+    """Return the jobs of the tasks that the service lists, by its ids, after their changes are written and published.
 
-    Those that the journal does not know are not added to it. Others are served in between.
+    Tasks that the store does not know are not added to it.
     """
     jobs: dict[str, Job] = {}
-    for start in range(0, len(listed), TOGETHER):
-        part = listed[start : start + TOGETHER]
+    for start in range(0, len(listed), BATCH):
+        part = listed[start : start + BATCH]
         known = {job.task_id: job for job in await store.of_tasks(account, [row.id for row in part])}
         for row in part:
             job = known.get(row.id)
@@ -180,6 +180,6 @@ async def jobs_of(
                 if store.changes(job, row, store.clock()):
                     job = await store.record_snapshot(account, row, store.clock()) or job
                 publish(job)
-            jobs[row.id] = job or job_of(row, account, now(), store.clock())
+            jobs[row.id] = job or build_job(row, account, now(), store.clock())
         await checkpoint()
     return jobs

@@ -2,7 +2,7 @@
 
 from avm_mcp.domain.errors import AvmError, StateUnavailable
 from avm_mcp.domain.job import Job
-from avm_mcp.jobs.discover import jobs_of
+from avm_mcp.jobs.discover import read_listed_jobs
 from avm_mcp.jobs.tasks import Tasks
 from avm_mcp.jobs.upstream import answer_soon
 from avm_mcp.jobs.views import Listing
@@ -29,7 +29,7 @@ async def list_tasks(tasks: Tasks, *, status: str | None, limit: int, cursor: st
     if listed.left_out:
         told = len(listed) + listed.left_out
         notes.append(f"The service lists {told:,} tasks; its newest {len(listed):,} are looked at here.")
-    rows = await jobs_of(store, listed, account, tasks.now, upstream.poller.publish)
+    rows = await read_listed_jobs(store, listed, account, tasks.now, upstream.poller.publish)
     for job in await store.page(account, status=status, limit=limit + 1, before=after):
         rows.setdefault(job.task_id or job.id, job)
     if trouble is not None and not rows and not await store.page(account, status=None, limit=1):

@@ -172,8 +172,8 @@ class Sender:
         """
         job = prepared.draft
         try:
-            rows = await self._reconciler.recent(prepared.order.window)
-            sending.known = bool(rows) and await self._reconciler.claim(job, rows) is not None
+            rows = await self._reconciler.claims.list_recent(prepared.order.window)
+            sending.known = bool(rows) and await self._reconciler.claims.claim(job, rows) is not None
         except RowMissing:  # the state was moved meanwhile; nothing has been sent
             moved = StateUnavailable(MOVED, next_step=Action.REPEAT())
             await self._write_refusal(prepared, moved, sending)

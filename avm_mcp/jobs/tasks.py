@@ -13,7 +13,7 @@ from avm_mcp.domain.job import NOT_CREATED, Job
 from avm_mcp.domain.next_steps import Action
 from avm_mcp.downloads.mp4 import video_is_whole
 from avm_mcp.downloads.partials import video_present
-from avm_mcp.jobs.discover import FOREIGN, discovered_job, foreign_id
+from avm_mcp.jobs.discover import FOREIGN_PREFIX, add_discovered_job, derive_foreign_id
 from avm_mcp.jobs.upstream import Upstream, answer_soon
 from avm_mcp.jobs.views import Beat, Found
 from avm_mcp.provider.wire import TaskList
@@ -120,8 +120,8 @@ class Tasks:
                 seen = await answer_soon(upstream.client.task(given))
             else:
                 nobody = TaskList((), whole=False)
-                rows = await answer_soon(upstream.poller.list_tasks()) if given.startswith(FOREIGN) else nobody
-                seen = next((row for row in rows if foreign_id(self.account, row.id) == given), None)
+                rows = await answer_soon(upstream.poller.list_tasks()) if given.startswith(FOREIGN_PREFIX) else nobody
+                seen = next((row for row in rows if derive_foreign_id(self.account, row.id) == given), None)
         except TaskNotFound:
             seen = None
         if seen is None:
@@ -130,7 +130,7 @@ class Tasks:
             text = where.format(named(given)) + (gone if upstream.sandboxed and not ours else "")
             raise TaskNotFound(text, field="task_id", task_id=given)
         mine = await self.store.is_rebuilding(self.account, self.store.clock())  # then all count as made here
-        return await discovered_job(self.store, seen, self.account, self.now(), mine=mine)
+        return await add_discovered_job(self.store, seen, self.account, self.now(), mine=mine)
 
     async def check_file(self, job: Job) -> Job:
         """Return the job with an error where its saved file was moved or deleted since; the row keeps the path."""

@@ -49,10 +49,10 @@ def _resend() -> Iterator[Patch]:
     settle = Reconciler._settle
 
     async def _settle(self: Reconciler, job: Any, rows: Any, others: Any) -> bool:
-        sent = await self._sent(job, rows)
+        sent = await self.claims.describe_sent(job, rows)
         claimed = await self._store.find_claimed(self._account, [row.id for row in rows])
         found = match(sent, rows, claimed, lost=(), waiting=())
-        if found is None and await self._resent(job):
+        if found is None and await self._resend(job):
             return True
         return await settle(self, job, rows, others)
 
