@@ -47,10 +47,10 @@ logger = logging.getLogger(__name__)
 
 
 class Runtime:
-    """Everything that lives as long as the process: journal, client, watcher, archive, service.
+    """Everything that lives as long as the process: store, client, poller, downloader, service.
 
-    To enter it raises nothing but a cancellation: what keeps it from starting is in `trouble`, and is raised by every
-    use of the service and the journal, so that a server stays up and says it at each call.
+    Entering it raises nothing but a cancellation. What keeps it from starting is in `trouble`, and is raised by every use
+    of the service and the store, so that a server stays up and says it at each call.
 
     Args:
         settings: What was set.
@@ -61,7 +61,7 @@ class Runtime:
         transport, download_transport: How HTTP leaves; the network when left out.
         resolver: How the file host's name is looked up; the system's way when left out.
         paths_allowed: False where callers are on another machine: then pictures come by link only.
-        aside: How pictures are read without keeping the event loop; in threads when left out.
+        offload: How pictures are read without blocking the event loop; in threads when left out.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Runtime:
 
     @property
     def store(self) -> Store:
-        """Return the journal.
+        """Return the store.
 
         Raises:
             AvmError: The runtime could not start.
@@ -151,9 +151,9 @@ class Runtime:
             async with self._stack:
                 await self._start()
                 self._stack = self._stack.pop_all()
-        except Exception as failure:  # noqa: BLE001 - whatever it is, it is told at each call
+        except Exception as failure:  # noqa: BLE001 - whatever it is, each call raises it
             self.client = self._service = self._store = None
-            self.trouble = _told(failure)
+            self.trouble = _read_failure(failure)
             logger.error("avm-mcp answers, and can do nothing else: %s", self.trouble.message)  # noqa: TRY400
         return self
 
@@ -198,7 +198,7 @@ class Runtime:
             self._pool(self._download_transport or self._transport, base_url)
         )
         # Last in and so first out: a paid request that waits for its answer when the process is asked to end still
-        # needs the pools and the journal.
+        # needs the pools and the store.
         group = await self._stack.enter_async_context(anyio.create_task_group())
         self._stack.callback(group.cancel_scope.cancel)
         upstream = self._upstream(client, videos, prices, base_url, account, group)
@@ -265,16 +265,16 @@ class Runtime:
         )
         reconciler = Reconciler(store, client, poller, account=account, holder=holder, timings=self._timings)
         discoverer = Discoverer(store, client, poller, account=account, holder=holder, now=self._now)
-        kept = WorkerStarter(settings, store, account=account) if self._has_worker else None
-        sender = Sender(store, client, poller, reconciler, prices, kept, group=group, timings=self._timings)
+        worker_starter = WorkerStarter(settings, store, account=account) if self._has_worker else None
+        sender = Sender(store, client, poller, reconciler, prices, worker_starter, group=group, timings=self._timings)
         submitter = Submitter(
             settings, store, poller, prices, sender, account=account, now=self._now, timings=self._timings
         )
-        return Upstream(client, poller, downloader, reconciler, discoverer, submitter, sender, kept)
+        return Upstream(client, poller, downloader, reconciler, discoverer, submitter, sender, worker_starter)
 
 
-def _told(failure: Exception) -> AvmError:
-    """Return what kept the runtime from starting, as an error that a caller can be told."""
+def _read_failure(failure: Exception) -> AvmError:
+    """Return what kept the runtime from starting, as an error with our own words and no secrets."""
     while isinstance(failure, ExceptionGroup):
         failure = cast("ExceptionGroup[Exception]", failure).exceptions[0]
     if isinstance(failure, AvmError):

@@ -1,6 +1,6 @@
 """The background worker: polls and saves until nothing is left to wait for (P2, P3).
 
-It waits until it holds the lease of polling, saves videos, and ends when there is nothing left to wait for.
+One runs for each state and account. It does what any process does: it polls once it holds the poll lease, and saves.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from avm_mcp.store import Store
 logger = logging.getLogger(__name__)
 
 LEASE, RENEW = 30.0, 5.0
-"""Seconds that its place is held without being renewed, and between two renewals."""
+"""Seconds that its lease is held without being renewed, and between two renewals."""
 
 LIFE = 25 * 3600.0
-"""Seconds after which it no longer waits for a job: links are dead after a day."""
+"""Seconds after which it no longer waits for a job, whose link is dead after a day."""
 
 AUTH_TIMEOUT = 3600.0
 """Seconds during which the API itself must refuse the key, and say nothing else, before it is believed."""
@@ -32,7 +32,7 @@ LOG_NAME, LOG_BYTES = "worker.log", 500_000
 
 
 async def run_worker(settings: Settings, runtime: Runtime | None = None) -> None:
-    """Watch and save until nothing is left to wait for, or another background worker of this account is alive.
+    """Poll and save until nothing is left to wait for, or another background worker of this account is alive.
 
     A key that is refused ends it only after an hour in which the API said nothing else, and once all finished videos
     are saved, which takes no key.
@@ -67,16 +67,16 @@ async def run_worker(settings: Settings, runtime: Runtime | None = None) -> None
 
 
 async def _needed(store: Store, account: str, lease: "_WorkerLease") -> bool:
-    """Return whether there is something left to wait for; where there is not, the place is free."""
+    """Return whether something is left to wait for; where nothing is, the lease is given up."""
     if await store.unfinished(account, store.clock() - LIFE):
         return True
-    # Given up before the last look, so that a submit which sees the place taken is itself seen.
+    # The lease is given up before the last check: a submit that still found it taken is seen by that check.
     await lease.leave()
     return await store.unfinished(account, store.clock() - LIFE) and await lease.take()
 
 
 class _WorkerLease:
-    """The place of the one background worker."""
+    """The lease that one background worker of an account holds."""
 
     def __init__(self, store: Store, name: str) -> None:
         self._store = store

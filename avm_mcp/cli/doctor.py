@@ -216,7 +216,7 @@ async def _worker(runtime: Runtime) -> Check:
 
 
 async def _hosts(runtime: Runtime) -> Check:
-    learned = await runtime.service.timeout.limits()
+    learned = await runtime.service.client_timeouts.limits()
     limits = "; ".join(f"{quoted(name, 40)} after {spoken(seconds)}" for name, seconds in learned.items())
     if not limits:
         return Check("host limits", "ok", "no host has cut calls short")

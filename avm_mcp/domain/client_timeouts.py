@@ -1,26 +1,32 @@
-"""How long a host waits for a call: the hosts that are known, and a limit that is learned from calls that were cut.
+"""Client time-outs: how long a host lets a call wait, from a table of known hosts and from the calls that it has cut.
 
-A host has a limit of its own when it cuts two calls in succession at the same age. What people do teaches nothing: a
-stop comes once, or at another age; several calls that one stop ends are one cut; and a call that lived longer shows
-that its age is no limit. So a limit is forgotten when a call lives longer than it, and after `KEPT` in any case, since
-who keeps to it never sees that it is gone. Names are what hosts call themselves, and many frameworks only say "mcp":
-the shortest limit of those that share a name holds for all of them. No clock and no I/O of its own.
+A host is the program that calls the tools, by the name that it gives. Three modules share the idea:
+
+- this one holds the table (`HOSTS`), what a cut or an answer teaches (`Cuts`), and the wait that follows (`host`);
+- `jobs.client_timeouts` keeps the cuts of each host in the store;
+- `mcp_server.client_timeouts` observes which calls a host cuts, and how old calls are when they are answered.
+
+A limit is learned from two cuts in succession at the same age. A person's stop comes once, or at another age, and the
+calls that one stop ends are one cut, so stops teach nothing. A call that lived longer shows that its age is no limit. A
+limit is forgotten when a call lives longer, and after `KEPT` seconds in any case, since a server that keeps to a limit
+never sees that it is gone. Many frameworks only say "mcp", so the shortest limit of those that share a name holds for
+all of them. No clock and no I/O of its own.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 SAME_AGE, SAME_SHARE = 0.5, 0.01
-"""Two calls are of the same age within this many seconds, or this share of it: how far timers of hosts are off."""
+"""Two calls are of the same age within this many seconds, or this share of the age: how far timers of hosts are off."""
 
 YOUNGEST = 2.0
-"""Seconds. Below any host's limit; a call that is cut younger was stopped by somebody."""
+"""Seconds. No host has a shorter limit, so a call that is cut younger was stopped by a person."""
 
 KEPT = 30 * 24 * 3600.0
 """Seconds that a limit is kept to, and that a cut waits for a second one."""
 
 SLACK, SLACK_SHARE = 1.0, 0.05
-"""Seconds, or share of the limit, that an answer is sure to come before it."""
+"""Seconds, or share of the limit, by which an answer comes before the limit."""
 
 SAVING = 5.0
 """Seconds that a video on its way to the disk may add to a wait, and never more than the wait itself (DESIGN 8)."""
@@ -52,7 +58,14 @@ HOSTS: Mapping[str, Host] = {
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """What is kept of a host: its last cut, and the limit that was learned, if any. Dates in seconds since 1970."""
+    """What is kept of a host.
+
+    Attributes:
+        cut_age: Age of the last call that it cut, in seconds.
+        cut_at: When, in seconds since 1970.
+        seconds: The limit that was learned, as an age; None where none was.
+        learned_at: When, in seconds since 1970.
+    """
 
     cut_age: float | None = None
     cut_at: float | None = None
@@ -104,5 +117,5 @@ def _longer(age: float, other: float) -> bool:
 
 
 def _recent(at: float | None, now: float) -> bool:
-    """A date from before the wall clock jumped back is as good as its distance."""
+    """Return whether a date is at most `KEPT` seconds away; it lies ahead where the wall clock was set back since."""
     return at is not None and abs(now - at) <= KEPT

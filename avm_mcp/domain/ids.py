@@ -1,10 +1,10 @@
-"""Ids as they come and go: what is taken for one, and how one is shown."""
+"""Ids of tasks: what is taken for one, and how one is shown."""
 
 from avm_mcp.domain import bounds
 from avm_mcp.domain.errors import InvalidInput, quoted
 
 LONGEST = 300
-"""Characters of what is looked at: an id of ours or the service's, and what a URI adds to it."""
+"""Characters of an id, ours or the service's, with what a resource URI adds to it."""
 
 
 def bare_id(given: str) -> str:
@@ -23,10 +23,10 @@ def bare_id(given: str) -> str:
 
 
 def named(task_id: str) -> str:
-    """Return an id that somebody gave, as it may stand in a sentence."""
+    """Return an id from outside as it may stand in a sentence."""
     return task_id if is_safe(task_id) else quoted(task_id, 60)
 
 
 def is_safe(task_id: str) -> bool:
-    """Return whether an id means nothing to a model or a shell besides itself: one of ours, or a plain one."""
+    """Return whether an id can be shown bare: neither a model nor a shell reads anything else in it."""
     return bounds.is_plain_id(task_id.removeprefix("sub_"))

@@ -1,6 +1,6 @@
-"""The patience of hosts, as this state knows it: `hosts` says what a cut teaches, here it is kept and looked up.
+"""The client time-outs that all processes of a state have learned; `domain.client_timeouts` says how they are learned.
 
-For a call nothing here raises: it is worth more than what is known of its caller.
+What a call needs raises nothing: a call goes on whether or not its host's limit can be read or written.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from avm_mcp.store import Store
 
 
 class ClientTimeouts:
-    """How long the calls of each host may wait, by the name that it gives and by what it has cut.
+    """How long the calls of each host may wait.
 
     Args:
-        journal: Where it is kept, for all processes of a state.
+        store: Where the cuts of each host are kept.
         now: Wall clock, seconds since 1970.
     """
 
@@ -23,26 +23,26 @@ class ClientTimeouts:
         self._store = store
         self._now = now
 
-    async def of(self, name: str) -> client_timeouts.Host:
+    async def find_host(self, name: str) -> client_timeouts.Host:
         """Return how long calls of this host may wait."""
         cuts = client_timeouts.Cuts()
         with suppress(StateUnavailable):
             cuts = await self._store.cuts(name)
         return client_timeouts.host(name, cuts, self._now())
 
-    async def cut(self, name: str, age: float) -> None:
-        """Learn from a call that its host has cut at this age, in seconds."""
+    async def record_cut(self, name: str, age: float) -> None:
+        """Learn from a call that its host cut at this age, in seconds."""
         with suppress(StateUnavailable):
             await self._store.learn_cuts(name, lambda cuts: cuts.after_cut(age, self._now()))
 
-    async def waited(self, name: str, age: float) -> None:
-        """Learn from a call that its host has waited for so long, in seconds."""
+    async def record_answer(self, name: str, age: float) -> None:
+        """Learn from a call that was answered at this age, in seconds."""
         with suppress(StateUnavailable):
             if (cuts := await self._store.cuts(name)) != cuts.after_answer(age):
                 await self._store.learn_cuts(name, lambda cuts: cuts.after_answer(age))
 
     async def limits(self) -> dict[str, float]:
-        """Return after how many seconds hosts were seen to cut calls, by the names that they give.
+        """Return the learned limits in seconds, by the names of the hosts.
 
         Raises:
             StateUnavailable: It cannot be read.

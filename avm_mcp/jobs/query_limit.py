@@ -39,7 +39,7 @@ class QueryLimit:
         line, name = self._lines[urgent]
         async with line:
             if self._failed is not None and self._failed[0] > began:  # who stood behind it has waited as long
-                raise StateUnavailable(self._failed[1].message, next_step=self._failed[1].next_step)
+                raise self._failed[1].amend()
             while True:
                 query = PendingQuery(self._account, urgent, anyio.current_time() - began, name)
                 try:

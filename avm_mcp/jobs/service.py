@@ -49,7 +49,7 @@ class Service:
     ) -> None:
         self.account = account
         self.prices = prices
-        self.timeout = ClientTimeouts(store, now)
+        self.client_timeouts = ClientTimeouts(store, now)
         self._store = store
         self._given = upstream
         self._known = Tasks(store, upstream, account=account, now=now) if upstream is not None else None

@@ -1,8 +1,7 @@
-"""Starts the background worker, which goes on when the process that was asked has ended (P2, P3).
+"""Starts the background worker, which goes on after the process that started it has ended (P2, P3).
 
-Hosts end a stdio server with SIGTERM, or start one for each call. What must outlive them is in the state; the
-background worker is the process that acts on it: one for each state and account, in a session of its own, with nothing
-on its command line.
+Hosts end a stdio server with SIGTERM, or start one for each call. The background worker polls and saves what is left in
+the state: one process for each state and account, in a session of its own, with no secret on its command line.
 """
 
 import logging
@@ -23,7 +22,7 @@ from avm_mcp.store.machine import name_of
 logger = logging.getLogger(__name__)
 
 STARTING = 30.0
-"""Seconds that a started background worker has to take its place; no other is started meanwhile, unless it has died."""
+"""Seconds that a started background worker has to take its lease. No other is started meanwhile, unless it has died."""
 
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 
@@ -32,21 +31,20 @@ Spawn = Callable[[Mapping[str, str]], int | None]
 
 
 def lease_name(account: str) -> str:
-    """Return the name of the place that only one background worker of an account can hold."""
+    """Return the name of the lease that only one background worker of an account can hold."""
     return f"worker:{account}"
 
 
 def starting_name(account: str) -> str:
-    """Return the name of the lease that is held from before a background worker is started until it has its place."""
+    """Return the name of the lease that is held from before a background worker is started until it has its own."""
     return f"start-worker:{account}"
 
 
 def possible(settings: Settings, store: Store) -> bool:
-    """Return whether a background worker can do anything here.
+    """Return whether a background worker is of use here.
 
-    Videos of the embedded sandbox, and a state in memory, end with the process.
-
-    In a container it ends with the container, which mostly ends with us: there it has to be asked for.
+    Videos of the embedded sandbox and a state in memory end with this process. A background worker in a container ends
+    with the container, mostly when this process does, so there it is started only where AVM_WORKER is set.
     """
     if settings.AVM_WORKER == "off" or settings.api_key is None or settings.sandboxed or not store.durable:
         return False
@@ -59,7 +57,7 @@ class WorkerStarter:
 
     Args:
         settings: Handed on in the child's environment.
-        journal: Says whether one is alive.
+        store: Says whether one is alive.
         account: Fingerprint of key and base URL.
         spawn: Starts the process.
     """
@@ -79,7 +77,7 @@ class WorkerStarter:
         self._left = anyio.Event()
 
     async def ensure(self) -> None:
-        """Start the background worker unless one is alive. A failure is logged: the job is safe."""
+        """Start the background worker unless one is alive. A failure is only logged, since the job is in the store."""
         try:
             if await self._alive(lease_name(self._account)) is None:
                 await self._start()
@@ -87,7 +85,7 @@ class WorkerStarter:
             logger.warning("no background worker could be started: %s", error)
 
     async def run(self) -> None:
-        """Look again after a start that was left to another process: it may have died before it. Until cancelled."""
+        """Check again after a start that was left to another process, which may have died before it. Until cancelled."""
         while True:
             await self._left.wait()
             self._left = anyio.Event()
@@ -95,7 +93,7 @@ class WorkerStarter:
             await self.ensure()
 
     async def _alive(self, name: str) -> str | None:
-        """Return who holds a lease. One whose holder was killed is ended before its time."""
+        """Return who holds a lease; the lease of a process that has ended is released."""
         holder = await self._store.holder(name, self._store.clock())
         if holder is None or not self._store.machine.gone(holder):
             return holder

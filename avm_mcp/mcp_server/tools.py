@@ -217,7 +217,10 @@ class Tools:
         """Return the call with what is known of its host; limits are learned, and hold, over stdio only."""
         name = client_name(context.session)
         over_http = context.headers is not None
-        return Call(context, HOSTS.get(name, Host()) if over_http else await self._backend.service.timeout.of(name))
+        return Call(
+            context,
+            HOSTS.get(name, Host()) if over_http else await self._backend.service.client_timeouts.find_host(name),
+        )
 
     def _too_often(self, job_id: str, seconds: int) -> bool:
         """Return whether this is the third get_task with a brief wait within a minute; longer waits never count."""
