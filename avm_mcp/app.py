@@ -49,8 +49,8 @@ logger = logging.getLogger(__name__)
 class Runtime:
     """Everything that lives as long as the process: store, client, poller, downloader, service.
 
-    Entering it raises nothing but a cancellation. What keeps it from starting is in `trouble`, and is raised by every use
-    of the service and the store, so that a server stays up and says it at each call.
+    Entering it raises nothing but a cancellation. What keeps it from starting is in `trouble`, and every use of the
+    service or the store raises it, so that a server stays up and says it at each call.
 
     Args:
         settings: What was set.

@@ -85,7 +85,7 @@ class WorkerStarter:
             logger.warning("no background worker could be started: %s", error)
 
     async def run(self) -> None:
-        """Check again after a start that was left to another process, which may have died before it. Until cancelled."""
+        """Check again, until cancelled, after a start that was left to another process: it may have died."""
         while True:
             await self._left.wait()
             self._left = anyio.Event()
