@@ -34,19 +34,19 @@ class Terminal:
 
     @property
     def is_interactive(self) -> bool:
-        """Return whether somebody watches stderr, so that a bar may move there."""
+        """Whether stderr is a terminal, so that a bar can be drawn there."""
         return not self.json and self.err.isatty()
 
     @property
     def can_ask(self) -> bool:
-        """Return whether somebody sits there who can be asked."""
+        """Whether a person can be asked."""
         return self.is_interactive and self.inp is not None and self.inp.isatty()
 
     async def ask(self, question: str) -> bool:
         """Ask on stderr and return whether the answer is yes; anything else, and no answer, is no."""
         assert self.inp is not None
         print(f"{harmless(question)} [y/N] ", end="", file=self.err, flush=True)
-        if os.name == "posix":  # elsewhere the loop stands still meanwhile; nothing was sent yet that it would serve
+        if os.name == "posix":  # elsewhere the event loop blocks meanwhile; nothing has been sent yet
             import anyio
 
             await anyio.wait_readable(self.inp)  # a terminal gives whole lines
@@ -54,13 +54,13 @@ class Terminal:
 
     @property
     def audience(self) -> "Audience":
-        """Return who reads what is printed: a person, or with `--json` a program."""
+        """Who reads what is printed: a person, or with `--json` a program."""
         from avm_mcp.presentation.audience import JSON_AUDIENCE, SHELL_AUDIENCE
 
         return JSON_AUDIENCE if self.json else SHELL_AUDIENCE
 
     def result(self, text: Callable[[], str], fields: Callable[[], Mapping[str, Any]]) -> None:
-        """Print what a command came to, in the form that was asked for."""
+        """Print the result of a command, in the form that was asked for."""
         if self.json:
             self.fields(fields())
         else:
@@ -81,12 +81,12 @@ class Terminal:
         print(harmless(text), file=self.err, flush=True)
 
     def interrupted(self) -> None:
-        """Say that a signal ended it before anything came of it; a program that reads JSON is not left with nothing."""
+        """Print that a signal ended the command before anything was started, with `--json` as one object."""
         if not self.json:
             self.note("Interrupted.")
             return
-        told = {"code": "INTERRUPTED", "message": "Interrupted; nothing was started.", "retryable": True}
-        self.fields({"error": {**told, "charged": "no", "next_step": "repeat the command if it is still wanted."}})
+        error = {"code": "INTERRUPTED", "message": "Interrupted; nothing was started.", "retryable": True}
+        self.fields({"error": {**error, "charged": "no", "next_step": "repeat the command if it is still wanted."}})
 
     def refuse(self, error: AvmError, text: str | None = None) -> None:
         """Print an error, in our words or the caller's: on stderr, or as the one JSON object."""
@@ -102,7 +102,7 @@ class Terminal:
 
 
 def harmless(text: str) -> str:
-    """Return text without what a terminal would obey: prompts, titles and messages come from elsewhere."""
+    """Return text without control characters: prompts, titles and messages come from outside."""
     return "".join(ch if ch == "\n" or ch.isprintable() else " " for ch in text)
 
 
@@ -111,6 +111,6 @@ def _nowhere() -> TextIO:
 
 
 def abandon_stdout() -> None:
-    """Let nothing more be written where nobody reads, so that the interpreter's exit does not complain."""
+    """Send later writes to nowhere, so that the interpreter's exit raises no error."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - a script at the top of the bundle, not a module of a package
 """Start the server as an extension of Claude Desktop: the answers of its form become the server's settings.
 
-The form has its own spellings: several folders come as arguments, a switch as true or false, and an empty field as
+The form has its own values: several folders come as arguments, a switch as true or false, and an empty field as
 nothing or as its own name in `${…}`. Without a key the free sandbox is used, so that a first video, marked as a
 placeholder, can be made before anything is bought.
 """

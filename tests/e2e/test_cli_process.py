@@ -79,7 +79,7 @@ def test_a_video_is_made_and_stdout_is_one_json_object(url, tmp_path):
 def test_a_signal_while_waiting_prints_the_task_and_a_later_get_finishes_it(url, tmp_path, number):
     """P2. Exit 75, one JSON object, and the id in it is good."""
     env = environ(tmp_path, url)
-    # A prompt of its own: with a young journal, the service's list is asked for the same request first.
+    # A prompt of its own: with a new state, the service's list is asked for the same request first.
     with started(command("text-to-video", f"a kite, {number}", "--json"), env) as process:
         assert "Task ck" in process.stderr.readline()
         time.sleep(0.5)

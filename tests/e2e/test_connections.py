@@ -192,7 +192,7 @@ async def test_it_ends_at_once_with_half_sent_requests_open():
 
 
 def test_descriptors_are_kept_for_what_is_no_connection():
-    """P3: downloads and the journal have theirs, whatever the limit of the process is."""
+    """P3: downloads and the state have theirs, whatever the limit of the process is."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

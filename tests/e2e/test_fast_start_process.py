@@ -51,7 +51,7 @@ class Host:
         return [json.loads(self.process.stdout.readline()) for _ in range(count)]
 
     def end(self) -> tuple[int, list[dict[str, Any]], str]:
-        """Close stdin; return the exit code, what was still said, and stderr."""
+        """Close stdin; return the exit code, the rest of stdout, and stderr."""
         out, err = self.process.communicate(timeout=30)
         assert out == b"" or out.endswith(b"\n")
         return self.process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()

@@ -45,7 +45,7 @@ HALVES, LIMIT = (1500, 1024) if FULL else (300, 256)
 
 @dataclass
 class Serving:
-    """A server that was started, and what it was told."""
+    """A server that was started, and its settings."""
 
     workspace: Workspace
     reply: dict[str, Any]
@@ -203,7 +203,7 @@ async def test_a_socket_of_its_own_is_its_owners_alone(tmp_path):
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 async def test_it_ends_in_time_with_a_call_that_waits_and_pictures_in_line(tmp_path, mode):
-    """P2, P4: what waits is ended; its task is in the journal, and nothing else was begun."""
+    """P2, P4: what waits is ended; its task is in the state, and nothing else was begun."""
     params: dict[str, Any] = {"name": "text_to_video", "arguments": {"prompt": "a kite", "wait_seconds": 600}}
     headers = dict(JSON)
     if mode == MODERN:

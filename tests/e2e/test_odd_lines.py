@@ -47,7 +47,7 @@ REFUSED: dict[str, tuple[bytes, int, Any]] = {
 
 
 def answers(home, fast, *, greeted: bool) -> list[dict[str, Any]]:
-    """Return what is said to all of them, each before a ping that is well formed."""
+    """Return the answers to all of them, each sent before a valid ping."""
     lines = [*UNDERSTOOD.values(), *(line for line, _, _ in REFUSED.values()), b"", b"  \r"]
     with host(home, fast) as client:
         client.send(initialize("2025-11-25"), INITIALIZED)

@@ -1,4 +1,4 @@
-"""P8: somebody who sits at a terminal is asked before a dear video, there and then."""
+"""P8: a person at a terminal is asked before an expensive video."""
 
 import os
 import subprocess

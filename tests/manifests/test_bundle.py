@@ -23,7 +23,7 @@ def unpacked(folder: Path, *, locked: bool) -> Path:
 
 @pytest.mark.process
 async def test_the_unpacked_bundle_makes_a_video_with_the_libraries_of_the_tests(tmp_path):
-    """All but uv: what stands after `python` is run by the interpreter of the tests, in the folder that uv is told."""
+    """All but uv: what stands after `python` is run by the interpreter of the tests, in the folder that uv gets."""
     extension = unpacked(tmp_path, locked=False)
     written = trial.of_bundle(extension, tmp_path)
     start = written.args.index("start.py")

@@ -1,4 +1,4 @@
-"""What the container's health check looks at."""
+"""Where the container's health check connects to."""
 
 import pytest
 

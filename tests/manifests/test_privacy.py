@@ -27,7 +27,7 @@ PROMPT = "Grandmother's birthday in the garden"
 
 
 class Wire:
-    """The service, and everything that was ever said to it."""
+    """The service, and everything that was sent to it."""
 
     def __init__(self, app):
         self._app = app

@@ -141,7 +141,7 @@ async def test_while_calls_with_pictures_wait_for_an_hour_the_next_one_is_told_t
 
 
 async def test_small_calls_pass_by_a_crowd_of_large_ones():
-    """P4: whoever looks at a task does not stand in line behind pictures."""
+    """P4: a call that reads a task does not wait behind pictures."""
     guarded = Guarded(takes=50)
     async with anyio.create_task_group() as group:
         group.start_soon(crowd, guarded, 60)

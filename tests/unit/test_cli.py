@@ -1,4 +1,4 @@
-"""The terminal face in virtual time: commands, exit codes, signals, and what a help text may cost."""
+"""The terminal in virtual time: commands, exit codes, signals, and what a help text imports."""
 
 import io
 import json
@@ -124,7 +124,7 @@ def test_what_cannot_be_read_is_one_line_and_exit_2(argv, capsys):
 @pytest.mark.parametrize("command", ["serve", "sandbox"])
 @pytest.mark.parametrize("port", ["65536", "99999", "-1", "1e3", "x", "9" * 5000])
 def test_what_is_no_port_is_bad_usage_and_never_another_port(command, port, monkeypatch, capsys):
-    """The system takes 99999 for 34463: the server would listen where nobody looks for it."""
+    """The system takes 99999 for 34463, so the server would listen on a port that nobody expects."""
     monkeypatch.setattr(entry, "_RUNNERS", {})
     assert entry.run("avm", [command, f"--port={port}"]) == exits.USAGE
     assert "allowed: 0 to 65535" in capsys.readouterr().err
@@ -283,7 +283,7 @@ async def test_a_wait_that_runs_out_says_how_to_go_on(stack, argv, code):
 
 
 async def test_a_signal_while_waiting_prints_the_task_and_exits_75(stack):
-    """P2. Whatever ends the wait, the id was told, and the job goes on."""
+    """P2. Whatever ends the wait, the id was printed, and the job goes on."""
     stop = anyio.Event()
     results = []
 
@@ -376,7 +376,7 @@ def test_an_interruption_while_a_command_is_loaded_is_one_object_too(monkeypatch
 
 
 def test_a_stream_that_was_closed_is_no_end(monkeypatch, capsys):
-    """`2>&-`: Python has None there; a command that was about to ask about a dear video failed on it."""
+    """`2>&-`: Python has None there; a command that was about to ask about an expensive video failed on it."""
     monkeypatch.setattr(sys, "stderr", None)
     terminal = Terminal.standard(json=False)
     with terminal.err:
@@ -434,7 +434,7 @@ async def test_a_cancelled_task_is_a_success_for_cancel_and_no_video_for_get(sta
 
 
 async def test_a_lost_answer_is_unclear_and_exit_75(stack):
-    """P1, P2. Looked for a while, then told with its id; never sent again."""
+    """P1, P2. It is searched for a while, then printed with its id; never sent again."""
     stack.sandbox.change(honours_idempotency=False)
     stack.sandbox.faults.next("generate", faults.drop())
     reply = await avm(stack, "text-to-video", "a", "--json")
@@ -515,7 +515,7 @@ async def test_the_next_page_is_asked_for_as_the_reader_asks(stack):
 
 
 async def test_an_account_whose_jobs_are_not_kept_says_so(stack, tmp_path):
-    """P1, P2: a host shows nobody its server's stderr, and without the journal a request is paid again."""
+    """P1, P2: a host shows nobody its server's stderr, and without the state a request is paid again."""
     (tmp_path / "file").write_text("")
     reply = await avm(stack, "account", AVM_STATE_DIR=str(tmp_path / "file"))
     assert "for a while: all processes here share them" in reply.out
@@ -623,7 +623,7 @@ async def test_doctor_finds_all_well(stack):
 
 
 async def test_doctor_says_when_the_fast_start_is_off(stack, monkeypatch):
-    """Issue 4: hosts that find no tools in a late server are told so."""
+    """Some hosts show no tools of a late server; doctor says so."""
     assert verdicts(await examine(stack.runtime(), silent))["fast start"] == "ok"
     monkeypatch.setattr(sys, "path", [str(stack.folder)])
     (check,) = [check for check in await examine(stack.runtime(), silent) if check.name == "fast start"]
@@ -753,7 +753,7 @@ async def test_a_video_that_is_not_saved_here_can_be(stack):
     ],
 )
 async def test_who_looks_for_a_lost_answer_is_said_truly(stack, audience, goes_on, printed):
-    """P1. A command that has ended looks for nothing."""
+    """P1. A command that has ended does not search."""
     made = (await avm(stack, "text-to-video", "a", "--wait", "0", "--json")).fields
     async with stack.runtime() as runtime:
         found = await runtime.service.find(made["task_id"])

@@ -221,7 +221,7 @@ def test_later_lines_are_kept_in_order_and_only_doubt_ends_the_answers(case):
     assert bytes(mine.rest) == (data + line(request("ping", 6)) + data if ends else data + data)
 
 
-# --- any lines: what the client gets is what the SDK alone would have told ---
+# --- any lines: the client gets what the SDK alone would have sent ---
 
 WORDS = st.sampled_from(
     ["initialize", "ping", "tools/list", "server/discover", "2025-11-25", MODERN, "", "x", reading.VERSION]
