@@ -627,8 +627,10 @@ async def test_a_list_is_the_union_of_what_the_service_shows_and_what_is_known_h
     """P2: tasks made elsewhere with the same key, and a request that has no answer yet."""
     async with stack.client(AVM_STATE_DIR=str(tmp_path / "elsewhere")) as other:
         foreign, *_ = await call(other, "text_to_video", {"prompt": "made elsewhere"})
+    await anyio.sleep(1)  # tasks of one moment have no order but that of their ids
     async with stack.client() as client:
         mine, *_ = await call(client, "text_to_video", KITE)
+        await anyio.sleep(1)
         stack.sandbox.faults.next("generate", faults.hang(20))
         sent, *_ = await call(client, "text_to_video", {"prompt": "being sent"})
         listed, _, printed = await call(client, "list_tasks", {})
