@@ -3,7 +3,7 @@
     python -m tests.bench.b3                                   # the four distributions of DESIGN 11
     python -m tests.bench.b3 --durations "ln:390,.25>ln:200,.25" --videos 100
 
-For each distribution a house with real journal, client, watcher and service is set up before the sandbox; 50 videos are
+For each distribution a real store, client, poller and service is set up before the sandbox; 50 videos are
 made so that there is experience (where the distribution shifts, 50 before the shift and 50 after), and then
 
 - `alone`: `--videos` videos one after the other, in `--houses` states: queries (status, one detail) and lateness,

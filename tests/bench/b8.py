@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from avm_mcp.domain.accounts import account_of
+from avm_mcp.store import FILE_NAME
 from tests.bench.parts import KEY, SERVER, Stdio, aged, environ, started, upstream
 
 PAGE = 20
@@ -71,7 +72,7 @@ def rows(count: int, account: str, now: float) -> Iterator[dict[str, object]]:
 def filled(folder: Path, count: int, account: str) -> None:
     """Begin a state two days ago, and put finished jobs into it."""
     aged(folder)
-    with closing(sqlite3.connect(folder / "state" / "journal.db")) as state, state:
+    with closing(sqlite3.connect(folder / "state" / FILE_NAME)) as state, state:
         for row in rows(count, account, time.time()):
             marks = ", ".join("?" * len(row))
             state.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", [*row.values()])
@@ -82,7 +83,7 @@ def filled(folder: Path, count: int, account: str) -> None:
 
 def refill(folder: Path) -> None:
     """Let the next server ask as often as it likes."""
-    with closing(sqlite3.connect(folder / "state" / "journal.db")) as state, state:
+    with closing(sqlite3.connect(folder / "state" / FILE_NAME)) as state, state:
         state.execute("DELETE FROM buckets")
 
 
@@ -132,7 +133,7 @@ def measured(jobs: int, rounds: int) -> dict[str, object]:
         account = account_of(KEY, base_url)
         for state, count in (("full", jobs), ("empty", PAGE)):
             filled(folders[state], count, account)
-        size = (folders["full"] / "state" / "journal.db").stat().st_size
+        size = (folders["full"] / "state" / FILE_NAME).stat().st_size
         for number in range(rounds + 1):
             spare: Times = {what: {"full": [], "empty": []} for what in times}
             one_round(number, folders, base_url, times if number else spare)  # the first round warms the disk's cache

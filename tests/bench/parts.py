@@ -3,13 +3,14 @@
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import anyio
 
 from avm_mcp.sandbox.faults import QUERIES
-from avm_mcp.store import open_store
+from avm_mcp.store import FILE_NAME, open_store
 
 ROOT = Path(__file__).parents[2]
 KEY = "ak_bench_0123456789"
@@ -44,12 +45,17 @@ def environ(base_url: str, folder: Path, **more: str) -> dict[str, str]:
 
 
 def aged(folder: Path) -> None:
-    """Begin a state two days ago, so that no guard has to look at the service's list before a video is paid for."""
+    """Begin a state two days ago, so that no guard has to look at the service's list before a video is paid for.
+
+    The clock of a state is the machine's, so that only the date in the file can be changed.
+    """
 
     async def begin() -> None:
-        (await open_store(folder / "state", now=time.time() - 2 * 24 * 3600)).close()
+        (await open_store(folder / "state", now=time.time())).close()
 
     anyio.run(begin)
+    with closing(sqlite3.connect(folder / "state" / FILE_NAME)) as state, state:
+        state.execute("UPDATE facts SET value = value - ? WHERE name = 'born'", [2 * 24 * 3600])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ LINK = "https://example.com/cat.png"
 
 @contextmanager
 def locked(stack, how="IMMEDIATE"):
-    """Hold the journal as a backup program, a file scanner or another process of ours would."""
+    """Hold the state as a backup program, a file scanner or another process of ours would."""
     other = sqlite3.connect(stack.state / "journal.db", timeout=0, isolation_level=None)
     other.execute(f"BEGIN {how}")
     try:

@@ -1,4 +1,4 @@
-"""The journal moved from under a living server: it is noticed, and nothing is paid twice or forgotten (issue 10 M)."""
+"""The state moved from under a living server: it is noticed, and nothing is paid twice or forgotten (issue 10 M)."""
 
 import shutil
 import sqlite3
@@ -31,7 +31,7 @@ def restored(stack):
 
 @pytest.mark.parametrize("stack", [made_in(90)], indirect=True)
 @pytest.mark.parametrize("move", [deleted, set_aside, restored])
-async def test_a_journal_that_is_moved_from_under_a_server_is_noticed(stack, move):
+async def test_a_state_that_is_moved_from_under_a_server_is_noticed(stack, move):
     """P1, P2, P3: before, it wrote into a file without a name, and the same request was paid again."""
     await stack.with_history()
     shutil.copytree(stack.state, stack.folder / "backup")
@@ -52,7 +52,7 @@ async def test_a_journal_that_is_moved_from_under_a_server_is_noticed(stack, mov
 
 @pytest.mark.parametrize("move", [deleted, set_aside])
 async def test_an_answer_that_comes_after_the_move_is_kept(stack, move):
-    """P2: the row is in no journal any more; it is written anew."""
+    """P2: the row is in no state any more; it is written anew."""
     await stack.with_history()
     stack.sandbox.faults.next("generate", faults.hang(20))
     async with stack.client() as client:
@@ -68,7 +68,7 @@ async def test_an_answer_that_comes_after_the_move_is_kept(stack, move):
 
 @pytest.mark.parametrize("move", [deleted, set_aside])
 async def test_a_request_whose_row_is_gone_is_not_sent(stack, move):
-    """P1: after a 429 that was waited out, no journal knows the request; what is said is true."""
+    """P1: after a 429 that was waited out, no state knows the request; what is said is true."""
     await stack.with_history()
     stack.sandbox.faults.next("generate", faults.rate_limited(30))
     async with stack.client() as client:
@@ -82,7 +82,7 @@ async def test_a_request_whose_row_is_gone_is_not_sent(stack, move):
 
 @pytest.mark.parametrize("move", [deleted, set_aside])
 async def test_a_request_whose_row_goes_while_the_list_is_read_is_not_sent(stack, move, caplog):
-    """P1: a young journal looks in the service's list first; what the caller is told is true, and no bug is logged."""
+    """P1: a young state looks in the service's list first; what the caller is told is true, and no bug is logged."""
     async with stack.client() as client:
         before = fields(await client.call_tool("text_to_video", CALL))
         deleted(stack)
@@ -119,7 +119,7 @@ async def test_to_close_the_old_file_takes_nothing_from_the_new_one(tmp_path):
 
 
 async def test_a_take_that_was_made_before_the_state_was_lost_is_not_paid_for_again(stack):
-    """P1: of the videos in the service's list that no journal knows, a request is given the one of its take."""
+    """P1: of the videos in the service's list that no state knows, a request is given the one of its take."""
     await stack.with_history()
     async with stack.client() as client:
         made = [fields(await client.call_tool("text_to_video", CALL | {"take": take}))["task_id"] for take in (1, 2)]

@@ -1,4 +1,4 @@
-"""The allowance as processes share it: several holders of one journal, in any interleaving (P6, Must-show 4)."""
+"""The query limit as processes share it: several on one state, in any interleaving (P6)."""
 
 import os
 import tempfile

@@ -25,7 +25,7 @@ def others_may(path) -> int:
 
 
 @pytest.mark.parametrize("restored", [False, True], ids=["new", "restored at 0644"])
-async def test_nobody_else_reads_the_journal_nor_what_lies_beside_it(tmp_path, restored):
+async def test_nobody_else_reads_the_state_nor_what_lies_beside_it(tmp_path, restored):
     """Prompts and prices stand in it; its write-ahead log holds the same."""
     if restored:
         (await open_store(tmp_path, now=NOW)).close()

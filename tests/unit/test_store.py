@@ -1,4 +1,4 @@
-"""The journal on real files: what is written once stays true, whoever else writes, and whatever the disk does."""
+"""The state in real files: what is written once stays true, whoever else writes, and whatever the disk does."""
 
 import itertools
 import os
@@ -88,7 +88,7 @@ async def store(tmp_path: Path) -> Any:
 
 @pytest.fixture
 async def second(tmp_path: Path, store: Store) -> Any:
-    """Another process's journal on the same file."""
+    """The same file, as another process has it open."""
     opened = await open_store(tmp_path, now=NOW)
     yield opened
     opened.close()
@@ -355,7 +355,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="avm-journal-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="avm-state-"))
         self.stores = [run(self._open) for _ in range(2)]
         self.raw = sqlite3.connect(self.folder / FILE_NAME)
         self.raw.row_factory = sqlite3.Row
@@ -550,7 +550,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind(tmp_path: Path, store: Sto
 
 
 async def test_a_crowd_behind_a_lock_that_stays_is_told_together(tmp_path: Path, store: Store) -> None:
-    """P4: not one after the other, each after a patience of its own."""
+    """P4: not one after the other, each after a time-out of its own."""
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     start = anyio.current_time()
@@ -754,7 +754,7 @@ async def test_a_damaged_file_is_set_aside_not_deleted(tmp_path: Path, damage: s
     again.close()
 
 
-async def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+async def test_a_state_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     (await open_store(tmp_path, now=NOW)).close()
     raw = sqlite3.connect(tmp_path / FILE_NAME)
     raw.execute("PRAGMA user_version = 999")
