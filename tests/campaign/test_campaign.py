@@ -26,7 +26,7 @@ SHOWN_BY: Mapping[str, int] = {
     "unbounded": 229,
     "gone": 194,
     "old-row": 174,
-    "old-file": 165,
+    "old-file": 166,
     "spelled": 66,
     "wall-clock": 247,
 }

@@ -1,4 +1,4 @@
-"""Several processes on one state look at a task once, whoever is asked for it (P6). All seconds are virtual."""
+"""Several processes on one store poll a task once, whichever of them is asked for it (P6). All seconds are virtual."""
 
 from contextlib import asynccontextmanager
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("stack", [made_in(400)], indirect=True)
 
 @asynccontextmanager
 async def two(stack):
-    """Two processes that both know of one video being made; the first is the one that watches."""
+    """Two processes that both know of one video being made; the first holds the poll lease."""
     async with stack.client() as first:
         task_id = (await call(first, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
         await anyio.sleep(2)
@@ -30,15 +30,15 @@ def queries(stack, since=0):
 
 
 async def quiet(stack):
-    """Wait for a moment well after the last look, and return how many requests there were."""
+    """Wait for a moment well after the last poll, and return how many requests there were."""
     while stack.sandbox.requests[-1].at > stack.wall() - 8:
         await anyio.sleep(1)
     return len(stack.sandbox.requests)
 
 
 @pytest.mark.parametrize("order", [1, -1])
-async def test_two_hosts_that_ask_at_once_share_one_look(stack, order):
-    """Issue 4: `get_task(wait_seconds)` on several hosts at once shares the same look."""
+async def test_two_hosts_that_ask_at_once_share_one_poll(stack, order):
+    """Issue 4: `get_task(wait_seconds)` on several hosts at once shares the same poll."""
     async with two(stack) as (*clients, task_id):
         for _ in range(5):
             before = await quiet(stack)
@@ -49,7 +49,7 @@ async def test_two_hosts_that_ask_at_once_share_one_look(stack, order):
             await anyio.sleep(60)
 
 
-async def test_a_process_that_does_not_watch_looks_at_what_it_is_asked_for(stack):
+async def test_a_process_without_the_lease_polls_what_it_is_asked_for(stack):
     """DESIGN 6: a user's own call is not told what was true half a minute ago."""
     async with two(stack) as (_, second, task_id):
         before = await quiet(stack)
@@ -57,8 +57,8 @@ async def test_a_process_that_does_not_watch_looks_at_what_it_is_asked_for(stack
         assert queries(stack, before) == ["status"]
 
 
-async def test_the_process_that_watches_counts_from_the_look_of_another(stack):
-    """Before asking, it looks whether another process has just asked."""
+async def test_the_process_with_the_lease_counts_from_the_poll_of_another(stack):
+    """Before it queries, it reads whether another process has just done so."""
     async with two(stack) as (_, second, task_id):
         await anyio.sleep(5)
         asked = []
@@ -66,10 +66,10 @@ async def test_the_process_that_watches_counts_from_the_look_of_another(stack):
             await call(second, "get_task", {"task_id": task_id, "wait_seconds": 0})
             await anyio.sleep(6)
             asked.append(len(queries(stack)))
-        assert asked[-1] - asked[0] <= 8, "one look for each call, and none besides"
+        assert asked[-1] - asked[0] <= 8, "one poll for each call, and none besides"
 
 
-async def test_a_list_that_somebody_asked_for_is_a_look_at_all_of_it(stack):
+async def test_a_list_that_a_call_asked_for_polls_all_its_tasks(stack):
     async with two(stack) as (_, second, task_id):
         before = await quiet(stack)
         await call(second, "list_tasks", {})
@@ -78,8 +78,8 @@ async def test_a_list_that_somebody_asked_for_is_a_look_at_all_of_it(stack):
         assert queries(stack, before) == ["list"]
 
 
-async def test_who_takes_over_the_watch_does_not_look_again_at_once(stack):
-    """A host that starts a process for each call must not cost a look for each."""
+async def test_who_takes_over_the_lease_does_not_poll_again_at_once(stack):
+    """A host that starts a process for each call must not cost a query for each."""
     async with stack.client() as client:
         task_id = (await call(client, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
         await anyio.sleep(40)
@@ -92,8 +92,8 @@ async def test_who_takes_over_the_watch_does_not_look_again_at_once(stack):
     assert queries(stack, before) == []
 
 
-async def test_a_look_that_fails_holds_nobody_back(stack):
-    """One process without a network must not keep the others from looking."""
+async def test_a_poll_that_fails_holds_nobody_back(stack):
+    """One process without a network must not keep the others from polling."""
     cut_off = stack.runtime(link=Link(up=False))
     async with two(stack) as (first, _, task_id), stack.client(runtime=cut_off) as alone:
         for _ in range(4):
@@ -103,8 +103,8 @@ async def test_a_look_that_fails_holds_nobody_back(stack):
             assert queries(stack, before) == ["status"]
 
 
-async def test_what_somebody_asks_for_does_not_wait_for_looks_in_the_background(stack):
-    """DESIGN 6: looks by the clock leave a few questions of the allowance to those who call."""
+async def test_what_a_call_asks_for_does_not_wait_for_polls_in_the_background(stack):
+    """DESIGN 6: scheduled polls leave a few queries of the limit to calls."""
     runtime = stack.runtime()
     async with stack.client(runtime=runtime) as client:
         task_id = (await call(client, "text_to_video", {**KITE, "wait_seconds": 0}))[0]["task_id"]
@@ -135,7 +135,7 @@ async def test_a_crowd_that_asks_at_one_instant_is_served_as_fast_as_the_allowan
 
 
 async def test_a_crowd_that_waits_for_the_allowance_leaves_the_process_free(stack):
-    """P4: in one process they stand in line; if each asked the journal by itself, nothing else would be done."""
+    """P4: in one process they stand in line; if each asked the store by itself, nothing else would be done."""
     asked = 0
     async with stack.client(runtime=(runtime := stack.runtime())) as client:
         await call(client, "get_account", {})

@@ -1,4 +1,4 @@
-"""Looks are claimed in the state before they are asked, so that processes do not ask the same at once (P6)."""
+"""Polls are claimed in the store before they are sent, so that processes do not send the same at once (P6)."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ async def stores(tmp_path: Path):
         store.close()
 
 
-async def test_of_many_processes_that_want_to_look_at_once_one_does(stores):
+async def test_of_many_processes_that_want_to_poll_at_once_one_does(stores):
     claimed = []
 
     async def claim(store):
@@ -43,7 +43,7 @@ async def test_a_list_answers_for_every_task_and_a_task_not_for_the_list(stores)
     assert await one.claim_poll("a1", LIST, NOW + JUST_NOW + 0.2)
 
 
-async def test_a_question_holds_others_back_until_it_is_answered(stores):
+async def test_a_query_holds_others_back_until_it_is_answered(stores):
     one, other, *_ = stores
     assert await one.claim_poll("a1", "ck1", NOW)
     assert not await other.claim_poll("a1", "ck1", NOW + 5)
@@ -51,7 +51,7 @@ async def test_a_question_holds_others_back_until_it_is_answered(stores):
     assert await other.claim_poll("a1", "ck1", NOW + 6.1)
 
 
-async def test_a_question_that_failed_or_whose_process_died_holds_nobody_back_for_long(stores):
+async def test_a_query_that_failed_or_whose_process_died_holds_nobody_back_for_long(stores):
     one, other, *_ = stores
     assert await one.claim_poll("a1", "ck1", NOW)
     await one.record_poll("a1", "ck1", NOW + 0.5, answered=False)
