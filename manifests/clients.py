@@ -8,7 +8,7 @@ import json
 import re
 from urllib.parse import quote, urlencode
 
-from avm_mcp.cli.setup.files import fragment
+from avm_mcp.cli.setup.entries import add_entry
 from avm_mcp.cli.setup.hosts import HOSTS, Host
 from manifests import facts
 
@@ -20,9 +20,9 @@ def files() -> dict[str, str]:
     made: dict[str, str] = {}
     for host in HOSTS.values():
         entry = host.entry(COMMAND, "sandbox" if host.key is None else host.key or None)
-        made[f"clients/{host.name}.{host.form}"] = fragment(host, entry) + "\n"
+        made[f"clients/{host.name}.{host.form}"] = add_entry(host, "", entry)
         if host.remote is not None:
-            made[f"clients/{host.name}-http.{host.form}"] = fragment(host, host.remote(facts.MCP_URL)) + "\n"
+            made[f"clients/{host.name}-http.{host.form}"] = add_entry(host, "", host.remote(facts.MCP_URL))
     return made
 
 

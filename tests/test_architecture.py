@@ -66,6 +66,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "starlette": ("mcp_server/http",),
     "uvicorn": ("mcp_server/http", "sandbox/server"),
     "rich": ("cli",),
+    "tomlkit": ("cli/setup",),
+    "ruamel": ("cli/setup",),
     "platformdirs": ("settings", "images/input_folders"),
     "asyncio": ("sandbox/server", "mcp_server/http/connections"),  # under uvicorn, in real time
     "threading": ("fast_start",),  # one thread answers while the SDK is imported

@@ -169,7 +169,7 @@ def test_every_host_has_its_file_in_a_form_that_it_reads(host):
             assert text.startswith("extensions:\n  avm-mcp:\n    enabled: true\n")
             continue
         content = json.loads(text) if host.form == "json" else tomllib.loads(text)
-        for key in host.place:
+        for key in host.path_to_servers:
             content = content[key]
         assert list(content) == ["avm-mcp"]
         key = content["avm-mcp"].get("env", {}).get("AVM_API_KEY", "sandbox")

@@ -1,4 +1,4 @@
-"""`avm setup`: into a host's file, twice the same, and out again without a trace; what is not understood is left."""
+"""`avm setup`: an entry is added, added again without a change, and removed without a trace; other files are left."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def written(host) -> dict:
         assert text.count("  avm-mcp:\n") == 1
         return {"command": text.split("cmd: ")[1].split("\n")[0].strip('"')}
     content = json.loads(text) if host.form == "json" else tomllib.loads(text)
-    for name in host.place:
+    for name in host.path_to_servers:
         content = content[name]
     return content["avm-mcp"]
 
@@ -129,7 +129,7 @@ def test_the_key_that_stands_in_the_file_is_the_one_that_is_told(name):
 def test_a_key_that_somebody_wrote_by_hand_is_said_to_stay(host):
     avm_setup(host.name)
     key = json.loads(path_of(host).read_text())
-    for name in (*host.place, "avm-mcp"):
+    for name in (*host.path_to_servers, "avm-mcp"):
         key = key[name]
     path = path_of(host)
     path.write_text(path.read_text().replace(json.dumps(key["env"]["AVM_API_KEY"]), f'"{KEY}"'))
@@ -162,8 +162,8 @@ def test_a_desktop_program_gets_the_whole_path_and_a_shared_file_none(host, monk
 
 
 def test_a_bare_name_that_no_path_finds_is_said(monkeypatch, tmp_path):
-    """`uv tool install` may put it where no shell looks."""
-    monkeypatch.setattr(setup, "program", lambda: (str(tmp_path / "bin" / "avm-mcp"),))
+    """`uv tool install` may put it into a folder that is not on the PATH."""
+    monkeypatch.setattr(setup, "find_program", lambda: (str(tmp_path / "bin" / "avm-mcp"),))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert f"add {tmp_path / 'bin'} to PATH first" in avm_setup("claude-code")
     assert "PATH" not in avm_setup("cursor")
@@ -176,7 +176,7 @@ def test_a_copy_that_uvx_made_for_one_run_is_not_named(monkeypatch, tmp_path):
     monkeypatch.setattr("avm_mcp.cli.setup.sys.executable", str(program.with_name("python")))
     monkeypatch.setattr("avm_mcp.cli.setup.sys.argv", ["avm"])
     monkeypatch.setattr("avm_mcp.cli.setup.shutil.which", lambda name: "/opt/uvx" if name == "uvx" else None)
-    assert setup.program() == ("/opt/uvx", "avm-mcp")
+    assert setup.find_program() == ("/opt/uvx", "avm-mcp")
 
 
 # JSON
@@ -185,7 +185,7 @@ def test_a_copy_that_uvx_made_for_one_run_is_not_named(monkeypatch, tmp_path):
 def others(host) -> dict:
     """A file in use: another server, and things that are none of our business."""
     content: dict = {"other": {"command": "x", "env": {"A": "ä"}}}
-    for name in reversed(host.place):
+    for name in reversed(host.path_to_servers):
         content = {name: content}
     return {"theme": "dark", **content, "last": [1, 2.50, None]}
 
@@ -199,7 +199,11 @@ def test_what_else_is_in_the_file_stays_and_comes_back_to_the_byte(host, form):
     path = filled(host, text)
     avm_setup(host.name)
     content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    assert {**content, host.place[0]: None, "inputs": None} == {**others(host), host.place[0]: None, "inputs": None}
+    assert {**content, host.path_to_servers[0]: None, "inputs": None} == {
+        **others(host),
+        host.path_to_servers[0]: None,
+        "inputs": None,
+    }
     assert path.with_name(path.name + ".before-avm").read_bytes() == text.encode()
     assert path.read_bytes().startswith(b"\xef\xbb\xbf") == (form == "mark")
     assert (b"\r\n" in path.read_bytes()) == (form == "windows")
@@ -223,7 +227,7 @@ def test_the_users_own_settings_in_our_entry_stay(host):
     path = path_of(host)
     content = json.loads(path.read_text())
     entry = content
-    for name in (*host.place, "avm-mcp"):
+    for name in (*host.path_to_servers, "avm-mcp"):
         entry = entry[name]
     entry["env"] |= {"AVM_OUTPUT_DIR": "/videos", "AVM_API_KEY": "mine"}
     entry |= {"disabled": True, "command": "old"}
@@ -352,25 +356,55 @@ def test_codex_keeps_its_file_and_its_comments(text):
 
 
 @pytest.mark.parametrize("text", [CODEX, "\n"])
-def test_what_codex_has_put_between_our_marks_stays(text):
-    """It writes a new table, as for a feature or a trusted folder, above the last comment: that is our closing mark."""
+def test_what_codex_has_added_since_stays(text):
+    """It adds tables of its own, as for a feature or a trusted folder, and what a person allows to our tools."""
     path = filled(HOSTS["codex"], text)
     avm_setup("codex")
-    ours, mark = path.read_text().rsplit("# <<<", 1)
     theirs = '\n[features]\nx = true\n\n[projects."/a"]\ntrust_level = "trusted"\nlist = [\n  [1],\n]\n'
     about_us = '\n[mcp_servers.avm-mcp.tools.get_task]\napproval_mode = "approve"\n'
-    path.write_text(f"{ours}{theirs}{about_us}# <<<{mark}")
-    avm_setup("codex")
+    path.write_text(path.read_text() + theirs + about_us)
+    avm_setup("codex", "--sandbox")
     content = tomllib.loads(path.read_text())
     assert content["features"] == {"x": True}
     assert content["projects"]["/a"]["list"] == [[1]]
-    path.write_text(f"{ours}{theirs}{about_us}# <<<{mark}")
+    assert content["mcp_servers"]["avm-mcp"]["tools"] == {"get_task": {"approval_mode": "approve"}}
     avm_setup("codex", "--remove")
     assert tomllib.loads(path.read_text()) == tomllib.loads(text + theirs)
 
 
+def test_codex_may_have_other_servers_further_down():
+    text = CODEX + "\n[features]\nx = true\n\n[mcp_servers.third]\nurl = 'https://x.example'\n"
+    path = filled(HOSTS["codex"], text)
+    avm_setup("codex")
+    content = tomllib.loads(path.read_text())
+    assert set(content["mcp_servers"]) == {"other", "third", "avm-mcp"}
+    path.write_text(path.read_text().replace("x = true", "x = false"))
+    avm_setup("codex", "--remove")
+    assert tomllib.loads(path.read_text()) == tomllib.loads(text.replace("x = true", "x = false"))
+
+
 @pytest.mark.parametrize(
-    "text", ["a = ", "mcp_servers = 3", "mcp_servers = {}", '[mcp_servers.avm-mcp]\ncommand = "mine"\n', "a=1\na=2"]
+    ("name", "text"),
+    [
+        ("codex", '# mine\n[mcp_servers.avm-mcp]\ncommand = "mine"\nenabled = false # for now\n'),
+        ("goose", 'extensions:\n  avm-mcp:\n    cmd: mine\n    enabled: false\n\n    # next\nlast: "1"\n'),
+    ],
+)
+def test_an_entry_that_another_hand_wrote_is_brought_up_to_date(name, text):
+    """As in the files that are JSON: how we are started is ours, further settings are the user's."""
+    path = filled(HOSTS[name], text)
+    avm_setup(name)
+    assert written(HOSTS[name])["command"] != "mine"
+    assert re.search(r"enabled(:| =) false", path.read_text())
+    path.write_text(path.read_text().replace('"avm-mcp"\n', "'avm-mcp' # still us\n"))
+    assert "nothing to change" in avm_setup(name)
+    avm_setup(name, "--remove")
+    assert "avm-mcp" not in path.read_text()
+    assert "mine" not in path.read_text() or name == "codex"
+
+
+@pytest.mark.parametrize(
+    "text", ["a = ", "mcp_servers = 3", "mcp_servers = {}", '[mcp_servers.avm-mcp]\nurl = "mine"\n', "a=1\na=2"]
 )
 def test_codex_is_left_alone_where_it_is_not_sure(text):
     path = filled(HOSTS["codex"], text)
@@ -401,9 +435,13 @@ def test_goose_keeps_its_file(text):
     avm_setup("goose")
     lines = path.read_text().splitlines()
     head = next(number for number, line in enumerate(lines) if line.startswith("extensions:"))
-    indent = lines[head + 2].removesuffix("avm-mcp:")
+    at = next(number for number, line in enumerate(lines) if line.endswith(" avm-mcp:"))
+    assert not [line for line in lines[head + 1 : at] if line.strip() and not line.lstrip().startswith("#")]
+    indent = lines[at].removesuffix("avm-mcp:")
     assert not indent.strip()
-    assert all(line.startswith(indent) for line in lines[head + 1 : head + 3])
+    assert all(line.startswith(indent) for line in lines[at : at + 3])
+    after = next((at for at in range(at + 1, len(lines)) if not lines[at].startswith(f"{indent} ")), len(lines))
+    assert "\n".join(lines[:at] + lines[after:]).startswith(text.replace("\r\n", "\n").replace(" {}", "").strip())
     if "developer" in text:
         assert f"{indent}developer:" in lines
     assert "nothing to change" in avm_setup("goose")
@@ -415,7 +453,7 @@ def test_goose_keeps_its_file(text):
     "text",
     [
         *("extensions: {a: {}}\n", "a: 1\n---\nb: 1\n", "extensions:\n\ta: 1\n"),
-        "extensions:\n  avm-mcp:\n    cmd: mine\n",
+        "extensions:\n  avm-mcp:\n    uri: mine\n",
         # With a table of ours behind it none of these would be YAML any more, or it would have two tables of one name.
         *("{}\n", "{extensions: {}}\n", "[]\n", " a: 1\n", "\ufeff" + GOOSE),
     ],

@@ -1,6 +1,6 @@
-"""The hosts that `avm setup` knows: where each lists its servers, how it spells one, where a key comes from.
+"""The hosts that `avm setup` knows: where each lists its servers, the fields of an entry, and the source of the key.
 
-Each row was read in the host's own documentation or seen with the host's own program; `manifests/clients` is made
+Each row is from the host's own documentation, or was seen with the host's own program. `manifests/clients` is made
 from this table too.
 """
 
@@ -26,31 +26,39 @@ class Host:
     Attributes:
         name: As typed after `avm setup`.
         title: As people know it.
-        form: What its file is written in.
+        form: The format of its file.
         file: Where the file is below a person's home, or below the working folder; by system where they differ.
-        place: The keys that lead to its table of servers.
-        key: What stands for the API key: how its file refers to the environment or to a prompt; None where it can
-            do neither, so that the key itself has to stand in the file.
+        path_to_servers: The names that lead to its table of servers.
+        key: How its file refers to the key: a reference to the environment or to a prompt, or empty; None where it can
+            do neither, so that the file has to hold the key itself.
+        before: Fields that an entry over stdio begins with.
         more: Further fields of an entry over stdio.
-        remote: An entry over HTTP, with the address under its own name; None where the file has no such thing.
-        traces: Folders below the home that say it is installed.
-        programs: Commands that say so.
-        in_project: The file belongs to the working folder, and may be shared: no path of this machine goes into it.
-        then: What a person does next.
+        command_key: The name of its field for the program.
+        env_key: The name of its field for variables with their values.
+        inherit_key: The name of its field for variables that are passed on from the environment; empty where all are.
+        remote: Builds an entry over HTTP from the URL; None if the file has no such entries.
+        traces: Folders below the home that show that it is installed.
+        programs: Commands that show it too.
+        in_project: The file is in the working folder and may be shared, so no path of this machine goes into it.
+        next_step: What the user does next.
     """
 
     name: str
     title: str
     form: Literal["json", "toml", "yaml"]
     file: str | Mapping[str, str]
-    place: tuple[str, ...]
+    path_to_servers: tuple[str, ...]
     key: str | None
+    before: Entry = field(default_factory=dict[str, Any])
     more: Entry = field(default_factory=dict[str, Any])
+    command_key: str = "command"
+    env_key: str = "env"
+    inherit_key: str = ""
     remote: Callable[[str], Entry] | None = None
     traces: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     in_project: bool = False
-    then: str = ""
+    next_step: str = ""
 
     def path(self, home: Path, here: Path, system: str = sys.platform) -> Path:
         """Return its file on this system."""
@@ -67,14 +75,20 @@ class Host:
             key: The key, or how this host refers to it; None leaves it to what the host passes on by itself.
         """
         program, *arguments = command
-        entry: Entry = {"command": program, **({"args": arguments} if arguments else {})}
+        entry: Entry = {**self.before, self.command_key: program, **({"args": arguments} if arguments else {})}
         if key is not None:
-            entry["env"] = {VARIABLE: key}
-        return {**self.more, **entry} if "type" in self.more else {**entry, **self.more}
+            entry[self.env_key] = {VARIABLE: key}
+        elif self.inherit_key:
+            entry[self.inherit_key] = [VARIABLE]
+        return {**entry, **self.more}
 
 
 def _url(**more: Any) -> Callable[[str], Entry]:
     return lambda address: {**more, "url": address}
+
+
+def _goose_url(address: str) -> Entry:
+    return {"enabled": True, "name": SERVER, "type": "streamable_http", "uri": address, "timeout": 600}
 
 
 _CLAUDE = "claude_desktop_config.json"
@@ -94,7 +108,7 @@ HOSTS: Mapping[str, Host] = {
             ("mcpServers",),
             None,
             traces=("Library/Application Support/Claude", "AppData/Roaming/Claude", ".config/Claude"),
-            then="Quit Claude Desktop and start it again.",
+            next_step="Quit Claude Desktop and start it again.",
         ),
         Host(
             "claude-code",
@@ -103,12 +117,12 @@ HOSTS: Mapping[str, Host] = {
             ".mcp.json",
             ("mcpServers",),
             "${AVM_API_KEY:-}",
-            more={"type": "stdio"},
+            before={"type": "stdio"},
             remote=_url(type="http"),
             traces=(".claude",),
             programs=("claude",),
             in_project=True,
-            then="Start claude in this folder and allow the server.",
+            next_step="Start claude in this folder and allow the server.",
         ),
         Host(
             "cursor",
@@ -120,7 +134,7 @@ HOSTS: Mapping[str, Host] = {
             remote=_url(),
             traces=(".cursor",),
             programs=("cursor",),
-            then="Switch avm-mcp on in Cursor's settings, under MCP.",
+            next_step="Switch avm-mcp on in Cursor's settings, under MCP.",
         ),
         Host(
             "vscode",
@@ -133,11 +147,11 @@ HOSTS: Mapping[str, Host] = {
             },
             ("servers",),
             f"${{input:{INPUT_ID}}}",
-            more={"type": "stdio"},
+            before={"type": "stdio"},
             remote=_url(type="http"),
             traces=("Library/Application Support/Code", "AppData/Roaming/Code", ".config/Code"),
             programs=("code",),
-            then="Start the server from VS Code's list of MCP servers.",
+            next_step="Start the server from VS Code's list of MCP servers.",
         ),
         Host(
             "windsurf",
@@ -149,7 +163,7 @@ HOSTS: Mapping[str, Host] = {
             remote=lambda address: {"serverUrl": address},
             traces=(".codeium/windsurf",),
             programs=("windsurf",),
-            then="Refresh the list of MCP servers in Windsurf.",
+            next_step="Refresh the list of MCP servers in Windsurf.",
         ),
         Host(
             "codex",
@@ -159,10 +173,11 @@ HOSTS: Mapping[str, Host] = {
             ("mcp_servers",),
             "",
             more={"startup_timeout_sec": 60, "tool_timeout_sec": 600},
+            inherit_key="env_vars",
             remote=_url(),
             traces=(".codex",),
             programs=("codex",),
-            then="Start codex again.",
+            next_step="Start codex again.",
         ),
         Host(
             "gemini",
@@ -175,7 +190,7 @@ HOSTS: Mapping[str, Host] = {
             remote=_url(type="http"),
             traces=(".gemini",),
             programs=("gemini",),
-            then="Start gemini again; /mcp lists the server.",
+            next_step="Start gemini again; /mcp lists the server.",
         ),
         Host(
             "goose",
@@ -184,11 +199,15 @@ HOSTS: Mapping[str, Host] = {
             {"win32": "AppData/Roaming/Block/goose/config/config.yaml", "linux": ".config/goose/config.yaml"},
             ("extensions",),
             "",
+            before={"enabled": True, "name": SERVER, "type": "stdio", "cmd": "", "args": []},
             more={"timeout": 600},
-            remote=lambda address: {"uri": address},
+            command_key="cmd",
+            env_key="envs",
+            inherit_key="env_keys",
+            remote=_goose_url,
             traces=(".config/goose", "AppData/Roaming/Block/goose"),
             programs=("goose",),
-            then="Start a new Goose session.",
+            next_step="Start a new Goose session.",
         ),
         Host(
             "lm-studio",
@@ -200,7 +219,7 @@ HOSTS: Mapping[str, Host] = {
             remote=_url(),
             traces=(".lmstudio",),
             programs=("lms",),
-            then="Switch avm-mcp on in LM Studio, under Integrations.",
+            next_step="Switch avm-mcp on in LM Studio, under Integrations.",
         ),
         Host(
             "openclaw",
@@ -212,7 +231,7 @@ HOSTS: Mapping[str, Host] = {
             remote=_url(transport="streamable-http"),
             traces=(".openclaw",),
             programs=("openclaw",),
-            then="Run openclaw mcp probe avm-mcp.",
+            next_step="Run openclaw mcp probe avm-mcp.",
         ),
     )
 }
