@@ -155,7 +155,8 @@ class _Judge:
             o.tool in PAID
             and o.told_id != denied
             and o.process == post.process
-            and first < self._began(o) <= post.at + TICK
+            and first < self._began(o)
+            and o.start <= post.at + TICK  # it may have been stopped in the moment of its request
             for o in calls
         )
 
