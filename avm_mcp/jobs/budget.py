@@ -115,7 +115,7 @@ class Prices:
         if cap is not None and await self._store.is_rebuilding(self._account, self._store.clock()):
             raise StateUnavailable(
                 f"Not started, nothing charged: AVM_MAX_CREDITS_PER_DAY is {cap}, and what was spent today is still"
-                " being read from the service's list: the journal was damaged.",
+                " being read from the service's list: the state was damaged.",
                 next_step=Action.TRY_AGAIN_UNPAID(),
             )
         return cap

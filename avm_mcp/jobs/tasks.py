@@ -50,7 +50,7 @@ class Tasks:
         """Return the job with this id: ours, the service's, or the URI of either; an unfinished one is polled soon.
 
         Raises:
-            TaskNotFound: Neither the journal nor the upstream knows it under this key.
+            TaskNotFound: Neither the state nor the service knows it under this key.
         """
         task_id = bare_id(given)
         upstream = self.upstream
@@ -68,7 +68,7 @@ class Tasks:
         return await self.describe(await self.check_file(job))
 
     async def current(self, job: Job) -> Job:
-        """Return the newest state that is known; without the journal that is what the caller knows (P2)."""
+        """Return the newest state that is known; without the state that is what the caller knows (P2)."""
         if (latest := self.upstream.poller.latest(job.id)) is not None:
             return latest
         with suppress(StateUnavailable):

@@ -21,7 +21,7 @@ from avm_mcp.presentation.wishes import HOST_ARGUMENTS, unknown
 logger = logging.getLogger(__name__)
 
 ENOUGH = 10**9
-"""What a number without an upper bound is cut to: more means the same, and would not fit into the journal."""
+"""What a number without an upper bound is cut to: more means the same, and would not fit into the state."""
 
 LONGEST_WORD = 100
 """Characters. A longer text is none of the allowed words, and is not searched for them."""

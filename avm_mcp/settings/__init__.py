@@ -92,7 +92,7 @@ class Settings(BaseModel):
     )
     AVM_STATE_DIR: Path = Field(
         default_factory=default_state_dir,
-        description="Where the journal of paid jobs is kept. Default: the system's state folder.",
+        description="Where the state of paid jobs is kept. Default: the system's state folder.",
     )
     AVM_ALLOW_MEMORY_STATE: Literal["on", "off"] = Field(
         default="off",
