@@ -131,12 +131,12 @@ def _no_shield() -> Iterator[Patch]:
 
 
 def _no_allowance() -> Iterator[Patch]:
-    take = rate_limit.take
+    take_token = rate_limit.take_token
 
-    def _take(*given: Any, timings: Timings) -> Any:
-        return take(*given, timings=replace(timings, bucket_capacity=1e6, bucket_refill=1e6))
+    def _take_token(*given: Any, timings: Timings) -> Any:
+        return take_token(*given, timings=replace(timings, bucket_capacity=1e6, bucket_refill=1e6))
 
-    yield rate_limit, "take", _take
+    yield rate_limit, "take_token", _take_token
 
 
 def _half_videos() -> Iterator[Patch]:
@@ -212,6 +212,8 @@ BREAKS = tuple(_RULES)
 def broken(rule: str | None) -> Generator[None]:
     """Break a rule for a while; None breaks nothing."""
     patches = list(_RULES[rule]()) if rule else []
+    gone = [name for owner, name, _ in patches if not hasattr(owner, name)]
+    assert not gone, f"{rule} replaces {gone}, which nobody would use"
     before = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in patches]
     try:
         for owner, name, value in patches:

@@ -83,6 +83,7 @@ async def test_a_signal_during_a_download_ends_it_in_time_and_the_background_wor
             await until(lambda: workspace.requests("file"), "a download that has begun", 60)
             assert await seconds_to_end(process, sent) < HOSTS_WAIT
         await until(workspace.saved, "the video of a server that was ended", 60)
+        await until(lambda: len(names(workspace.videos)) == 1, "the end of its part file")
         workspace.only_whole_videos(1)
         assert (workspace.posts, len(workspace.charges)) == (1, 1)
 

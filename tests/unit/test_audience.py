@@ -102,7 +102,8 @@ def test_no_next_step_is_written_outside_of_presentation() -> None:
     missed = [
         f"{path.name}: {line.strip()}"
         for path in package.rglob("*.py")
-        if not {"fast_start", "presentation"} & set(path.parts)  # the fast start speaks to models only
+        # The fast start speaks to models only; what to do in a host after `avm setup` is said to a person only.
+        if not {"fast_start", "presentation", "setup"} & set(path.parts)
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"""["'](tell|ask) the user|next_step=f?["']""", line)
     ]

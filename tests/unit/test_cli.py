@@ -508,6 +508,7 @@ async def test_a_task_of_a_sandbox_that_ended_is_said_to_be_forgotten(stack):
 async def test_the_next_page_is_asked_for_as_the_reader_asks(stack):
     for number in range(2):
         await avm(stack, "text-to-video", f"kite {number}", "--wait", "0")
+        await anyio.sleep(1)  # tasks of one moment have no order but that of their ids
     reply = await avm(stack, "list", "--limit", "1")
     assert "More: the same command with --cursor " in reply.out
     cursor = reply.out.split("--cursor ")[1].split(".")[0]
