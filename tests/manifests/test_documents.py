@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from jsonschema import Draft7Validator
 from mcp import Client
+from ruamel.yaml import YAML
 
 from avm_mcp import __version__
 from avm_mcp.app import Runtime
@@ -133,6 +134,16 @@ def test_the_registry_finds_its_name_in_readme_and_image():
     assert f"<!-- mcp-name: {facts.REGISTRY_NAME} -->" in (ROOT / "README.md").read_text()
     assert f'io.modelcontextprotocol.server.name="{facts.REGISTRY_NAME}"' in (ROOT / "Dockerfile").read_text()
     assert read("server.json")["name"] == facts.REGISTRY_NAME
+
+
+@pytest.mark.parametrize(
+    "path", sorted(MANIFESTS.rglob("SKILL.md")), ids=lambda path: path.relative_to(MANIFESTS).as_posix()
+)
+def test_the_front_matter_of_every_skill_is_yaml(path):
+    """A colon in a description once made it none, and no registry took the skill."""
+    _, front, _ = path.read_text().split("---\n", 2)
+    read = YAML(typ="safe").load(front)
+    assert {"name", "description", "license", "metadata"} <= read.keys()
 
 
 def test_the_skill_has_only_what_all_validators_take():
