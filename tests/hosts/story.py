@@ -124,11 +124,11 @@ def check_aged(reply: Mapping[str, Any], machine: Machine, revision: str, *, wor
         assert not step.get("thrown"), step
         assert bool(step.get("structured")) is (revision >= STRUCTURED), step
         assert step["text"].splitlines()[-1].startswith("Next: "), step["text"]
-    (video,) = machine.videos.glob("*.mp4")
-    assert is_video(str(video))
-    assert str(video) in video["text"]
+    (file,) = machine.videos.glob("*.mp4")
+    assert is_video(str(file))
+    assert str(file) in video["text"]
     assert video["is_error"] is False
-    assert video["links"] == ([video.as_uri()] if revision >= STRUCTURED else [])
+    assert video["links"] == ([file.as_uri()] if revision >= STRUCTURED else [])
     assert refused["is_error"] is True
     assert all(bool(beat.get("message")) is wordy for beat in video["beats"]), video["beats"]
 
