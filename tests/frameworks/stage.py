@@ -114,5 +114,5 @@ def one_video_for_one_charge(workspace: Workspace) -> None:
 
 def is_whole(reply: Reply, workspace: Workspace) -> None:
     """Assert that the path which the model was told is the video's."""
-    assert reply.download.parent == workspace.videos
-    assert whole(reply.download)
+    assert reply.video.parent == workspace.videos
+    assert whole(reply.video)

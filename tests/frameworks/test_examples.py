@@ -84,8 +84,8 @@ async def test_with_the_embedded_sandbox_it_needs_no_key_and_no_service(name: st
         env = {"AVM_API_KEY": "sandbox", "AVM_BASE_URL": "", "AVM_SANDBOX_SPEED": "60"}
         async with stage.server_of(EXAMPLES[name], workspace, **env) as argv:
             reply = await stage.run(EXAMPLES[name], workspace, argv, **env)
-        assert reply.download.parent == workspace.videos
-        assert reply.download.read_bytes()[4:8] == b"ftyp"
+        assert reply.video.parent == workspace.videos
+        assert reply.video.read_bytes()[4:8] == b"ftyp"
         assert workspace.posts == 0
 
 
