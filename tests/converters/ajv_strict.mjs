@@ -2,7 +2,7 @@
 import { Ajv } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 
-import { tell, version } from "./told.mjs";
+import { tell, version } from "./reply.mjs";
 
 const ERROR = { error: { code: "INTERNAL", message: "m", retryable: false, charged: "no", next_step: "n" } };
 

@@ -3,7 +3,7 @@ import { loadMcpTools } from "@langchain/mcp-adapters";
 import { convertToOpenAITool } from "@langchain/core/utils/function_calling";
 import { ChatGoogleGenerativeAI } from "@langchain/google-genai";
 
-import { published, tell, version } from "./told.mjs";
+import { published, tell, version } from "./reply.mjs";
 
 async function made(tool) {
   const client = {

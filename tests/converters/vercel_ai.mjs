@@ -4,7 +4,7 @@ import { createMCPClient } from "@ai-sdk/mcp";
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText } from "ai";
 
-import { published, tell, version } from "./told.mjs";
+import { published, tell, version } from "./reply.mjs";
 
 /** A server that lists one tool. */
 function transport(tool) {

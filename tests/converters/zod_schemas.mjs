@@ -2,7 +2,7 @@
 import { convertJsonSchemaToZod } from "zod-from-json-schema";
 import { z } from "zod";
 
-import { tell, version } from "./told.mjs";
+import { tell, version } from "./reply.mjs";
 
 function input({ inputSchema, calls }) {
   const schema = convertJsonSchemaToZod(inputSchema);

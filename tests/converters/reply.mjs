@@ -1,4 +1,4 @@
-// What every script in JavaScript does, as `told.py` does it in Python.
+// What every script in JavaScript does, as `reply.py` does it in Python.
 import { readFileSync } from "node:fs";
 
 export const tools = JSON.parse(readFileSync(0, "utf8"));
