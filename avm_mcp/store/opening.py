@@ -71,9 +71,9 @@ async def open_store(
         driver = None
         if refusal.field == DAMAGED:
             with contextlib.suppress(OSError, StateUnavailable):  # it can neither be read nor replaced
-                offload, driver = await _set_aside_and_open(path, moment)
-                if offload is not None:
-                    warning = _describe_replacement(refusal, offload)
+                kept_as, driver = await _set_aside_and_open(path, moment)
+                if kept_as is not None:
+                    warning = _describe_replacement(refusal, kept_as)
         if driver is None:
             full = _is_full(folder)
             warning = f"{refusal.message} {_FULL if full else _IN_MEMORY}"
@@ -123,11 +123,11 @@ async def _replace_file(store: Store, path: Path, damage: StateUnavailable | Non
     if driver is None:
         assert damage is not None
         try:
-            offload, driver = await _set_aside_and_open(path, moment)
+            kept_as, driver = await _set_aside_and_open(path, moment)
         except OSError as error:
             raise StateUnavailable(f"{damage.message} It cannot be set aside: {error.strerror}.") from error
-        if offload is not None:
-            store.warning = _describe_replacement(damage, offload)
+        if kept_as is not None:
+            store.warning = _describe_replacement(damage, kept_as)
             logger.error("%s", store.warning)
     async with driver.writing() as tx:
         born = float((await tx.rows("SELECT value FROM facts WHERE name = 'born'"))[0]["value"])
@@ -140,8 +140,8 @@ async def _replace_file(store: Store, path: Path, damage: StateUnavailable | Non
     return driver
 
 
-def _describe_replacement(damage: StateUnavailable, offload: Path) -> str:
-    return f"{damage.message} It is kept as {offload}, and a new one was started."
+def _describe_replacement(damage: StateUnavailable, kept_as: Path) -> str:
+    return f"{damage.message} It is kept as {kept_as}, and a new one was started."
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +192,12 @@ async def _set_aside_and_open(path: Path, moment: _Moment) -> tuple[Path | None,
 
 
 def _set_aside(path: Path, now: float) -> Path:
-    offload = path.with_name(f"{path.name}.damaged-{int(now)}")
+    kept_as = path.with_name(f"{path.name}.damaged-{int(now)}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
-            part.rename(offload.with_name(offload.name + suffix))
-    return offload
+            part.rename(kept_as.with_name(kept_as.name + suffix))
+    return kept_as
 
 
 async def _open_driver(

@@ -269,7 +269,7 @@ class Process:
         self.leaving = trio.Event()
         self.gone = trio.Event()
         self.scope = trio.CancelScope()
-        self.desk: Tools | None = None
+        self.tools: Tools | None = None
         self.nursery: trio.Nursery | None = None
         self.stopped = False
         self.held: list[trio.lowlevel.Task] = []
@@ -297,7 +297,7 @@ class Process:
             offload=inline,
         )
         async with runtime:
-            self.desk = Tools(runtime)
+            self.tools = Tools(runtime)
             async with trio.open_nursery() as self.nursery:
                 self.ready.set()
                 await self.leaving.wait()
@@ -318,11 +318,11 @@ class Process:
         scope = trio.CancelScope()
 
         async def answer() -> None:
-            assert self.desk is not None
+            assert self.tools is not None
             _process.set(self)
             try:
                 with scope:
-                    result = await self.desk._answer(tool, arguments, _Host(world, call, token=token))  # type: ignore[arg-type]
+                    result = await self.tools._answer(tool, arguments, _Host(world, call, token=token))  # type: ignore[arg-type]
                     if self.alive:
                         call.text = "\n".join(
                             getattr(block, "text", None) or str(block.uri) for block in result.content
