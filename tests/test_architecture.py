@@ -106,7 +106,6 @@ KNOW_MODELS: tuple[str, ...] = ("domain/catalog", "provider", "sandbox")
 FORBIDDEN_STEMS = ("util", "utils", "helper", "helpers", "common", "base", "misc", "shared_utils", "core")
 
 MAX_LINES = 330
-LONGER: Mapping[str, tuple[int, str]] = {}
 
 # Catching everything is for the edge of a task, where an error must not take the others along.
 CATCH_ALL: Mapping[str, str] = {
@@ -297,9 +296,8 @@ def _form(module: Module) -> Iterator[str]:
     if not (ast.get_docstring(module.tree) or "").strip():
         yield "has no docstring"
     lines = len(module.text.splitlines())
-    most, _ = LONGER.get(module.name, (MAX_LINES, ""))
-    if lines > most:
-        yield f"has {lines} lines; at most {most}: split it by noun"
+    if lines > MAX_LINES:
+        yield f"has {lines} lines; at most {MAX_LINES}: split it by noun"
 
 
 # The house as it is
@@ -320,7 +318,6 @@ def test_every_place_in_the_tables_exists() -> None:
     for pair in (*LATE, *NEVER):
         assert set(pair) <= rooms, pair
     for place in (
-        *LONGER,
         *CATCH_ALL,
         *CLOCKS,
         *KNOW_MODELS,
@@ -330,11 +327,6 @@ def test_every_place_in_the_tables_exists() -> None:
 
 
 def test_exceptions_that_are_not_needed_any_more_are_taken_back() -> None:
-    by_name = {module.name: module for module in modules()}
-    for name, (most, reason) in LONGER.items():
-        assert reason
-        lines = len(by_name[name].text.splitlines())
-        assert MAX_LINES < lines <= most, f"{name} has {lines} lines; LONGER says {most}"
     for pair in LATE:
         used = {(m.room, imported.split(".")[1]) for m in modules() for imported, _ in m.imports if imported.count(".")}
         assert pair in used, f"LATE: {pair} is not used"
